@@ -1,0 +1,40 @@
+# `make` prints the targets. PYTHON chooses the interpreter that makes the virtual environment.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint security fuzz bench clean
+
+help:  ## print the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+install: $(VENV)/.installed  ## make the virtual environment with everything for development
+
+demo: $(VENV)/.installed  ## run the engine on 10 MB of source code, with a scripted model if no key is set
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.installed lint  ## lint, type check and run the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+security: $(VENV)/.installed  ## cells run, attacks stopped, fuzzing, leaks
+	$(BIN)/python -m benchmarks.security
+
+fuzz: $(VENV)/.installed  ## the long property tests
+	FUZZ=1 $(BIN)/python -m pytest tests -k fuzz
+
+bench: $(VENV)/.installed  ## ratios against baselines in the same run
+	$(BIN)/python -m benchmarks
+
+clean:  ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

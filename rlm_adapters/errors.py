@@ -1,0 +1,58 @@
+"""Exceptions of this package.
+
+A failure of the infrastructure is an exception, never an answer; a mistake of the model is an observation
+that the model reads, never an exception. So what is raised here concerns the caller or the machine.
+"""
+
+from __future__ import annotations
+
+
+class RLMError(Exception):
+    """Base of all exceptions that this package raises on purpose."""
+
+
+class InputError(RLMError, ValueError):
+    """The caller gave something unusable: the message names the value and the remedy."""
+
+
+class MissingExtraError(RLMError, ImportError):
+    """An optional dependency is not installed: the message names the extra to install."""
+
+
+class SandboxError(RLMError):
+    """The sandbox itself failed (not the code in it): it could not start, or answered nonsense."""
+
+
+class IsolationError(SandboxError):
+    """The isolation that was required cannot be had on this machine."""
+
+
+class ReplayDivergenceError(SandboxError):
+    """A journal replayed in a new worker did not ask for what the first worker had asked for."""
+
+
+class ModelCallError(RLMError):
+    """A model call failed for good, after the retries.
+
+    Attributes:
+        kind: ``rate_limit``, ``timeout``, ``server``, ``auth``, ``context_length``, ``refusal``, ``bad_request``,
+            ``network`` or ``other``.
+        retryable: whether the same call may succeed later.
+    """
+
+    def __init__(self, message: str, *, kind: str = "other", retryable: bool = False) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.retryable = retryable
+
+
+class BudgetExceededError(RLMError):
+    """A limit of the run does not allow the next call.
+
+    Attributes:
+        limit: the name of the field of ``Limits`` that was reached.
+    """
+
+    def __init__(self, message: str, *, limit: str) -> None:
+        super().__init__(message)
+        self.limit = limit
