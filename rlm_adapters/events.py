@@ -1,8 +1,8 @@
 """The one event schema: what a run tells while it runs.
 
 The graph emits :class:`Event` records through a callable (``on_event``); the live terminal view, reports and
-logs are views of them and nothing else, so whatever one view shows another can show too. An event is plain data:
-it holds no live object, and ``Event.from_json(event.to_json())`` is the same event again.
+logs are views of them and nothing else, so whatever one view shows another can show too. An event is plain
+data: it holds no live object, and ``Event.from_json(event.to_json())`` is the same event again.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 SCHEMA_VERSION: Final = 1
-"""Written in every serialised event. Raised when a field changes its meaning or goes away; new keys of ``data``
-and new optional fields do not raise it, and readers ignore what they do not know."""
+"""Written in every serialised event. Raised when a field changes its meaning or goes away; new keys of
+``data`` and new optional fields do not raise it, and readers ignore what they do not know."""
 
 EventType: TypeAlias = Literal[
     "run_started",
@@ -40,10 +40,11 @@ EventType: TypeAlias = Literal[
     The cell that it wrote. ``code``; ``reasoning?``: the text around it.
 ``cell_output``
     The cell ended. ``stdout``: as the model will see it; ``stdout_chars?``: before truncation; ``error?``:
-    the traceback, None when the cell did not fail; ``seconds?``; ``replaced?``: the worker died and was rebuilt.
+    the traceback, None when the cell did not fail; ``seconds?``; ``replaced?``: the worker died and was
+    rebuilt.
 ``calls_started``
-    A cell waits for sub-calls. ``count``; ``function``: ``llm_query``, ``rlm_query`` or a tool; ``ahead?``: how
-    many of them were found by running ahead.
+    A cell waits for sub-calls. ``count``; ``function``: ``llm_query``, ``rlm_query`` or a tool; ``ahead?``:
+    how many of them were found by running ahead.
 ``call_finished``
     One of them was answered. ``done`` of ``total``; ``function``; ``usage?``; ``error?``: why it failed.
 ``child_started``
@@ -132,5 +133,5 @@ class Event:
 
 
 EventHandler: TypeAlias = Callable[[Event], None]
-"""A consumer of events. It is called from the thread or the task that runs the graph: it must be quick, and what
-it raises does not end the run."""
+"""A consumer of events. It is called from the thread or the task that runs the graph: it must be quick, and
+what it raises does not end the run."""
