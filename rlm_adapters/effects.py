@@ -1,0 +1,139 @@
+"""One body for sync and async.
+
+A piece of work that must wait (for a model, a worker, a slot, a child run) is written once, as a generator that
+yields a `Wait` wherever it would block. `drive` runs it in the calling thread, `adrive` on the event loop. The
+decisions are the same by construction; only the waiting differs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Steps: TypeAlias = "Generator[Wait, Any, T]"
+"""The generator form of a function that returns ``T``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Something to wait for, in both forms.
+
+    Attributes:
+        run: blocks and returns the result.
+        arun: the same as an awaitable.
+        timeout: seconds after which ``TimeoutError`` is raised into the generator; None waits for ever. A blocking
+            form that is given up goes on in a daemon thread until it returns by itself; its result is dropped.
+    """
+
+    run: Callable[[], Any]
+    arun: Callable[[], Awaitable[Any]]
+    timeout: float | None = None
+
+
+def sleep(seconds: float) -> Wait:
+    """Wait for some seconds."""
+    return Wait(lambda: time.sleep(seconds), lambda: asyncio.sleep(seconds))
+
+
+def wait_for_future(future: Future[Any], timeout: float | None = None) -> Wait:
+    """Wait for a `concurrent.futures.Future` that somebody else completes."""
+
+    async def arun() -> Any:
+        return await asyncio.wrap_future(future)
+
+    return Wait(future.result, arun, timeout)
+
+
+def drive(steps: Steps[T]) -> T:
+    """Run a generator body to its end in this thread."""
+
+    def once(wait: Wait) -> Any:
+        return wait.run() if wait.timeout is None else _run_within(wait.run, wait.timeout)
+
+    send: Callable[[], Wait] = lambda: next(steps)  # noqa: E731 - re-bound in the loop below
+    while True:
+        try:
+            wait = send()
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        try:
+            value = once(wait)
+        except BaseException as error:  # noqa: BLE001 - every outcome belongs to the body, cancellation included
+            caught = error
+            send = lambda caught=caught: steps.throw(caught)  # type: ignore[misc]  # noqa: E731
+        else:
+            send = lambda value=value: steps.send(value)  # type: ignore[misc]  # noqa: E731
+
+
+async def adrive(steps: Steps[T]) -> T:
+    """Run a generator body to its end on the running event loop."""
+    send: Callable[[], Wait] = lambda: next(steps)  # noqa: E731 - re-bound in the loop below
+    while True:
+        try:
+            wait = send()
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        try:
+            value = await wait.arun() if wait.timeout is None else await _await_within(wait)
+        except BaseException as error:  # noqa: BLE001 - every outcome belongs to the body, cancellation included
+            caught = error
+            send = lambda caught=caught: steps.throw(caught)  # type: ignore[misc]  # noqa: E731
+        else:
+            send = lambda value=value: steps.send(value)  # type: ignore[misc]  # noqa: E731
+
+
+async def _await_within(wait: Wait) -> Any:
+    async with asyncio.timeout(wait.timeout):
+        return await wait.arun()
+
+
+def _run_within(run: Callable[[], R], timeout: float) -> R:
+    """Run a blocking call in a daemon thread and give it up after ``timeout`` seconds."""
+    if timeout <= 0:
+        raise TimeoutError
+    future: Future[R] = Future()
+    context = contextvars.copy_context()
+
+    def work() -> None:
+        try:
+            result = context.run(run)
+        except BaseException as error:  # noqa: BLE001 - carried to the waiting thread
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    threading.Thread(target=work, daemon=True, name="rlm-wait").start()
+    return future.result(timeout)
+
+
+def run_coroutine(coroutine: Callable[[], Coroutine[Any, Any, R]]) -> R:
+    """Run a coroutine function to its end from sync code, whether or not this thread has a running loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine())
+    future: Future[R] = Future()
+    context = contextvars.copy_context()
+
+    def work() -> None:
+        try:
+            result = context.run(asyncio.run, coroutine())
+        except BaseException as error:  # noqa: BLE001 - carried to the waiting thread
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    thread = threading.Thread(target=work, daemon=True, name="rlm-coroutine")
+    thread.start()
+    return future.result()
