@@ -1,0 +1,79 @@
+"""From a trajectory to the messages that a root LM gets.
+
+The messages are append-only: from turn to turn only new ones come at the end, so a provider's prompt cache hits on
+all that went before. The question stands in the first message and again, shortened, at the end of each observation.
+"""
+
+from __future__ import annotations
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+
+from rlm_adapters.prompts.describe import cut_middle, input_line
+from rlm_adapters.prompts.system import system_prompt
+from rlm_adapters.prompts.trajectory import Trajectory, Turn
+
+_REMINDER_CHARS = 400  # of the question, repeated after each output
+_FOLDED_CODE, _FOLDED_OUTPUT = 600, 300  # characters that compaction leaves of a turn
+
+
+def root_messages(trajectory: Trajectory, *, worked_example: bool = False, hints: str = "") -> list[BaseMessage]:
+    """The messages for the next cell."""
+    messages: list[BaseMessage] = [
+        SystemMessage(system_prompt(trajectory, worked_example=worked_example, hints=hints)),
+        HumanMessage(_opening(trajectory)),
+    ]
+    if trajectory.folded:
+        messages.append(HumanMessage(_folded(trajectory.turns[: trajectory.folded])))
+    for turn in trajectory.turns[trajectory.folded :]:
+        messages += [AIMessage(turn.reply or "(empty reply)"), HumanMessage(turn.observation)]
+    return messages
+
+
+def extract_messages(trajectory: Trajectory, reason: str, candidate: str | None = None) -> list[BaseMessage]:
+    """The messages that ask for the best answer when the limits end a run."""
+    wanted = f"\nThe answer must fit: {trajectory.output}. Give it as JSON." if trajectory.output else ""
+    noted = f"\nAn answer that was noted on the way: {candidate}" if candidate else ""
+    last = (
+        f"The run ends here ({reason}); no more code will be run. From what the outputs above show, give the best "
+        f"answer that they support, as plain text without code. Say what is uncertain.{wanted}{noted}\n\n"
+        f"Question: {trajectory.query}"
+    )
+    return [*root_messages(trajectory), HumanMessage(last)]
+
+
+def status_line(trajectory: Trajectory) -> str:
+    """The end of an observation: where the run stands, and the question again."""
+    parts = [f"Next: block {trajectory.iteration} of at most {trajectory.max_iterations}."]
+    if trajectory.iteration >= trajectory.max_iterations:
+        parts[0] = "Next: your last block. It must SUBMIT the best answer that you have."
+    elif trajectory.iteration == trajectory.max_iterations - 1:
+        parts.append("Only two blocks are left.")
+    if trajectory.balance:
+        parts.append(f"Left: {trajectory.balance}.")
+    question = cut_middle(trajectory.query, _REMINDER_CHARS)
+    return " ".join(parts) + f"\nQuestion: {question}"
+
+
+def _opening(trajectory: Trajectory) -> str:
+    lines = [f"Question: {trajectory.query}", ""]
+    if trajectory.inputs:
+        lines += ["Inputs (variables in the REPL):", *(input_line(info) for info in trajectory.inputs)]
+    else:
+        lines.append("There are no inputs beside the question.")
+    if trajectory.files:
+        names = ", ".join(f"{name!r} ({size:,} bytes)" for name, size in trajectory.files.items())
+        lines.append(f"Files in the working directory: {names}")
+    if trajectory.output:
+        lines += ["", f"Finish with {trajectory.output}"]
+    limits = f"At most {trajectory.max_iterations} blocks"
+    lines += ["", f"{limits}; budget: {trajectory.budget}." if trajectory.budget else f"{limits}."]
+    return "\n".join(lines)
+
+
+def _folded(turns: tuple[Turn, ...]) -> str:
+    parts = [f"Summary of your first {len(turns)} blocks (their variables still exist; only the texts were shortened):"]
+    for number, turn in enumerate(turns, 1):
+        code = cut_middle(turn.reply.strip(), _FOLDED_CODE)
+        output = cut_middle(turn.observation.rsplit("\nNext: ", 1)[0].strip(), _FOLDED_OUTPUT)
+        parts.append(f"[{number}] {code}\n-> {output}")
+    return "\n\n".join(parts)
