@@ -58,8 +58,8 @@ EventType: TypeAlias = Literal[
 ``final``
     An accepted answer. ``answer``; ``function?``: ``SUBMIT``, ``FINAL``, ``FINAL_VAR`` or ``text``.
 ``run_finished``
-    Always the last event of its run. ``finish_reason``; ``usage``: {calls, input_tokens, output_tokens,
-    cost?}; ``answer?``; ``iterations?``; ``seconds?``; ``error?``.
+    Always the last event of its run. ``finish_reason``; ``usage``: of the run and its children, as in
+    :data:`rlm_adapters.budget.Usage`; ``answer?``; ``iterations?``; ``seconds?``; ``error?``.
 """
 
 EVENT_TYPES: Final[frozenset[str]] = frozenset(get_args(EventType))
@@ -83,12 +83,9 @@ class Event:
     data: Mapping[str, Any] = field(default_factory=dict)
     """What goes with the type (see :data:`EventType`): plain JSON types."""
 
-    def to_json(self) -> str:
-        """Return the event as one line of JSON, with the version of the schema.
-
-        A value in ``data`` that JSON does not know is written as its ``repr``: a log must not end a run.
-        """
-        record = {
+    def to_dict(self) -> dict[str, Any]:
+        """Return the event as a plain dict, with the version of the schema."""
+        return {
             "version": SCHEMA_VERSION,
             "type": self.type,
             "run_id": self.run_id,
@@ -98,7 +95,13 @@ class Event:
             "time": self.time,
             "data": dict(self.data),
         }
-        return json.dumps(record, ensure_ascii=False, default=repr)
+
+    def to_json(self) -> str:
+        """Return the event as one line of JSON.
+
+        A value in ``data`` that JSON does not know is written as its ``repr``: a log must not end a run.
+        """
+        return json.dumps(self.to_dict(), ensure_ascii=False, default=repr)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Event:

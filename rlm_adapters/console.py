@@ -1,0 +1,344 @@
+"""Live view of a trajectory in the terminal: cells, their output, sub-calls, the answer, and what it took.
+
+A view is a consumer of events: ``create_rlm_graph(..., on_event=view.handle)``. On a terminal it draws panels and a
+progress line; elsewhere it writes plain lines, which read well in a log.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, Self
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.syntax import Syntax
+from rich.text import Text
+
+from rlm_adapters.events import Event
+
+ANSWERED: Final = frozenset({"submitted", "text"})
+"""Finish reasons that mean that the model itself gave the answer."""
+
+_MAX_LINES = 30  # of an output or a cell on the screen; the whole of it is in the events
+_MAX_LINE = 600  # characters of one line
+
+# A cell prints what its input holds: escape sequences in it must not reach the user's terminal.
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def safe(text: str) -> str:
+    """A text with its control characters made visible, harmless to a terminal."""
+    return _UNSAFE.sub(lambda match: f"\\x{ord(match.group()):02x}", text.replace("\r\n", "\n"))
+
+
+def clipped(text: str, lines: int = _MAX_LINES) -> str:
+    """Head and tail of a text, with what is left out counted between them."""
+    parts = text.splitlines()
+    if len(parts) > lines:
+        head, tail = lines * 2 // 3, lines - lines * 2 // 3
+        parts = [*parts[:head], f"... {len(parts) - lines:,} lines ...", *parts[len(parts) - tail :]]
+    return "\n".join(line if len(line) <= _MAX_LINE else _clipped_line(line) for line in parts)
+
+
+def _clipped_line(line: str) -> str:
+    half = _MAX_LINE // 2
+    return f"{line[:half]} ... {len(line) - 2 * half:,} characters ... {line[-half:]}"
+
+
+def describe_usage(usage: Mapping[str, Any]) -> str:
+    """Calls, tokens and cost of a run in one line."""
+    calls = usage.get("calls", 0) + usage.get("root_calls", 0)
+    parts = [
+        _count(calls, "model call"),
+        f"{usage.get('input_tokens', 0):,} + {usage.get('output_tokens', 0):,} tokens",
+    ]
+    if usage.get("cost"):
+        parts.append(f"${usage['cost']:.4f}")
+    if usage.get("ahead_wasted"):
+        parts.append(f"{usage['ahead_wasted']} run ahead in vain")
+    return ", ".join(parts)
+
+
+class ConsoleView:
+    """Shows the events of one run and its children. Thread-safe.
+
+    Args:
+        console: where to draw; None: standard error, so that standard output stays free for the answer.
+        show_answer: False where the caller prints the answer itself.
+    """
+
+    def __init__(self, console: Console | None = None, *, show_answer: bool = True) -> None:
+        console = console or Console(stderr=True)
+        self._screen: _Screen = _Panels(console) if console.is_terminal else _Lines(console)
+        self._show_answer = show_answer
+        self._runs: dict[str, _Run] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the progress line off the screen."""
+        with self._lock:
+            self._screen.close()
+
+    def handle(self, event: Event) -> None:
+        """Show one event."""
+        show: Callable[[Event, _Run], None] = getattr(self, f"_{event.type}")
+        with self._lock:
+            run = self._runs.setdefault(event.run_id, _Run(self._label(event), event.depth))
+            show(event, run)
+
+    def _label(self, event: Event) -> str:
+        return f"child {len(self._runs)}" if event.parent_run_id is not None else ""
+
+    # One method for each type of event
+
+    def _run_started(self, event: Event, run: _Run) -> None:
+        data = event.data
+        inputs = "\n".join(_describe_input(item) for item in data.get("inputs") or ())
+        self._screen.block(
+            run.title("question"), clipped(safe(f"{data.get('query', '')}\n{inputs}")), "blue", run.depth
+        )
+
+    def _iteration_started(self, event: Event, run: _Run) -> None:
+        self._screen.working(event.run_id, run.title(f"the root LM writes cell {event.iteration}"), None)
+
+    def _code(self, event: Event, run: _Run) -> None:
+        self._screen.stop(event.run_id)
+        run.calls = _Calls()
+        reasoning = str(event.data.get("reasoning") or "").strip()
+        if reasoning:
+            self._screen.line(clipped(safe(reasoning), 6), "italic", run.depth)
+        code = clipped(safe(str(event.data.get("code", ""))))
+        self._screen.block(run.title(f"cell {event.iteration}"), code, "cyan", run.depth, code=True)
+        self._screen.working(event.run_id, run.title(f"cell {event.iteration} runs"), None)
+
+    def _cell_output(self, event: Event, run: _Run) -> None:
+        self._screen.stop(event.run_id)
+        data = event.data
+        if run.calls.total:
+            self._screen.line(run.calls.describe(), "magenta", run.depth)
+        if data.get("replaced"):
+            self._screen.line("the worker was replaced; its variables are back", "yellow", run.depth)
+        error = data.get("error")
+        body = "\n".join(safe(str(part)).rstrip() for part in (data.get("stdout"), error) if part)
+        title = run.title(f"{'error in' if error else 'output of'} cell {event.iteration}")
+        self._screen.block(title, clipped(body) or "(no output)", "red" if error else "green", run.depth)
+
+    def _calls_started(self, event: Event, run: _Run) -> None:
+        run.calls.start(event.data.get("count", 1), str(event.data.get("function", "")))
+        self._screen.working(event.run_id, run.title(run.calls.name), run.calls.total)
+        self._screen.advance(event.run_id, run.calls.done)
+
+    def _call_finished(self, event: Event, run: _Run) -> None:
+        run.calls.finish(event.data.get("usage"), event.data.get("error"))
+        self._screen.advance(event.run_id, run.calls.done)
+
+    def _child_started(self, event: Event, run: _Run) -> None:
+        """Nothing: the child's own first event shows its question."""
+
+    def _warning(self, event: Event, run: _Run) -> None:
+        self._screen.line(f"warning: {safe(str(event.data.get('message', '')))}", "yellow", run.depth)
+
+    def _repair(self, event: Event, run: _Run) -> None:
+        self._screen.stop(event.run_id)
+        reason = safe(str(event.data.get("reason", "")))
+        message = clipped(safe(str(event.data.get("message", ""))), 4)
+        self._screen.line(f"asked again ({reason}): {message}", "yellow", run.depth)
+
+    def _final(self, event: Event, run: _Run) -> None:
+        if run.depth or self._show_answer:
+            self._screen.block(
+                run.title("answer"), safe(answer_text(event.data.get("answer"))), "bold green", run.depth
+            )
+            run.answered = True
+
+    def _run_finished(self, event: Event, run: _Run) -> None:
+        self._screen.stop(event.run_id)
+        data = event.data
+        reason = str(data.get("finish_reason", ""))
+        answer = data.get("answer")
+        if answer is not None and not run.answered and (run.depth or self._show_answer):
+            self._screen.block(run.title("answer"), safe(answer_text(answer)), "yellow", run.depth)
+        if data.get("error"):
+            self._screen.line(f"error: {safe(str(data['error']))}", "red", run.depth)
+        parts = [run.title(reason if reason in ANSWERED else f"ended by {reason}")]
+        if data.get("iterations") is not None:
+            parts.append(_count(data["iterations"], "iteration"))
+        parts.append(describe_usage(data.get("usage") or {}))
+        if data.get("seconds") is not None:
+            parts.append(f"{data['seconds']:.1f} s")
+        self._screen.line(" | ".join(parts), "dim" if reason in ANSWERED else "yellow", run.depth)
+
+
+def answer_text(answer: object) -> str:
+    """An answer as text: itself when it is one, else JSON."""
+    return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False, indent=2, default=repr)
+
+
+@dataclass(slots=True)
+class _Calls:
+    """The sub-calls of the cell in progress: waves of them add up."""
+
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    tokens: int = 0
+    error: str = ""
+    names: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return ", ".join(self.names)
+
+    def start(self, count: int, function: str) -> None:
+        self.total += count
+        self.names[function] = self.names.get(function, 0) + count
+
+    def finish(self, usage: Mapping[str, Any] | None, error: object) -> None:
+        self.done += 1
+        self.tokens += (usage or {}).get("input_tokens", 0) + (usage or {}).get("output_tokens", 0)
+        if error:
+            self.failed += 1
+            self.error = self.error or str(error)
+
+    def describe(self) -> str:
+        parts = [_count(count, f"{name} call") for name, count in self.names.items()]
+        if self.tokens:
+            parts.append(f"{self.tokens:,} tokens")
+        if self.failed:
+            parts.append(f"{self.failed} failed ({clipped(safe(self.error), 1)})")
+        return ", ".join(parts)
+
+
+@dataclass(slots=True)
+class _Run:
+    label: str
+    depth: int
+    calls: _Calls = field(default_factory=_Calls)
+    answered: bool = False
+
+    def title(self, text: str) -> str:
+        return f"{self.label}: {text}" if self.label else text
+
+
+def _describe_input(item: Mapping[str, Any]) -> str:
+    size = item.get("size")
+    return f"{item.get('name')}: {item.get('type')}" + (f", {size:,}" if isinstance(size, int) else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+class _Screen(Protocol):
+    """How things are put before the user; ``key`` tells activities apart that go on at the same time."""
+
+    def block(self, title: str, body: str, style: str, indent: int, *, code: bool = False) -> None: ...
+
+    def line(self, text: str, style: str, indent: int) -> None: ...
+
+    def working(self, key: Hashable, text: str, total: int | None) -> None: ...
+
+    def advance(self, key: Hashable, done: int) -> None: ...
+
+    def stop(self, key: Hashable) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Panels:
+    """For a terminal: panels scroll by, activities have a line each below them."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._tasks: dict[Hashable, TaskID] = {}
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[counts]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+
+    def block(self, title: str, body: str, style: str, indent: int, *, code: bool = False) -> None:
+        content = (
+            Syntax(body, "python", theme="ansi_dark", background_color="default", word_wrap=True)
+            if code
+            else Text(body)
+        )
+        panel = Panel(content, title=Text(title), title_align="left", border_style=style)
+        self._console.print(Padding(panel, (0, 0, 0, 2 * indent)))
+
+    def line(self, text: str, style: str, indent: int) -> None:
+        self._console.print(Padding(Text(text, style=style), (0, 0, 0, 2 * indent + 1)))
+
+    def working(self, key: Hashable, text: str, total: int | None) -> None:
+        self._progress.start()
+        if key in self._tasks:
+            self._progress.update(self._tasks[key], description=text, total=total, counts=_counts(0, total))
+        else:
+            self._tasks[key] = self._progress.add_task(text, total=total, counts=_counts(0, total))
+
+    def advance(self, key: Hashable, done: int) -> None:
+        if key in self._tasks:
+            task = self._tasks[key]
+            total = self._progress.tasks[self._progress.task_ids.index(task)].total
+            self._progress.update(task, completed=done, counts=_counts(done, total))
+
+    def stop(self, key: Hashable) -> None:
+        if key in self._tasks:
+            self._progress.remove_task(self._tasks.pop(key))
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+def _counts(done: int, total: float | None) -> str:
+    return "" if total is None else f"{done:,}/{total:,.0f}"
+
+
+class _Lines:
+    """For logs and pipes: plain lines, nothing that moves."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def block(self, title: str, body: str, style: str, indent: int, *, code: bool = False) -> None:
+        del style, code
+        self._write(f"[{title}]", indent)
+        for line in body.splitlines():
+            self._write(f"  {line}", indent)
+
+    def line(self, text: str, style: str, indent: int) -> None:
+        del style
+        for line in text.splitlines():
+            self._write(line, indent)
+
+    def working(self, key: Hashable, text: str, total: int | None) -> None:
+        """Nothing: a log shows what was done."""
+
+    def advance(self, key: Hashable, done: int) -> None:
+        """Nothing."""
+
+    def stop(self, key: Hashable) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+    def _write(self, text: str, indent: int) -> None:
+        self._console.file.write(f"{'  ' * indent}{text}\n")
+        self._console.file.flush()
