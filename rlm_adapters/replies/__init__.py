@@ -1,0 +1,10 @@
+"""Reading what a root LM wrote: cells to run, a finish, or what to ask it to write again.
+
+Models wrap the same cell in a dozen ways (fences, tool calls written as text, JSON, DSPy fields, thoughts that
+quote code they rejected). :func:`read_reply` is a pure function from the raw reply to a :class:`Reading`.
+"""
+
+from rlm_adapters.replies.read import accept_provisional, read_reply
+from rlm_adapters.replies.reading import UNSET, Problem, Reading, TextFinish
+
+__all__ = ["UNSET", "Problem", "Reading", "TextFinish", "accept_provisional", "read_reply"]

@@ -1,0 +1,66 @@
+# ruff: noqa: RUF001 - the characters that models write are the subject
+"""Step one: the assistant's own turn as plain text, without the marks of its chat template."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+INVISIBLE: Final = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f"
+"""Characters without width: they make a reply look blank or a line begin with nothing."""
+
+_BEGIN: Final = re.compile(
+    r"(?:\s|<s>|<bos>|<\|begin_of_text\|>|<｜begin▁of▁sentence｜>|\[/INST\]|<\|assistant\|>|<｜Assistant｜>|<\|im_sep\|>"
+    r"|<\|im_start\|>[ \t]*(?:assistant)?[ \t]*(?:\n|$)?|<start_of_turn>[ \t]*model[ \t]*(?:\n|$)"
+    r"|<\|start_header_id\|>[ \t]*assistant[ \t]*<\|end_header_id\|>|<\|header_start\|>assistant<\|header_end\|>"
+    r"|<\|START_OF_TURN_TOKEN\|><\|CHATBOT_TOKEN\|>|<\|START_RESPONSE\|>|(?:Assistant|ASSISTANT|AI):(?=\s))*",
+)
+_END: Final = re.compile(
+    r"<\|(?:im_end|im_start|endoftext|eot_id|eom_id|eot|end_of_text|end_of_turn|end|eos|return|call|user|observation"
+    r"|tool_response|start_header_id|header_start|END_OF_TURN_TOKEN|END_RESPONSE|endofresponse|endofprompt)\|>"
+    r"|<(?:end_of_turn|start_of_turn|eos|end_code)>|</s>|<｜(?:end▁of▁sentence|User|tool▁outputs▁begin)｜>|\[/?INST\]",
+)
+_MAX_END_MARKS: Final = 200
+
+
+def normalise_lines(text: str) -> str:
+    """Line ends as LF; everything that follows matches on lines."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing can be seen."""
+    return not text.translate(dict.fromkeys(map(ord, INVISIBLE))).strip()
+
+
+def own_turn(text: str) -> str:
+    """The text up to the first end-of-turn mark, without the marks that open the turn.
+
+    What follows the mark is a turn that the model invented for somebody else.
+    """
+    start = _BEGIN.match(text)
+    if start is not None:
+        text = text[start.end() :] if text[: start.end()].strip() else text
+    for seen, mark in enumerate(_END.finditer(text)):
+        if seen == _MAX_END_MARKS:
+            break
+        if not _is_data(text, mark):
+            return text[: mark.start()]
+    return text
+
+
+def _is_data(text: str, mark: re.Match[str]) -> bool:
+    """Whether the mark stands in a string or in markup: code that handles transcripts names these tokens."""
+    if mark[0] == "</s>" and "<s>" in text[text.rfind("\n", 0, mark.start()) + 1 : mark.start()]:
+        return True
+    return is_quoted(text, mark.start(), mark.end())
+
+
+def is_quoted(text: str, start: int, end: int) -> bool:
+    """Whether the span stands between quote marks: on its line, or within triple quotes."""
+    before = text[text.rfind("\n", 0, start) + 1 : start]
+    line_end = text.find("\n", end)
+    after = text[end : line_end if line_end >= 0 else len(text)]
+    if any(before.count(quote) % 2 == 1 and quote in after for quote in "\"'`"):
+        return True
+    return any(text.count(quote, 0, start) % 2 == 1 and quote in text[end:] for quote in ('"""', "'''"))

@@ -1,0 +1,144 @@
+# ruff: noqa: RUF001 - the characters that models write are the subject
+"""Where a finish written as text begins and ends.
+
+``FINAL``, ``FINAL_VAR`` and ``SUBMIT`` count when they come first on a line, decoration aside; in mid-sentence they
+are talk about the protocol. The argument is prose as often as Python, so its end is looked for in several ways.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from rlm_adapters.replies.clean import INVISIBLE
+
+_MARK: Final = re.compile(
+    rf"[ \t{INVISIBLE}]*(?:>[ \t]*)*(?:\#{{1,6}}[ \t]+)?(?:[-*+•][ \t]+)?"
+    r"(?:[*_]{0,3}(?:final[ \t]+)?answer[*_]{0,3}[ \t]*:[*_]{0,3}[ \t]*)?"
+    rf"[*_`~\"“'{INVISIBLE}]{{0,6}}(?P<function>FINAL(?:\\?_VAR)?|SUBMIT)[*_`]{{0,3}}[ \t]*(?P<open>[(（])",
+    re.IGNORECASE,
+)
+_PAREN: Final = re.compile(r"[()（）]")
+_NOT_BRACKETS: Final = re.compile(
+    # an enumerator (" 1) heat") or a smiley is no bracket
+    r"(?<![^\s（(,;:])(?:\d{1,3}|[A-Za-z]|[ivx]{2,4})[)）]|[:;=]['-]?[()](?!\w)"
+)
+_TAIL: Final = re.compile(r"[^\w()（）\n]*(?:[ \t]#[^\n]*|[ \t]*[(（][^()（）\n]*[)）][^\w()（）\n]*)?(?=\n|\Z)")
+_STRING: Final = (
+    r"(?P<prefix>[rRbBuUfF]{0,2})(?:"
+    r'"{3}(?:[^"\\]|\\.|"(?!""))*"{3}|' + r"'{3}(?:[^'\\]|\\.|'(?!''))*'{3}|"
+    r'"(?:[^"\\\n]|\\.)*"|' + r"'(?:[^'\\\n]|\\.)*')"
+)
+_FIRST_STRING: Final = re.compile(r"\s*" + _STRING, re.DOTALL)
+_NEXT_STRING: Final = re.compile(r"\s*" + _STRING, re.DOTALL)
+_AFTER_STRING: Final = re.compile(r"\s*,?\s*[)）]")
+_MENTION: Final = re.compile(r"\bFINAL\(((?:[^()\n]|\([^()\n]*\)){1,2000})\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A finish as it stands in the text."""
+
+    function: str
+    """``FINAL``, ``FINAL_VAR`` or ``SUBMIT``."""
+    argument: str
+    source: str
+    """The whole call, with plain parentheses."""
+    end: int
+    """Offset behind the line on which it ends."""
+
+
+class Marks:
+    """Finds the finishes of one text; brackets are matched once for all of them."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._strict: dict[int, int] | None = None
+        self._lenient: dict[int, int] | None = None
+        self._no_string_end: dict[str, int] = {}
+
+    def opens(self, line_start: int) -> re.Match[str] | None:
+        """The opening of a finish that comes first on the line at this offset."""
+        found = _MARK.match(self._text, line_start)
+        # IGNORECASE is for "Final answer:" alone
+        return found if found and found["function"].isupper() else None
+
+    def read(self, opening: re.Match[str]) -> Mark | None:
+        """The finish that begins here; None when it never closes."""
+        begin = opening.end()
+        close = self._close(begin - 1)
+        if close is None:
+            return None
+        function = opening["function"].replace("\\", "")
+        argument = self._text[begin:close]
+        line_end = self._text.find("\n", close)
+        return Mark(
+            function,
+            argument,
+            f"{function}({argument})",
+            len(self._text) if line_end < 0 else line_end + 1,
+        )
+
+    def _close(self, open_: int) -> int | None:
+        close = self._after_string(open_ + 1)
+        if close is not None:
+            return close
+        if self._strict is None or self._lenient is None:
+            self._strict = _matches(self._text)
+            self._lenient = _matches(self._text, lenient=True)
+        for matches in (self._strict, self._lenient):
+            close = matches.get(open_)
+            if close is not None and self._ends_line(close):
+                return close
+        line_end = self._text.find("\n", open_)
+        line = self._text[open_ + 1 : line_end if line_end >= 0 else len(self._text)]
+        last = max(line.rfind(")"), line.rfind("）"))
+        if last >= 0 and not re.search(r"\w", line[last:]):
+            return open_ + 1 + last
+        return None
+
+    def _after_string(self, position: int) -> int | None:
+        """The bracket behind a string literal, or several joined by standing side by side."""
+        text = self._text
+        quote = re.compile(r"\s*[rRbBuUfF]{0,2}(\"{3}|'{3}|\"|')").match(text, position)
+        if quote is None or position >= self._no_string_end.get(quote[1], len(text) + 1):
+            return None
+        found = _FIRST_STRING.match(text, position)
+        if found is None:
+            if len(quote[1]) == 3:
+                self._no_string_end[quote[1]] = position
+            return None
+        while following := _NEXT_STRING.match(text, found.end()):
+            found = following
+        after = _AFTER_STRING.match(text, found.end())
+        if after is None or not self._ends_line(after.end() - 1):
+            return None
+        return after.end() - 1
+
+    def _ends_line(self, close: int) -> bool:
+        return _TAIL.match(self._text, close + 1) is not None
+
+
+def mentioned(text: str) -> str | None:
+    """The argument of the last ``FINAL(...)`` in mid-sentence."""
+    found = None
+    for found in _MENTION.finditer(text):  # noqa: B007 - the last one is wanted
+        pass
+    return found[1].strip() if found else None
+
+
+def _matches(text: str, *, lenient: bool = False) -> dict[int, int]:
+    """For each opening bracket its closing one, in one pass."""
+    skip = {m.end() - 1 for m in _NOT_BRACKETS.finditer(text)} if lenient else set()
+    pairs: dict[int, int] = {}
+    stack: list[int] = []
+    for bracket in _PAREN.finditer(text):
+        at = bracket.start()
+        if at in skip:
+            continue
+        if bracket[0] in "(（":
+            stack.append(at)
+        elif stack:
+            pairs[stack.pop()] = at
+    return pairs

@@ -1,0 +1,185 @@
+# ruff: noqa: RUF001 - the characters that models write are the subject
+"""Mending code that does not parse: the damage that transport and habits do, never a change of meaning.
+
+Each mend is tried alone, then all of them one upon the other; the first result that parses is taken. What parses as
+it stands is left alone, so data in strings survives.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from typing import Final
+
+from rlm_adapters.replies.clean import INVISIBLE
+from rlm_adapters.replies.syntax import Syntax, outside_strings
+
+_PROMPT: Final = re.compile(r"[ \t]*(?:>>>|\.\.\.|In \[\d*\]:|\.{3,}:)(?: |$)")
+_FIRST_PROMPT: Final = re.compile(r"\s*(?:>>> |In \[\d*\]:)")
+_CONTINUED: Final = re.compile(r"[ \t]*(?:\.\.\.|\.{3,}:)(?: |$)")
+_MAGIC: Final = re.compile(r"[ \t]*(?:!|%{1,2}(?=[A-Za-z])|\?\w|\$ (?=\w))|[\w.]+\?{1,2}[ \t]*$")
+_ENTITY: Final = re.compile(r"&(?:lt|gt|amp|quot|apos|nbsp|#\d{1,6}|#x[0-9a-fA-F]{1,5});")
+_COMPARED: Final = re.compile(r"&(?:lt|gt|amp|quot|apos|#39|#x27|#34);")
+_LINE_NUMBER: Final = re.compile(r"[ \t]*(\d+)(?:[ \t]*[|:.]|(?=[ \t]|$))[ \t]?")
+_MAX_JOINS: Final = 60
+
+_WIDE: Final = {
+    **{0xFF01 + i: chr(0x21 + i) for i in range(94)},  # full-width forms of ASCII
+    **dict.fromkeys([0xA0, 0x3000, 0x202F, 0x205F, *range(0x2000, 0x200B)], " "),
+    **dict.fromkeys(map(ord, INVISIBLE)),
+    ord("，"): ",",
+    ord("。"): ".",
+    ord("、"): ",",
+    ord("【"): "[",
+    ord("】"): "]",
+    ord("−"): "-",
+    ord("–"): "-",
+    ord("…"): "...",
+    ord("≤"): "<=",
+    ord("≥"): ">=",
+    ord("≠"): "!=",
+    ord("×"): "*",
+}
+_DOUBLE_QUOTES: Final = dict.fromkeys(map(ord, "“”„‟＂«»"), '"')
+_SINGLE_QUOTES: Final = dict.fromkeys(map(ord, "‘’‚‛＇"), "'")
+
+
+def mended(source: str, syntax: Syntax) -> str | None:
+    """The source as it parses, mended if it must be; None when nothing helps."""
+    if syntax.tree(source) is not None:
+        unescaped = _entities_outside_strings(source) if _COMPARED.search(source) else source
+        # `n &lt; 3` parses, as `n & lt; 3`
+        return unescaped if unescaped != source and syntax.tree(unescaped) is not None else source
+    for mend in _MENDS:
+        attempt = mend(source)
+        if attempt != source and syntax.tree(attempt) is not None:
+            return attempt
+    attempt = source
+    for mend in _MENDS:
+        changed = mend(attempt)
+        if changed != attempt and syntax.tree(changed) is not None:
+            return changed
+        attempt = changed
+    return _joined_strings(source, syntax) or _joined_strings(attempt, syntax)
+
+
+def _dedented(source: str) -> str:
+    lines = source.split("\n")
+    first = next((line for line in lines if line.strip()), "")
+    margin = first[: len(first) - len(first.lstrip())]
+    if not margin:
+        return source
+    return "\n".join(line.removeprefix(margin) for line in lines)
+
+
+def _without_prompts(source: str) -> str:
+    """The input of an interactive session; its outputs are invented."""
+    if not _FIRST_PROMPT.match(source):
+        return source
+    kept: list[str] = []
+    in_code = False
+    for line in source.split("\n"):
+        prompt = _PROMPT.match(line)
+        if prompt:
+            kept.append(line[prompt.end() :])
+            in_code = True
+        elif not line.strip():
+            if in_code:
+                kept.append("")
+        else:
+            in_code = False
+    return "\n".join(kept).strip("\n")
+
+
+def _without_magics(source: str) -> str:
+    if source.lstrip().startswith("%%") and not re.match(r"\s*%%(?:time|timeit|capture|python3?)\b", source):
+        return source  # a cell in another language
+    return "\n".join(line for line in source.split("\n") if not _MAGIC.match(line)).strip("\n")
+
+
+def _tabs_as_spaces(source: str) -> str:
+    return "\n".join(
+        line[: len(line) - len(line.lstrip(" \t"))].replace("\t", "    ") + line.lstrip(" \t")
+        for line in source.split("\n")
+    )
+
+
+def _plain_characters(source: str) -> str:
+    return _outside_strings(source, lambda code: code.translate(_WIDE))
+
+
+def _plain_double_quotes(source: str) -> str:
+    return _outside_strings(source, lambda code: code.translate(_DOUBLE_QUOTES))
+
+
+def _plain_quotes(source: str) -> str:
+    return _outside_strings(source, lambda code: code.translate({**_DOUBLE_QUOTES, **_SINGLE_QUOTES}))
+
+
+def _entities_outside_strings(source: str) -> str:
+    return _outside_strings(source, lambda code: _ENTITY.sub(lambda m: html.unescape(m[0]), code))
+
+
+def _entities_everywhere(source: str) -> str:
+    """For code whose quote marks were escaped, strings and all."""
+    return html.unescape(source) if _ENTITY.search(source) else source
+
+
+def _without_plus_column(source: str) -> str:
+    lines = [line for line in source.split("\n") if not re.match(r"@@ |\+\+\+ |--- ", line)]
+    if not any(lines) or not all(line.startswith("+") for line in lines if line.strip()):
+        return source
+    return "\n".join(line[1:] for line in lines)
+
+
+def _without_line_numbers(source: str) -> str:
+    lines = [line for line in source.split("\n") if line.strip()]
+    numbers = [_LINE_NUMBER.match(line) for line in lines]
+    if len(lines) < 2 or any(m is None or int(m[1]) != i for i, m in enumerate(numbers, start=1)):
+        return source
+    return "\n".join(line[m.end() :] for line, m in zip(lines, numbers, strict=True) if m)
+
+
+def _decoded_newlines(source: str) -> str:
+    r"""Code on one line whose newlines are still ``\n``: JSON that was encoded once too often."""
+    if "\n" in source.strip() or "\\n" not in source:
+        return source
+    if any(r"\n" in piece for piece, is_code in outside_strings(source) if is_code):
+        return _outside_strings(source, lambda code: code.replace("\\n", "\n").replace("\\t", "\t"))
+    return source
+
+
+def _joined_strings(source: str, syntax: Syntax) -> str | None:
+    r"""Put back ``\n`` for a newline inside a one-line string: JSON that was encoded once too little."""
+    lines = source.split("\n")
+    for _ in range(_MAX_JOINS):
+        attempt = "\n".join(lines)
+        error = syntax.error(attempt)
+        if error is None:
+            return attempt
+        line = error.lineno or 0
+        if "unterminated" not in error.msg or "triple" in error.msg or not 0 < line < len(lines):
+            return None
+        lines[line - 1 : line + 1] = [lines[line - 1] + "\\n" + lines[line]]
+    return None
+
+
+def _outside_strings(source: str, change: Callable[[str], str]) -> str:
+    return "".join(change(piece) if is_code else piece for piece, is_code in outside_strings(source))
+
+
+_MENDS: Final[tuple[Callable[[str], str], ...]] = (
+    _dedented,
+    _without_prompts,
+    _without_magics,
+    _tabs_as_spaces,
+    _plain_characters,
+    _plain_double_quotes,
+    _plain_quotes,
+    _entities_outside_strings,
+    _entities_everywhere,
+    _without_plus_column,
+    _without_line_numbers,
+    _decoded_newlines,
+)

@@ -1,0 +1,144 @@
+"""Questions to Python's parser about text that may be Python, within bounded work."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+from typing import Final
+
+MAX_SOURCE: Final = 400_000
+"""Longest text that is tried as one cell, in characters."""
+MAX_PARSED: Final = 3_000_000
+"""Characters parsed for one reply: about three seconds at worst."""
+
+BUILTINS: Final = frozenset(dir(builtins))
+
+_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPES: Final = frozenset("\n\\'\"abfnrtvxNuU01234567")
+_LITERAL: Final = re.compile(
+    r"""(?:"{3}(?:[^"\\]|\\.|"(?!""))*"{3}|'{3}(?:[^'\\]|\\.|'(?!''))*'{3}"""
+    r"""|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|\#[^\n]*""",
+    re.DOTALL,
+)
+
+
+def quiet(source: str) -> str:
+    r"""The same source for the parser, which warns about ``"\d"`` on the process-wide warnings otherwise.
+
+    An unknown escape gets a second backslash: the value of an ordinary string stays the same, the syntax of every
+    other text does.
+    """
+    if "\\" not in source:
+        return source
+    return _PAIR.sub(lambda m: m[0] if m[1] in _ESCAPES else "\\" + m[0], source)
+
+
+class Syntax:
+    """Parses the candidates of one reply, remembers the results and stops at a bound.
+
+    The parser raises MemoryError on a line of a million parentheses, RecursionError or ValueError elsewhere: all of
+    them mean "does not parse".
+    """
+
+    def __init__(self) -> None:
+        self._left = MAX_PARSED
+        self._seen: dict[str, ast.Module | SyntaxError] = {}
+
+    def tree(self, source: str) -> ast.Module | None:
+        """The parsed source, or None."""
+        result = self._parse(source)
+        return result if isinstance(result, ast.Module) else None
+
+    def error(self, source: str) -> SyntaxError | None:
+        """Why the source does not parse, or None."""
+        result = self._parse(source)
+        return result if isinstance(result, SyntaxError) else None
+
+    def has_statement(self, source: str) -> bool:
+        """Whether the source parses and is more than comments."""
+        tree = self.tree(source)
+        return tree is not None and bool(tree.body)
+
+    def incomplete(self, source: str) -> bool:
+        """Whether the source ends inside a string or a bracket, so that more text could make it parse."""
+        error = self.error(source)
+        return (
+            error is not None
+            and re.search(r"unterminated|never closed|EOF|expected '}'|expecting '}'", error.msg or "") is not None
+        )
+
+    def _parse(self, source: str) -> ast.Module | SyntaxError:
+        known = self._seen.get(source)
+        if known is not None:
+            return known
+        result: ast.Module | SyntaxError
+        if len(source) > min(self._left, MAX_SOURCE):
+            result = SyntaxError("too long to be read")
+        else:
+            self._left -= len(source) + 20
+            try:
+                result = ast.parse(quiet(source))
+            except SyntaxError as error:
+                result = error
+            except (ValueError, RecursionError, MemoryError) as error:
+                result = SyntaxError(f"{type(error).__name__}: {error}")
+        self._seen[source] = result
+        return result
+
+
+def acts(tree: ast.Module) -> bool:
+    """Whether running it does something: a call, an assignment, an import, a definition, a loop.
+
+    ``Name: Bob`` and ``{"label": "x"}`` parse too, and are data.
+    """
+    return any(_acts(statement) for statement in tree.body)
+
+
+def _acts(statement: ast.stmt) -> bool:
+    match statement:
+        case ast.Expr(value=value):
+            return any(isinstance(node, ast.Call | ast.Await | ast.NamedExpr) for node in ast.walk(value))
+        case ast.AnnAssign(value=None) | ast.Pass() | ast.Break() | ast.Continue() | ast.Global():
+            return False
+    return True
+
+
+def bound_names(tree: ast.AST) -> set[str]:
+    """Names that exist once the code has run."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()):
+                names.add(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+            case ast.alias(name=name, asname=asname):
+                names.add(asname or name.partition(".")[0])
+            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                names.add(name)
+    return names
+
+
+def free_names(tree: ast.AST) -> set[str]:
+    """Names that an expression takes from outside."""
+    inside = bound_names(tree) | {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    return used - inside
+
+
+def outside_strings(source: str) -> list[tuple[str, bool]]:
+    """The source in pieces, each with whether it is code (True) or a string literal or comment (False).
+
+    Works on text that does not parse, too.
+    """
+    pieces: list[tuple[str, bool]] = []
+    position = 0
+    for found in _LITERAL.finditer(source):
+        if found.start() > position:
+            pieces.append((source[position : found.start()], True))
+        pieces.append((found[0], False))
+        position = found.end()
+    if position < len(source):
+        pieces.append((source[position:], True))
+    return pieces

@@ -1,0 +1,132 @@
+# ruff: noqa: RUF001 - the characters that models write are the subject
+"""Step two: drop thoughts. What was weighed in a thought, code and FINAL included, is no move."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import Final
+
+from rlm_adapters.replies.clean import is_quoted
+
+_NAMES: Final = (
+    r"(?:[\w.-]+:)?(?:think|thinking|thoughts?|reasoning|reflection|scratchpad|analysis|antthinking|inner_monologue)"
+)
+_TAG: Final = re.compile(
+    rf"(?P<open><{_NAMES}>|◁think▷|\[THINK\]|<\|begin_of_thought\|>)"
+    rf"|(?P<close></{_NAMES}>|◁/think▷|\[/THINK\]|<\|end_of_thought\|>)",
+    re.IGNORECASE,
+)
+_FENCE_LINE: Final = re.compile(r"^[ \t>]*(?P<mark>`{3,}|~{3,})(?P<info>[^\n]*)$", re.MULTILINE)
+_MAX_TAGS: Final = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A reply without its thoughts."""
+
+    text: str
+    thought: str
+    unclosed: bool
+    """A thought never ended, so nothing was said."""
+
+
+def drop_thoughts(text: str) -> Spoken:
+    """Remove thoughts that stand outside fences.
+
+    A leading block goes with all that it holds; of what is left, everything up to the last stray close goes too (a
+    chat template may have swallowed the opening tag).
+    """
+    thoughts: list[str] = []
+    rest = text
+    while (start := _TAG.match(rest.lstrip())) and start["open"]:
+        body = rest.lstrip()[start.end() :]
+        close = _close_of(body)
+        if close is None:
+            return Spoken("", "\n\n".join([*thoughts, body.strip()]), unclosed=True)
+        thoughts.append(body[: close.start()].strip())
+        rest = body[close.end() :]
+
+    tags = _outside_fences(rest)
+    stray = [tag for index, tag in enumerate(tags) if tag["close"] and not _pairs(tags, index)]
+    if stray:
+        thoughts.append(rest[: stray[-1].start()].strip())
+        tags = [tag for tag in tags if tag.start() > stray[-1].start()]
+    kept: list[str] = []
+    position = stray[-1].end() if stray else 0
+    for index, tag in enumerate(tags):
+        if tag.start() < position or not tag["open"] or not _begins_line(rest, tag.start()):
+            continue
+        kept.append(rest[position : tag.start()])
+        closing = next((later for later in tags[index + 1 :] if later["close"]), None)
+        position = closing.end() if closing else len(rest)
+        thoughts.append(rest[tag.end() : closing.start() if closing else position].strip())
+    spoken = "".join([*kept, rest[position:]])
+    return Spoken(spoken, "\n\n".join(t for t in thoughts if t), unclosed=False)
+
+
+def _pairs(tags: list[re.Match[str]], index: int) -> bool:
+    return index > 0 and bool(tags[index - 1]["open"])
+
+
+def _close_of(body: str) -> re.Match[str] | None:
+    """The close of a leading thought: outside a fence if there is one, else the first."""
+    outside = [tag for tag in _outside_fences(body) if tag["close"]]
+    if outside:
+        return outside[0]
+    return next((tag for tag in _TAG.finditer(body) if tag["close"]), None)
+
+
+def _outside_fences(text: str) -> list[re.Match[str]]:
+    starts, inside = _fence_spans(text)
+    tags: list[re.Match[str]] = []
+    for seen, tag in enumerate(_TAG.finditer(text)):
+        if seen == _MAX_TAGS:
+            break
+        if is_quoted(text, tag.start(), tag.end()) or _in_finish(text, tag):
+            continue
+        span = bisect_right(starts, tag.start()) - 1
+        if span >= 0 and tag.start() < inside[span] and not (tag["close"] and _alone(text, tag, starts[span])):
+            continue
+        tags.append(tag)
+    return tags
+
+
+def _fence_spans(text: str) -> tuple[list[int], list[int]]:
+    starts: list[int] = []
+    ends: list[int] = []
+    mark = ""
+    for line in _FENCE_LINE.finditer(text):
+        if not mark:
+            if line["mark"][0] in line["info"]:  # opened and closed on one line
+                continue
+            mark = line["mark"]
+            starts.append(line.end())
+        elif line["mark"].startswith(mark) and not line["info"].strip():
+            ends.append(line.start())
+            mark = ""
+    if mark:
+        ends.append(len(text))
+    return starts, ends
+
+
+def _alone(text: str, tag: re.Match[str], fence: int) -> bool:
+    """A close on a line of its own ends a thought that left a fence open, unless it is part of a string."""
+    line_end = text.find("\n", tag.end())
+    tail = text[tag.end() : line_end if line_end >= 0 else len(text)]
+    if tail.strip() or not _begins_line(text, tag.start()):
+        return False
+    return all(text.count(quote, fence, tag.start()) % 2 == 0 for quote in ('"""', "'''"))
+
+
+def _begins_line(text: str, position: int) -> bool:
+    return not text[text.rfind("\n", 0, position) + 1 : position].strip()
+
+
+def _in_finish(text: str, tag: re.Match[str]) -> bool:
+    """The tag is part of an answer: ``FINAL(The tag </think> ends a thought)``."""
+    line_end = text.find("\n", tag.end())
+    before = text[text.rfind("\n", 0, tag.start()) + 1 : tag.start()]
+    after = text[tag.end() : line_end if line_end >= 0 else len(text)]
+    return before.lstrip(" *>#-").startswith("FINAL(") and after.rstrip(" *`.").endswith(")")
