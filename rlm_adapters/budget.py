@@ -165,10 +165,10 @@ class Balance:
     cost: float | None
     seconds: float | None
 
-    def describe(self) -> str:
+    def describe(self, *, sub_calls: bool = True) -> str:
         """The balance in a few words for the root LM; empty when nothing is limited."""
         parts = []
-        if self.calls is not None:
+        if self.calls is not None and sub_calls:
             parts.append(f"{self.calls} sub-calls")
         if self.tokens is not None:
             parts.append(f"{self.tokens:,} tokens")

@@ -13,11 +13,15 @@ from rlm_adapters.prompts.trajectory import Trajectory
 class CodeWriter(Protocol):
     """Writes the next cell of a trajectory, and the last answer when limits end it."""
 
-    target: ModelTarget
-    """Answers `prompt`; the reply's text is read by `rlm_adapters.replies`."""
+    @property
+    def target(self) -> ModelTarget:
+        """Answers `prompt`; the reply's text is read by `rlm_adapters.replies`."""
+        ...
 
-    extract_target: ModelTarget
-    """Answers `extract_prompt`; the reply's text is the answer."""
+    @property
+    def extract_target(self) -> ModelTarget:
+        """Answers `extract_prompt`; the reply's text is the answer."""
+        ...
 
     def prompt(self, trajectory: Trajectory) -> Any:
         """What the target is asked for the next cell."""

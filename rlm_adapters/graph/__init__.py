@@ -1,0 +1,16 @@
+"""The RLM as a LangGraph state machine."""
+
+from rlm_adapters.graph.build import RLMGraph, compile_graph, create_rlm_graph
+from rlm_adapters.graph.context import RLMConfig, RLMContext
+from rlm_adapters.graph.state import FinishReason, RLMInput, RLMOutput
+
+__all__ = [
+    "FinishReason",
+    "RLMConfig",
+    "RLMContext",
+    "RLMGraph",
+    "RLMInput",
+    "RLMOutput",
+    "compile_graph",
+    "create_rlm_graph",
+]

@@ -1,0 +1,255 @@
+"""The graph: one static state machine, sync and async, to be called or put into a larger graph."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Checkpointer, Command
+
+from rlm_adapters.answers import OutputSpec
+from rlm_adapters.budget import Limits, ModelPrice, PriceTable
+from rlm_adapters.content import ContentStore
+from rlm_adapters.errors import InputError
+from rlm_adapters.events import EventHandler
+from rlm_adapters.graph.context import RLMConfig, RLMContext, Run
+from rlm_adapters.graph.execute import after_execute, execute
+from rlm_adapters.graph.finish import after_check, check_final, extract
+from rlm_adapters.graph.generate import generate_code
+from rlm_adapters.graph.node import Node
+from rlm_adapters.graph.prepare import prepare
+from rlm_adapters.graph.recurse import recurse
+from rlm_adapters.graph.requests import pack_input
+from rlm_adapters.graph.sessions import SessionCache
+from rlm_adapters.graph.state import RecurseInput, RLMInput, RLMOutput, RLMState
+from rlm_adapters.graph.tools import check_name, tool_table
+from rlm_adapters.models import ChatTarget
+from rlm_adapters.prompts import ChatCodeWriter, CodeWriter
+from rlm_adapters.sandbox import Isolation, Sandbox, SandboxLimits
+
+
+class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
+    """The compiled graph of an RLM.
+
+    It is an ordinary compiled LangGraph; what it adds happens around a run: big inputs go into the content store before
+    they could enter a checkpoint, the live parts of the run (ledger, limiter, workers) are made, and whatever way the
+    run ends (answer, error, cancellation) its workers end with it.
+    """
+
+    rlm: RLMConfig
+
+    def __init__(self, *, rlm: RLMConfig, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rlm = rlm
+
+    def stream(
+        self,
+        input: Any,  # noqa: A002 - LangGraph's name
+        config: RunnableConfig | None = None,
+        *,
+        context: Any = None,
+        **kwargs: Any,
+    ) -> Iterator[Any]:
+        """Run and stream, as every LangGraph graph; ``invoke`` goes through here too."""
+        ready = self._ready(context)
+        try:
+            yield from super().stream(self._packed(input, ready), self._roomy(config, ready), context=ready, **kwargs)
+        except BaseException:
+            self._abandon(ready, context)
+            raise
+
+    async def astream(
+        self,
+        input: Any,  # noqa: A002 - LangGraph's name
+        config: RunnableConfig | None = None,
+        *,
+        context: Any = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        """Async form of `stream`; ``ainvoke`` goes through here too."""
+        ready = self._ready(context)
+        try:
+            packed = await _in_thread(lambda: self._packed(input, ready))
+            inner = super().astream(packed, self._roomy(config, ready), context=ready, **kwargs)
+            async for part in inner:
+                yield part
+        except BaseException:
+            self._abandon(ready, context)
+            raise
+
+    def close(self) -> None:
+        """End the graph's workers and remove its private content; not needed at the end of a process."""
+        self.rlm.sessions.close()
+        self.rlm.sandbox.close()
+        self.rlm.store.close()
+
+    # -- parts
+
+    def _ready(self, context: Any) -> RLMContext:
+        """The runtime context with nothing missing; a context that is not ours (a parent graph's) is left alone."""
+        given = context if isinstance(context, RLMContext) else RLMContext()
+        config = given.config or self.rlm
+        listeners = (given.on_event,) if given.on_event is not None else ()
+        return RLMContext(
+            config=config,
+            run=given.run or Run(config, listeners),
+            depth=given.depth,
+            parent_run_id=given.parent_run_id,
+            graph=given.graph or self._for_children(),
+        )
+
+    def _for_children(self) -> RLMGraph:
+        """The same graph without a saver of its own: a child saves into its parent's thread."""
+        return self if self.checkpointer is None else self.copy({"checkpointer": None})
+
+    def _packed(self, given: Any, ready: RLMContext) -> Any:
+        if given is None or isinstance(given, Command) or ready.config is None:
+            return given
+        return pack_input(given, ready.config.store, ready.config.tools)
+
+    def _roomy(self, config: RunnableConfig | None, ready: RLMContext) -> RunnableConfig:
+        """Room for the steps of a whole run: inside a Runnable the ambient limit is 25 supersteps, about 8 cells."""
+        limits = (ready.config or self.rlm).limits
+        calls = limits.max_calls if limits.max_calls is not None else 100_000
+        steps = 6 * (limits.max_iterations + limits.max_repairs) + 2 * calls + 100
+        merged: RunnableConfig = {**(config or {})}
+        merged["recursion_limit"] = max(merged.get("recursion_limit") or 0, steps)
+        # Sync fan-out runs in a pool of that size; the run's own limiter bounds the model calls of the whole tree.
+        merged.setdefault("max_concurrency", limits.max_concurrency)
+        return merged
+
+    def _abandon(self, ready: RLMContext, given: Any) -> None:
+        """End the workers of a run that failed or was cancelled.
+
+        One that ended has none any more, and one that an interrupt suspended keeps its worker for a while.
+        """
+        shared = isinstance(given, RLMContext) and given.run is not None
+        if ready.run is not None and not shared:
+            ready.run.close()
+
+
+def create_rlm_graph(
+    model: BaseChatModel | CodeWriter,
+    sub_model: BaseChatModel | None = None,
+    *,
+    models: Mapping[str, BaseChatModel] | None = None,
+    tools: Iterable[Any] = (),
+    limits: Limits | None = None,
+    prices: Mapping[str, ModelPrice | tuple[float, float]] | None = None,
+    output_type: Any = None,
+    instructions: str = "",
+    worked_example: bool = False,
+    checkpointer: Checkpointer = None,
+    store: ContentStore | None = None,
+    sandbox: Sandbox | None = None,
+    sandbox_limits: SandboxLimits | None = None,
+    require: Isolation | None = None,
+    on_event: EventHandler | None = None,
+    name: str = "rlm",
+) -> RLMGraph:
+    """Make a Recursive Language Model (arXiv 2512.24601) as a LangGraph graph.
+
+    Args:
+        model: the root LM, any LangChain chat model (or a `CodeWriter`, as the DSPy adapter has).
+        sub_model: answers ``llm_query`` in the cells; default: the root LM.
+        models: further models by name for ``llm_query(model=name)``.
+        tools: LangChain tools and plain functions, sync or async; cells call them by name.
+        limits: bounds of a run; see `Limits`.
+        prices: dollars per million tokens (input, output) by model name, for ``Limits.max_cost`` and ``usage["cost"]``.
+        output_type: what the answer must be: a Python type, pydantic model, TypedDict or JSON schema. The answer is
+            plain JSON types, validated inside the run, so that the root LM can mend it.
+        instructions: standing instructions for the root LM.
+        worked_example: show the root LM a short solved task first; helps weak models.
+        checkpointer: a LangGraph saver. With one, a killed run goes on in the middle of a cell without paying again,
+            and ``store`` should be a durable one.
+        store: where big inputs, prompts and answers live; default: a private directory, removed at the process's end.
+        sandbox: a `Sandbox` to share; default: one of its own.
+        sandbox_limits: limits of its sessions, when ``sandbox`` is not given.
+        require: ``"os"`` refuses to run where the operating system cannot confine the workers.
+        on_event: called with every `Event` of every run.
+        name: of the graph, in traces.
+
+    Returns:
+        A compiled graph: ``invoke``, ``ainvoke``, ``stream``, ``astream`` with ``{"query": ..., "context": ...}``;
+        see `RLMInput` and `RLMOutput`.
+
+    Raises:
+        InputError: a model, tool, limit or type is unusable.
+        IsolationError: ``require`` cannot be met.
+    """
+    limits = limits or Limits()
+    writer, sub = _models(model, sub_model, worked_example)
+    table = tool_table(tools)
+    price_table = PriceTable(prices)
+    targets = {key: ChatTarget(_chat_model(value, f"models[{key!r}]"), key) for key, value in (models or {}).items()}
+    if limits.max_cost is not None:
+        for target in (writer.target, sub, *targets.values()):
+            price_table.require(target.name)
+    config = RLMConfig(
+        writer=writer,
+        sub=sub,
+        models=targets,
+        tools=table,
+        limits=limits,
+        prices=price_table,
+        output=OutputSpec.of(output_type),
+        store=store or ContentStore(),
+        sandbox=sandbox or Sandbox(limits=sandbox_limits or SandboxLimits(), require=require),
+        sessions=SessionCache(),
+        on_event=on_event,
+        instructions=instructions,
+    )
+    if name != "rlm":
+        check_name(name.replace("-", "_").replace(" ", "_"), "graph")
+    return compile_graph(config, checkpointer=checkpointer, name=name)
+
+
+def compile_graph(config: RLMConfig, *, checkpointer: Checkpointer = None, name: str = "rlm") -> RLMGraph:
+    """Compile the state machine around a configuration."""
+    builder = StateGraph(RLMState, input_schema=RLMInput, output_schema=RLMOutput)
+    builder.add_node("prepare", Node(prepare, "prepare"))
+    builder.add_node("generate_code", Node(generate_code, "generate_code"))
+    builder.add_node("execute", Node(execute, "execute"))
+    builder.add_node("recurse", Node(recurse, "recurse"), input_schema=RecurseInput)
+    builder.add_node("check_final", Node(check_final, "check_final"))
+    builder.add_node("extract", Node(extract, "extract"))
+    builder.add_edge(START, "prepare")
+    builder.add_edge("prepare", "generate_code")
+    builder.add_edge("generate_code", "execute")
+    builder.add_conditional_edges("execute", after_execute, ["recurse", "check_final"])
+    builder.add_edge("recurse", "execute")
+    builder.add_conditional_edges("check_final", after_check, ["generate_code", "extract", END])
+    builder.add_edge("extract", END)
+    compiled = builder.compile(checkpointer=checkpointer, name=name)
+    return RLMGraph(rlm=config, **vars(compiled))
+
+
+def _models(
+    model: BaseChatModel | CodeWriter, sub_model: BaseChatModel | None, worked_example: bool
+) -> tuple[CodeWriter, ChatTarget]:
+    if isinstance(model, BaseChatModel):
+        writer: CodeWriter = ChatCodeWriter(ChatTarget(model), worked_example)
+        return writer, ChatTarget(_chat_model(sub_model or model, "sub_model"))
+    if not hasattr(model, "prompt") or not hasattr(model, "target"):
+        raise InputError(
+            f"model={model!r}: give a LangChain chat model, for example ChatOpenAI(model=...) or "
+            "langchain.chat_models.init_chat_model('provider:name')"
+        )
+    return model, ChatTarget(_chat_model(sub_model, "sub_model"))
+
+
+def _chat_model(model: Any, what: str) -> BaseChatModel:
+    if not isinstance(model, BaseChatModel):
+        raise InputError(f"{what}={model!r}: give a LangChain chat model")
+    return model
+
+
+async def _in_thread(work: Callable[[], Any]) -> Any:
+    """Hash and write a big input off the event loop."""
+    import asyncio  # noqa: PLC0415 - only in the async form
+
+    return await asyncio.to_thread(work)

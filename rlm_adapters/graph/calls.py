@@ -1,0 +1,137 @@
+"""The functions of the REPL that lead to a model: what is offered, and how a call is answered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+
+from rlm_adapters.answers import InvalidAnswerError, OutputSpec
+from rlm_adapters.budget import Usage, add_usage, estimate_tokens
+from rlm_adapters.effects import Steps
+from rlm_adapters.errors import ModelCallError
+from rlm_adapters.graph.context import NodeContext
+from rlm_adapters.models import ChatTarget, as_prompt
+from rlm_adapters.sandbox import HostFunction
+
+LLM_QUERY = HostFunction(
+    name="llm_query",
+    effects=False,
+    parameters=("prompt", "model=", "returns="),
+    doc="llm_query(prompt) -> str: ask a sub-LM; it sees only the prompt.",
+)
+LLM_QUERY_BATCHED = HostFunction(
+    name="llm_query_batched",
+    effects=False,
+    batch_of="llm_query",
+    parameters=("prompts", "model=", "returns="),
+    doc="llm_query_batched(prompts) -> list[str]: ask many at once; answers in order.",
+)
+RLM_QUERY_BATCHED = HostFunction(
+    name="rlm_query_batched",
+    effects=False,
+    batch_of="rlm_query",
+    parameters=("prompts", "contexts="),
+    doc="rlm_query_batched(prompts, contexts) -> list[str]: several helpers at once; answers in order.",
+)
+
+
+def host_functions(node: NodeContext) -> list[HostFunction]:
+    """What cells of this run may call."""
+    functions = [tool.host_function() for tool in node.config.tools.values()]
+    if not node.may_call:
+        return functions
+    # A child run may use the tools, so it is run ahead only where there are none.
+    rlm_query = HostFunction(
+        name="rlm_query",
+        effects=bool(node.config.tools),
+        parameters=("prompt", "context="),
+        doc="rlm_query(prompt, context=None) -> str: a helper with a REPL of its own.",
+    )
+    return [LLM_QUERY, LLM_QUERY_BATCHED, rlm_query, RLM_QUERY_BATCHED, *functions]
+
+
+def bind(parameters: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a call by name (the worker has checked their number)."""
+    names = [name.rstrip("=") for name in parameters]
+    return {**dict(zip(names, args, strict=False)), **kwargs}
+
+
+def ask_sub_model(
+    node: NodeContext, given: Mapping[str, Any], owner: str, config: RunnableConfig
+) -> Steps[tuple[Any, Usage]]:
+    """Answer ``llm_query``.
+
+    Returns:
+        The text (or the value, with ``returns=``), and the usage.
+
+    Raises:
+        ModelCallError: it failed; the message is written for the cell.
+        BudgetExceededError: it does not fit into the limits.
+    """
+    target = _target(node, given.get("model"))
+    prompt = given.get("prompt")
+    if not isinstance(prompt, str | list) or not prompt:
+        raise ModelCallError(f"prompt={prompt!r}: give text, or a list of content blocks", kind="bad_request")
+    _check_length(target, prompt)
+    spec = OutputSpec.of(given.get("returns"))
+    if spec.schema is not None:
+        return (yield from _ask_typed(node, target, prompt, owner, config, spec=spec))
+    return (yield from _ask_text(node, target, prompt, owner, config))
+
+
+def _ask_text(
+    node: NodeContext, target: ChatTarget, prompt: Any, owner: str, config: RunnableConfig
+) -> Steps[tuple[str, Usage]]:
+    reply, usage = yield from node.run.caller.call(target, as_prompt(prompt), kind="sub", owner=owner, config=config)
+    if reply.refusal or reply.finish_reason == "content_filter":
+        raise ModelCallError(f"the sub-LM refused: {reply.refusal or 'content filter'}", kind="refusal")
+    return reply.text, usage
+
+
+def _ask_typed(
+    node: NodeContext, target: ChatTarget, prompt: Any, owner: str, config: RunnableConfig, *, spec: OutputSpec
+) -> Steps[tuple[Any, Usage]]:
+    """Ask for JSON of a schema; a reply that does not fit is sent back once with what is wrong."""
+    wanted = f"\n\nReply with JSON only, of this JSON schema:\n{json.dumps(spec.schema)}"
+    text = prompt + wanted if isinstance(prompt, str) else [*prompt, {"type": "text", "text": wanted}]
+    reply, usage = yield from _ask_text(node, target, text, owner, config)
+    try:
+        return spec.to_json(spec.validate(reply)), usage
+    except InvalidAnswerError as error:
+        again = f"\n\nYour reply was:\n{reply}\n\nIt does not fit: {error}\nReply again, with JSON only."
+        text = text + again if isinstance(text, str) else [*text, {"type": "text", "text": again}]
+    reply, more = yield from _ask_text(node, target, text, owner, config)
+    try:
+        return spec.to_json(spec.validate(reply)), add_usage(usage, more)
+    except InvalidAnswerError as error:
+        raise ModelCallError(f"the sub-LM's reply does not fit `returns`, twice: {error}", kind="invalid") from error
+
+
+def _target(node: NodeContext, name: Any) -> ChatTarget:
+    if name is None or name == node.config.sub.name:
+        return node.config.sub
+    target = node.config.models.get(name) if isinstance(name, str) else None
+    if target is None:
+        known = ", ".join([node.config.sub.name, *node.config.models])
+        raise ModelCallError(f"model={name!r} is not known here; known: {known}", kind="bad_request")
+    return target
+
+
+def _check_length(target: ChatTarget, prompt: Any) -> None:
+    """Refuse a prompt that the model cannot take, before paying for the refusal."""
+    window = target.context_window()
+    if window is None:
+        return
+    text = prompt if isinstance(prompt, str) else "".join(str(block.get("text", "")) for block in prompt)
+    tokens = estimate_tokens(text) * 3 // 4  # a middle estimate: a prompt that may fit is sent
+    if tokens > window:
+        fits = window * 3
+        raise ModelCallError(
+            f"the prompt of {len(text):,} characters (about {tokens:,} tokens) is too long for {target.name!r}, which "
+            f"takes {window:,} tokens: split it into pieces of at most {fits:,} characters, for example "
+            f"`pieces = [text[i:i + {fits}] for i in range(0, len(text), {fits})]` and `llm_query_batched`",
+            kind="context_length",
+        )

@@ -1,0 +1,159 @@
+"""What nodes work with and never save: the configuration of a graph, and the live parts of one run tree."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rlm_adapters.answers import OutputSpec
+from rlm_adapters.budget import Ledger, Limits, PriceTable, Usage
+from rlm_adapters.content import ContentStore
+from rlm_adapters.events import Event, EventHandler, EventType
+from rlm_adapters.graph.sessions import SessionCache
+from rlm_adapters.graph.tools import Tool
+from rlm_adapters.limiter import Limiter
+from rlm_adapters.models import ChatTarget, ModelCaller
+from rlm_adapters.prompts import CodeWriter
+from rlm_adapters.sandbox import Sandbox
+
+_LOG = logging.getLogger("rlm_adapters")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RLMConfig:
+    """What is fixed when a graph is made; a call may bring its own (`RLMContext.config`)."""
+
+    writer: CodeWriter
+    """Writes the cells (the root LM)."""
+    sub: ChatTarget
+    """Answers ``llm_query``."""
+    models: Mapping[str, ChatTarget] = field(default_factory=dict)
+    """Further models for ``llm_query(model=...)``."""
+    tools: Mapping[str, Tool] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    prices: PriceTable = field(default_factory=PriceTable)
+    output: OutputSpec = field(default_factory=OutputSpec)
+    store: ContentStore
+    sandbox: Sandbox
+    sessions: SessionCache
+    on_event: EventHandler | None = None
+    instructions: str = ""
+    direct_below: int = 0
+    """Inputs of fewer characters are answered by one direct call; 0: never."""
+
+    def for_child(self) -> RLMConfig:
+        """The configuration of a child run: the same, but its answer is for its parent's cell, of any type."""
+        return replace(self, output=OutputSpec(), instructions="", direct_below=0, on_event=None)
+
+
+class Run:
+    """The live parts of one run tree: shared by the outermost run and all its child runs.
+
+    Args:
+        config: of the outermost run.
+        listeners: called with every event of the tree.
+    """
+
+    def __init__(self, config: RLMConfig, listeners: tuple[EventHandler, ...] = ()) -> None:
+        limits = config.limits
+        self.ledger = Ledger(limits, config.prices)
+        self.caller = ModelCaller(
+            self.ledger,
+            Limiter(
+                limits.max_concurrency,
+                requests_per_minute=limits.requests_per_minute,
+                tokens_per_minute=limits.tokens_per_minute,
+            ),
+        )
+        self._listeners = tuple(listener for listener in (config.on_event, *listeners) if listener is not None)
+        self._sessions = config.sessions
+        self._known: set[str] = set()
+        self.unfinished: set[str] = set()
+
+    def attach(self, run_id: str, usage: Usage | None, seconds: float) -> None:
+        """Note that a run takes part; one that comes from a checkpoint brings what it had used before."""
+        if run_id in self._known:
+            return
+        first = not self._known
+        self._known.add(run_id)
+        self.unfinished.add(run_id)
+        if usage:
+            self.ledger.book(usage)
+        if first and seconds:
+            self.ledger.restore_time(seconds)
+
+    def finish(self, run_id: str) -> None:
+        """End a run: its worker goes."""
+        self.unfinished.discard(run_id)
+        self._sessions.discard(run_id)
+
+    def close(self) -> None:
+        """End all runs that are left (error, cancellation)."""
+        for run_id in tuple(self.unfinished):
+            self.finish(run_id)
+
+    def tell(self, event: Event) -> None:
+        """Hand an event to the listeners; one that raises does not end the run."""
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception:  # noqa: BLE001 - a view's fault is not the run's
+                _LOG.exception("an event listener failed on %s", event.type)
+
+
+@dataclass(frozen=True, slots=True)
+class RLMContext:
+    """Runtime context of a graph run (LangGraph's ``context=``).
+
+    Attributes:
+        config: in place of the graph's own.
+        run: live parts; None for an outermost run, which gets its own.
+        depth: recursion depth.
+        parent_run_id: the run whose cell started this one.
+        on_event: a listener for this call alone.
+        graph: the graph itself, for child runs; filled in by it.
+    """
+
+    config: RLMConfig | None = None
+    run: Run | None = None
+    depth: int = 0
+    parent_run_id: str | None = None
+    on_event: EventHandler | None = None
+    graph: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeContext:
+    """What one node execution gets: `RLMContext` with nothing missing, and the event writer."""
+
+    config: RLMConfig
+    run: Run
+    depth: int
+    parent_run_id: str | None
+    graph: Any
+    write: Callable[[Any], None]
+
+    def emit(self, kind: EventType, run_id: str, iteration: int | None = None, **data: Any) -> None:
+        """Tell what happened, to the listeners and to LangGraph's ``custom`` stream."""
+        event = Event(
+            type=kind,
+            run_id=run_id,
+            parent_run_id=self.parent_run_id,
+            depth=self.depth,
+            iteration=iteration,
+            data=data,
+        )
+        self.run.tell(event)
+        self.write(event.to_dict())
+
+    @property
+    def may_call(self) -> bool:
+        """Whether cells have sub-calls at this depth."""
+        return self.depth < self.config.limits.max_depth
+
+    @property
+    def may_recurse(self) -> bool:
+        """Whether ``rlm_query`` starts a child RLM at this depth."""
+        return self.depth + 1 < self.config.limits.max_depth

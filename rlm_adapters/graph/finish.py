@@ -1,0 +1,193 @@
+"""Last nodes: accept or refuse an answer, go on, or make the best of a run that a limit ends."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import END
+
+from rlm_adapters.answers import InvalidAnswerError
+from rlm_adapters.budget import add_usage
+from rlm_adapters.effects import Steps
+from rlm_adapters.errors import BudgetExceededError, ModelCallError
+from rlm_adapters.graph.context import NodeContext
+from rlm_adapters.graph.state import CellOutput, FinishReason, RLMState, TurnEntry
+from rlm_adapters.graph.view import trajectory_of
+from rlm_adapters.prompts import status_line
+from rlm_adapters.replies import accept_provisional, read_reply
+
+_REASONS: dict[str, FinishReason] = {"max_iterations": "max_iterations", "max_seconds": "timeout"}
+"""Finish reason by the limit that ended the run; the others are ``budget``."""
+
+
+def check_final(state: RLMState, node: NodeContext, config: RunnableConfig) -> dict[str, Any]:  # noqa: ARG001
+    """Judge the turn: an accepted answer ends the run, anything else becomes what the root LM sees next."""
+    if state.get("stop") and state.get("reply") is None:
+        return {}
+    verdict = _judge(state, node)
+    if "finish_reason" in verdict:
+        return _end(state, node, verdict)
+    iteration = state["iterations"]
+    repairs = (state.get("repairs") or 0) + 1 if verdict.get("problem") else 0
+    if verdict.get("problem"):
+        node.emit("repair", state["run_id"], iteration, reason=verdict["problem"], message=verdict["observation"])
+    stop = state.get("stop") or node.run.ledger.exhausted()
+    if stop is None and iteration >= node.config.limits.max_iterations:
+        stop = "max_iterations"
+    if stop is None and repairs > node.config.limits.max_repairs:
+        error = f"{repairs} replies in a row could not be used (last: {verdict['problem']})"
+        candidate = verdict.get("candidate") or state.get("candidate")
+        return _end(state, node, {"finish_reason": "error", "answer": candidate, "error": error})
+    trajectory = trajectory_of(state, node, iteration=iteration + 1)
+    observation = f"{verdict['observation']}\n\n{status_line(trajectory)}"
+    reply = state.get("reply")
+    turn: TurnEntry = {
+        "reply": reply["text"] if reply is not None else "",
+        "observation": node.config.store.pack(observation),
+    }
+    return {
+        "turns": [turn],
+        "reply": None,
+        "submitted": None,
+        "repairs": repairs,
+        "candidate": verdict.get("candidate") or state.get("candidate"),
+        "stop": stop,
+    }
+
+
+def after_check(state: RLMState) -> str:
+    """Where to go from `check_final`."""
+    if state.get("finish_reason"):
+        return END
+    return "extract" if state.get("stop") else "generate_code"
+
+
+def extract(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
+    """A limit ends the run: ask for the best answer that the outputs support, and label it."""
+    limit = state.get("stop") or "max_iterations"
+    reason = _REASONS.get(limit, "budget")
+    message = state.get("error") or f"the limit {limit}={getattr(node.config.limits, limit, None)!r} was reached"
+    answer: Any = state.get("candidate")
+    usage: dict[str, Any] = {}
+    writer = node.config.writer
+    try:
+        trajectory = trajectory_of(state, node, iteration=state.get("iterations") or 0)
+        reply, usage = yield from node.run.caller.call(
+            writer.extract_target,
+            writer.extract_prompt(trajectory, message, state.get("candidate")),
+            kind="extract",
+            owner=state["run_id"],
+            config=config,
+        )
+        answer = _extracted(reply.text, node, answer)
+    except (BudgetExceededError, ModelCallError) as error:
+        message = f"{message}; no last answer could be asked for: {error}"
+    verdict = {"finish_reason": reason, "answer": answer, "error": message}
+    return {**_end(state, node, verdict, usage), "usage": usage}
+
+
+# ------------------------------------------------------------------------------------------------ judging
+
+
+def _judge(state: RLMState, node: NodeContext) -> dict[str, Any]:
+    """The verdict on a turn: ``finish_reason`` and ``answer``, or an ``observation``."""
+    store, reply, outputs = node.config.store, state.get("reply"), state.get("outputs") or []
+    submitted = state.get("submitted")
+    if submitted is not None:
+        return _validated(store.unpack(submitted["value"]), "submitted", submitted["function"], state, node)
+    if reply is None:
+        return {"observation": "The reply was lost."}
+    if reply["problem"]:
+        return {"observation": reply["message"], "problem": reply["problem"]}
+    final = reply["final"]
+    failed = any(output["error"] for output in outputs)
+    if final is not None and not failed:
+        text = store.unpack(final["text"])
+        printed = "\n".join(store.unpack(output["stdout"]) for output in outputs)
+        if not final["provisional"] or accept_provisional(text, printed):
+            return _validated(store.unpack(final["value"]), "text", "text", state, node)
+        note = (
+            "You wrote the answer before you saw this output. If it still stands, give it again with SUBMIT(...); "
+            "otherwise go on."
+        )
+        return {"observation": f"{_observation(outputs, node)}\n\n{note}", "candidate": text}
+    observation = _observation(outputs, node)
+    if reply["message"]:
+        observation += f"\n\n{reply['message']}"
+    return {"observation": observation}
+
+
+def _validated(value: Any, reason: FinishReason, function: str, state: RLMState, node: NodeContext) -> dict[str, Any]:
+    spec = node.config.output
+    try:
+        answer = spec.to_json(spec.validate(value))
+    except InvalidAnswerError as error:
+        outputs = state.get("outputs") or []
+        printed = f"{_observation(outputs, node)}\n\n" if any(output["stdout"] for output in outputs) else ""
+        return {
+            "observation": f"{printed}{function} was refused, the answer does not fit:\n{error}\n"
+            f"Wanted: {spec.describe()}",
+            "problem": "invalid_answer",
+            "candidate": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str),
+        }
+    return {"finish_reason": reason, "answer": answer, "function": function}
+
+
+def _observation(outputs: list[CellOutput], node: NodeContext) -> str:
+    """Outputs of a turn's cells as the root LM sees them, each headed with its size."""
+    parts = []
+    for number, output in enumerate(outputs, 1):
+        which = f" of block {number}" if len(outputs) > 1 else ""
+        text = node.config.store.unpack(output["stdout"])
+        if text:
+            parts.append(f"Output{which} ({output['chars']:,} characters):\n{text.rstrip()}")
+        elif output["error"] is None:
+            parts.append(f"Output{which}: nothing was printed.")
+        if output["error"]:
+            parts.append(f"Error{which}:\n{output['error']}")
+    return "\n\n".join(parts) or "Nothing was run."
+
+
+# ------------------------------------------------------------------------------------------------ the end
+
+
+def _extracted(text: str, node: NodeContext, candidate: Any) -> Any:
+    """The answer in the reply to the last question; the candidate if there is none that fits."""
+    reading = read_reply(text, names=())
+    value: Any = reading.final.text if reading.final is not None and reading.final.kind == "text" else text.strip()
+    try:
+        spec = node.config.output
+        return spec.to_json(spec.validate(value)) if value else candidate
+    except InvalidAnswerError:
+        return None
+
+
+def _end(
+    state: RLMState, node: NodeContext, verdict: dict[str, Any], usage: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Close the run: its worker goes, the result stands."""
+    run_id = state["run_id"]
+    node.run.finish(run_id)
+    if verdict.get("function"):
+        node.emit("final", run_id, state["iterations"], answer=verdict["answer"], function=verdict["function"])
+    seconds = node.run.ledger.seconds
+    node.emit(
+        "run_finished",
+        run_id,
+        finish_reason=verdict["finish_reason"],
+        answer=verdict["answer"],
+        usage=add_usage(state.get("usage"), usage),
+        iterations=state.get("iterations") or 0,
+        seconds=seconds,
+        error=verdict.get("error"),
+    )
+    return {
+        "answer": verdict["answer"],
+        "finish_reason": verdict["finish_reason"],
+        "error": verdict.get("error"),
+        "seconds": seconds,
+        "reply": None,
+        "submitted": None,
+    }

@@ -1,0 +1,107 @@
+"""Second node: the code writer is asked for the next cell, and its reply is read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+
+from rlm_adapters.budget import Usage
+from rlm_adapters.effects import Steps
+from rlm_adapters.errors import BudgetExceededError, ModelCallError
+from rlm_adapters.graph.context import NodeContext
+from rlm_adapters.graph.state import Reply, RLMState
+from rlm_adapters.graph.view import trajectory_of
+from rlm_adapters.models import ModelReply
+from rlm_adapters.replies import UNSET, Reading, read_reply
+
+_FILL = 0.7  # share of the window at which older turns are folded into a summary
+_KEEP_TURNS = 3  # turns that folding leaves whole
+
+
+def generate_code(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
+    """Write the next cell."""
+    run_id = state["run_id"]
+    node.run.attach(run_id, state.get("usage"), state.get("seconds") or 0.0)
+    iteration = (state.get("iterations") or 0) + 1
+    folded = state.get("folded") or 0
+    try:
+        reply, usage, folded = yield from _ask(state, node, config, iteration)
+    except BudgetExceededError as error:
+        return {"stop": error.limit, "error": str(error), "seconds": node.run.ledger.seconds}
+    reading = read_reply(
+        reply.text,
+        names=state.get("names") or (),
+        finish_reason=reply.finish_reason,
+        refusal=reply.refusal,
+        tool_calls=reply.tool_calls,
+    )
+    return {
+        "iterations": iteration,
+        "folded": folded,
+        "usage": usage,
+        "seconds": node.run.ledger.seconds,
+        "reply": _entry(reply, reading, node),
+        "queue": [node.config.store.pack(cell) for cell in _cells(reading)],
+        "outputs": [],
+        "submitted": None,
+        "candidate": reading.best_so_far or state.get("candidate"),
+    }
+
+
+def _ask(
+    state: RLMState, node: NodeContext, config: RunnableConfig, iteration: int
+) -> Steps[tuple[ModelReply, Usage, int]]:
+    """Ask the writer, folding older turns when the prompt comes near the model's window."""
+    writer, caller = node.config.writer, node.run.caller
+    trajectory = trajectory_of(state, node, iteration=iteration)
+    window = writer.window()
+    prompt = writer.prompt(trajectory)
+    foldable = max(trajectory.folded, len(trajectory.turns) - _KEEP_TURNS)
+    if window and writer.target.estimate(prompt) > window * _FILL and foldable > trajectory.folded:
+        trajectory = replace(trajectory, folded=foldable)
+        prompt = writer.prompt(trajectory)
+    for last in (False, True):
+        node.emit("iteration_started", state["run_id"], iteration, prompt_chars=3 * writer.target.estimate(prompt))
+        try:
+            reply, usage = yield from caller.call(
+                writer.target,
+                prompt,
+                kind="sub" if node.depth else "root",
+                owner=state["run_id"],
+                config=config,
+            )
+        except ModelCallError as error:
+            # The window is not always known beforehand: the provider's refusal tells it.
+            if last or error.kind != "context_length" or len(trajectory.turns) - 1 <= trajectory.folded:
+                raise
+            trajectory = replace(trajectory, folded=len(trajectory.turns) - 1)
+            prompt = writer.prompt(trajectory)
+            node.emit("warning", state["run_id"], iteration, message="the prompt was too long for the root LM: folded")
+        else:
+            return reply, usage, trajectory.folded
+    raise AssertionError("unreachable: the second attempt returns or raises")
+
+
+def _cells(reading: Reading) -> tuple[str, ...]:
+    """The cells to run; a finish that names a variable or an expression is computed by a last cell of its own."""
+    final = reading.final
+    if final is None or final.kind == "text":
+        return reading.code
+    call = f"FINAL_VAR({final.text!r})" if final.kind == "var" else f"FINAL({final.text})"
+    return (*reading.code, call)
+
+
+def _entry(reply: ModelReply, reading: Reading, node: NodeContext) -> Reply:
+    store, final = node.config.store, reading.final
+    answer = None
+    if final is not None and final.kind == "text":
+        value = final.text if final.literal is UNSET else final.literal
+        answer = {"text": store.pack(final.text), "value": store.pack(value), "provisional": final.provisional}
+    return {
+        "text": store.pack(reply.text),
+        "final": answer,
+        "problem": reading.repair,
+        "message": reading.message,
+    }

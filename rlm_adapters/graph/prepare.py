@@ -1,0 +1,72 @@
+"""First node: fix what the run needs, once."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Overwrite
+
+from rlm_adapters.content import ContentRef, is_ref
+from rlm_adapters.graph.context import NodeContext
+from rlm_adapters.graph.requests import pack_input
+from rlm_adapters.graph.state import RLMState
+
+
+def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> dict[str, Any]:  # noqa: ARG001
+    """Turn the input into variables by reference and start the counts.
+
+    A thread with a checkpointer can be asked again: everything of an earlier question is reset here.
+    """
+    given = {key: state.get(key) for key in ("query", "context", "inputs", "files", "instructions")}
+    if "described" in state and state["described"] is not None:
+        given["described"] = state["described"]
+    packed = pack_input(given, node.config.store, node.config.tools)
+    variables = dict(packed["inputs"])
+    if packed["context"] is not None:
+        variables = {"context": packed["context"], **variables}
+    run_id = uuid.uuid4().hex
+    node.run.attach(run_id, None, 0.0)
+    node.emit(
+        "run_started",
+        run_id,
+        query=node.config.store.unpack(packed["query"]),
+        inputs=[{"name": info["name"], "type": info["type"], "size": info["size"]} for info in packed["described"]],
+        model=node.config.writer.target.name,
+        sub_model=node.config.sub.name,
+        max_iterations=node.config.limits.max_iterations,
+    )
+    return {
+        **{key: packed[key] for key in ("query", "context", "inputs", "files", "instructions", "described")},
+        "run_id": run_id,
+        "seed": random.getrandbits(31),
+        "epoch": time.time(),
+        "variables": variables,
+        "file_sizes": {name: _bytes(value) for name, value in packed["files"].items()},
+        "turns": Overwrite([]),
+        "cells": Overwrite([]),
+        "answers": Overwrite({}),
+        "usage": Overwrite({}),
+        "folded": 0,
+        "names": list(variables),
+        "reply": None,
+        "queue": [],
+        "pending": [],
+        "outputs": [],
+        "submitted": None,
+        "iterations": 0,
+        "repairs": 0,
+        "seconds": 0.0,
+        "candidate": None,
+        "stop": None,
+        "answer": None,
+        "finish_reason": None,
+        "error": None,
+    }
+
+
+def _bytes(value: Any) -> int:
+    return ContentRef.from_state(value).size if is_ref(value) else len(value)

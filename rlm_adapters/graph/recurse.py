@@ -1,0 +1,119 @@
+"""Fourth node: answer one request of a cell, by a sub-LM, a child run of this same graph, or a tool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphBubbleUp
+
+from rlm_adapters.answers import to_plain
+from rlm_adapters.budget import Usage
+from rlm_adapters.effects import Steps, Wait
+from rlm_adapters.errors import BudgetExceededError, InputError, ModelCallError
+from rlm_adapters.graph.calls import LLM_QUERY, ask_sub_model, bind
+from rlm_adapters.graph.context import NodeContext, RLMContext
+from rlm_adapters.graph.state import RecurseInput
+from rlm_adapters.prompts import cut_middle
+
+_PARTIAL_CHARS = 2_000  # of a child's partial answer, in the error that its parent gets
+_CONTEXT_IN_PROMPT = "\n\nContext:\n"
+
+
+def recurse(task: RecurseInput, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
+    """Answer a request. Whatever fails here is a failure that the cell sees, except LangGraph's own interrupts."""
+    request, store = task["request"], node.config.store
+    function = request["function"]
+    args, kwargs = store.unpack(request["args"]), store.unpack(request["kwargs"])
+    usage: Usage = {}
+    failure: dict[str, Any] | None = None
+    value: Any = None
+    try:
+        if function in node.config.tools:
+            value = yield from node.config.tools[function].call(args, kwargs, config)
+        elif function == "llm_query" and node.may_call:
+            given = bind(LLM_QUERY.parameters or (), args, kwargs)
+            value, usage = yield from ask_sub_model(node, given, task["run_id"], config)
+        elif function == "rlm_query" and node.may_call:
+            given = bind(("prompt", "context="), args, kwargs)
+            value, usage = yield from _ask_child(node, given, task, config)
+        else:
+            failure = {"message": f"{function} is not offered here", "kind": "bad_request", "retryable": False}
+    except GraphBubbleUp:
+        raise
+    except BudgetExceededError as error:
+        if request["ahead"]:
+            return {}  # nobody waits for it yet; the cell may never ask
+        failure = {"message": f"{error}; finish with what you have", "kind": "budget", "retryable": False}
+    except ModelCallError as error:
+        usage = error.usage if isinstance(error, _ChildEndedError) else {}
+        failure = {"message": str(error), "kind": error.kind, "retryable": error.retryable}
+    except InputError as error:
+        failure = {"message": str(error), "kind": "bad_request", "retryable": False}
+    except Exception as error:  # noqa: BLE001 - a tool may raise anything, and the model can often go on
+        failure = {"message": f"{type(error).__name__}: {error}", "kind": "tool", "retryable": False}
+    node.emit(
+        "call_finished",
+        task["run_id"],
+        task["iteration"],
+        function=function,
+        total=task.get("batch", 1),
+        error=None if failure is None else failure["message"],
+        usage=usage,
+    )
+    answer = {"failure": failure} if failure is not None else {"value": store.pack(to_plain(value))}
+    return {"answers": {request["id"]: answer}, "usage": usage}
+
+
+def _ask_child(
+    node: NodeContext, given: Mapping[str, Any], task: RecurseInput, config: RunnableConfig
+) -> Steps[tuple[Any, Usage]]:
+    """Answer ``rlm_query``: a child run, or at the deepest level one plain call."""
+    prompt = given.get("prompt")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise ModelCallError(f"prompt={prompt!r}: give the sub-question as text", kind="bad_request")
+    context = _context_of(given.get("context"), task, node)
+    if not node.may_recurse:
+        text = node.config.store.unpack(context)
+        whole = prompt if text is None else f"{prompt}{_CONTEXT_IN_PROMPT}{text}"
+        return (yield from ask_sub_model(node, {"prompt": whole}, task["run_id"], config))
+    given_input: dict[str, Any] = {"query": prompt}
+    if context is not None:
+        given_input["context"] = context
+    child = RLMContext(
+        config=node.config.for_child(),
+        run=node.run,
+        depth=node.depth + 1,
+        parent_run_id=task["run_id"],
+        graph=node.graph,
+    )
+    node.emit("child_started", task["run_id"], task["iteration"], query=prompt)
+    graph = node.graph
+    result = yield Wait(
+        lambda: graph.invoke(given_input, config, context=child),
+        lambda: graph.ainvoke(given_input, config, context=child),
+    )
+    usage: Usage = result["usage"]
+    if result["finish_reason"] in ("budget", "timeout", "error"):
+        partial = result["answer"]
+        noted = "" if partial is None else f"; its partial answer: {cut_middle(str(partial), _PARTIAL_CHARS)}"
+        raise _ChildEndedError(f"the helper ended early ({result['error'] or result['finish_reason']}){noted}", usage)
+    return result["answer"], usage
+
+
+def _context_of(context: Any, task: RecurseInput, node: NodeContext) -> Any:
+    """The child's context, packed: an input of the parent stays the same stored content."""
+    if isinstance(context, dict) and set(context) == {"$input"}:
+        return task["variables"].get(context["$input"])
+    if context is None or context in ("", [], {}):
+        return None
+    return node.config.store.pack(context)
+
+
+class _ChildEndedError(ModelCallError):
+    """A child ended without an answer; what it used is booked all the same."""
+
+    def __init__(self, message: str, usage: Usage) -> None:
+        super().__init__(message, kind="child")
+        self.usage = usage

@@ -1,0 +1,137 @@
+"""From what a caller gives a graph to its first state.
+
+Everything that is wrong with it is found here, before any model is called.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlm_adapters.content import ContentRef, ContentStore, Packed, is_ref
+from rlm_adapters.errors import InputError
+from rlm_adapters.graph.tools import Tool, check_name
+from rlm_adapters.inputs import documents_to_records, is_document, load_paths
+from rlm_adapters.prompts import InputInfo, describe_input
+
+_KEYS = ("query", "context", "inputs", "files", "instructions")
+
+
+def pack_input(given: Any, store: ContentStore, tools: Mapping[str, Tool]) -> dict[str, Any]:
+    """Check an input and put what is big into the store.
+
+    Args:
+        given: an `RLMInput`.
+        store: of the graph.
+        tools: whose names inputs must not take.
+
+    Returns:
+        The same keys with packed values, and ``described``: what the prompt says of each variable.
+
+    Raises:
+        InputError: it cannot be used; the message says what to do.
+    """
+    if not isinstance(given, Mapping):
+        raise InputError(f"the graph takes a dict with 'query' and 'context', not {type(given).__name__}")
+    if "described" in given:
+        return dict(given)
+    unknown = [key for key in given if key not in _KEYS]
+    query = given.get("query")
+    if not isinstance(query, str) or not query.strip():
+        hint = f" (the keys given are {', '.join(map(repr, given))})" if unknown else ""
+        raise InputError(f"query={query!r}: give the question as non-empty text under 'query'{hint}")
+    values, files = _values(given), dict(given.get("files") or {})
+    packed: dict[str, Packed] = {}
+    described: list[dict[str, Any]] = []
+    for name, value in values.items():
+        if name != "context":
+            check_name(name, "input")
+        if name in tools:
+            raise InputError(f"input {name!r} has the name of a tool: rename one of them")
+        value = _resolve(value, files)  # noqa: PLW2901 - the same input, loaded
+        packed[name], info = _pack_variable(name, value, store)
+        described.append({"name": info.name, "type": info.type, "size": info.size, "preview": info.preview})
+    return {
+        "query": store.pack(query),
+        "context": packed.get("context"),
+        "inputs": {name: value for name, value in packed.items() if name != "context"},
+        "files": {_file_name(name): _pack_file(name, data, store) for name, data in files.items()},
+        "instructions": _instructions(given),
+        "described": described,
+    }
+
+
+def _values(given: Mapping[str, Any]) -> dict[str, Any]:
+    named = given.get("inputs") or {}
+    if not isinstance(named, Mapping) or not all(isinstance(name, str) for name in named):
+        raise InputError(f"inputs={type(named).__name__}: give named inputs as a dict of name to value")
+    values = dict(named)
+    context = given.get("context")
+    if context is not None:
+        if "context" in values:
+            raise InputError("'context' is given twice, by itself and in 'inputs': keep one")
+        values = {"context": context, **values}
+    return values
+
+
+def _resolve(value: Any, files: dict[str, Any]) -> Any:
+    """Load paths, convert Documents; a loaded file is offered in the workspace as well."""
+    if isinstance(value, os.PathLike):
+        value = [value]
+    if isinstance(value, list | tuple) and value and all(isinstance(item, os.PathLike) for item in value):
+        loaded = load_paths([Path(item) for item in value])
+        for name, path in loaded.files.items():
+            files.setdefault(name, path)
+        return loaded.context
+    if isinstance(value, list | tuple) and value and all(is_document(item) for item in value):
+        return documents_to_records(value)
+    if is_document(value):
+        return documents_to_records([value])
+    return list(value) if isinstance(value, tuple | set | frozenset) else value
+
+
+def _pack_variable(name: str, value: Any, store: ContentStore) -> tuple[Packed, InputInfo]:
+    if isinstance(value, ContentRef):
+        value = value.to_state()
+    if is_ref(value):
+        return value, describe_input(name, store.get(ContentRef.from_state(value)))
+    if isinstance(value, str | bytes | Sequence | Mapping) and len(value) == 0:
+        raise InputError(f"input {name!r} is empty: give text, or leave it out")
+    if isinstance(value, bytearray | memoryview):
+        value = bytes(value)
+    info = describe_input(name, value)
+    try:
+        return store.pack(value), info
+    except InputError as error:
+        raise InputError(f"input {name!r}: {error}") from error
+
+
+def _file_name(name: Any) -> str:
+    if not isinstance(name, str) or not name.strip() or "\0" in name:
+        raise InputError(f"file name {name!r}: give a relative path such as 'report.pdf'")
+    return name
+
+
+def _pack_file(name: str, data: Any, store: ContentStore) -> Packed:
+    if isinstance(data, ContentRef):
+        return data.to_state()
+    if is_ref(data):
+        return data
+    if isinstance(data, str | os.PathLike):
+        path = Path(data)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"file {name!r}: cannot read {os.fspath(path)!r} ({error.strerror or error})") from error
+    if not isinstance(data, bytes | bytearray):
+        raise InputError(f"file {name!r} of type {type(data).__name__}: give bytes or a path")
+    return store.pack(bytes(data))
+
+
+def _instructions(given: Mapping[str, Any]) -> str:
+    text = given.get("instructions") or ""
+    if not isinstance(text, str):
+        raise InputError(f"instructions of type {type(text).__name__}: give text")
+    return text

@@ -1,0 +1,71 @@
+"""Live sandbox sessions between two steps of the graph: a cache, never the truth.
+
+The truth is the journal in the state. A session is taken out only by a step that continues exactly where the session
+stands; for any other (resume in another process, time travel, fork) a new one is built by replay.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from rlm_adapters.sandbox import Session
+
+_KEEP_SECONDS = 600.0  # a run suspended for longer is replayed from its journal when it goes on
+_KEEP_COUNT = 1_000  # more runs than this at once are not expected of one process; the oldest are replayed
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    position: str
+    session: Session
+    since: float
+
+
+class SessionCache:
+    """Sessions by run id, each with the journal position at which it stands. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, _Kept] = {}
+        self._lock = threading.Lock()
+
+    def take(self, run_id: str, position: str) -> Session | None:
+        """Take the session of a run out, if it stands at this position."""
+        with self._lock:
+            kept = self._kept.pop(run_id, None)
+        if kept is None:
+            return None
+        if kept.position == position and not kept.session.closed:
+            return kept.session
+        kept.session.close()
+        return None
+
+    def keep(self, run_id: str, position: str, session: Session) -> None:
+        """Put a session back."""
+        now = time.monotonic()
+        with self._lock:
+            old = self._kept.pop(run_id, None)
+            self._kept[run_id] = _Kept(position, session, now)
+            stale = [key for key, kept in self._kept.items() if now - kept.since > _KEEP_SECONDS]
+            excess = sorted(self._kept, key=lambda key: self._kept[key].since)[: max(0, len(self._kept) - _KEEP_COUNT)]
+            gone = [self._kept.pop(key) for key in {*stale, *excess} - {run_id}]
+        for kept in [*gone, *([old] if old else [])]:
+            kept.session.close()
+
+    def discard(self, run_id: str) -> None:
+        """End the session of a run, if there is one."""
+        with self._lock:
+            kept = self._kept.pop(run_id, None)
+        if kept is not None:
+            kept.session.close()
+
+    def close(self) -> None:
+        """End all sessions."""
+        with self._lock:
+            gone, self._kept = list(self._kept.values()), {}
+        for kept in gone:
+            kept.session.close()
+
+    def __len__(self) -> int:
+        return len(self._kept)

@@ -1,0 +1,175 @@
+"""State of the graph: small, plain, serialisable.
+
+Nothing live and nothing big is in here. A string above about 4 kB is a reference into the content store (*packed*);
+models, ledger, store and workers live in the runtime context.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NotRequired, Required, TypeAlias
+
+from typing_extensions import TypedDict
+
+from rlm_adapters.budget import Usage, add_usage
+from rlm_adapters.content import Packed
+
+FinishReason: TypeAlias = Literal["submitted", "text", "direct", "max_iterations", "budget", "timeout", "error"]
+"""Why a run ended.
+
+The root LM submitted a value, or wrote its answer as text; a short input was answered by one direct call; a limit was
+reached (the answer is then the best one so far, or None); or the root LM gave nothing usable.
+"""
+
+
+class RLMInput(TypedDict, total=False):
+    """What the graph takes."""
+
+    query: Required[str]
+    """The question."""
+    context: Any
+    """Becomes the variable ``context``: text, bytes, a list, JSON values, LangChain Documents, paths of files,
+    or a `ContentRef` into the graph's content store."""
+    inputs: Mapping[str, Any]
+    """Further named variables, of the same types."""
+    files: Mapping[str, Any]
+    """Files of the cells' in-memory workspace: name to bytes, path or `ContentRef`."""
+    instructions: str
+    """Standing instructions for the root LM, as a system message would give them."""
+
+
+class RLMOutput(TypedDict):
+    """What the graph gives."""
+
+    answer: Any
+    """The submitted value (validated when ``output_type`` is set); None when there is none."""
+    finish_reason: FinishReason
+    usage: Usage
+    """Of the whole call tree."""
+    iterations: int
+    """Turns of the root LM of this run."""
+    error: str | None
+    """What went wrong when ``finish_reason`` is ``error``, or which limit ended the run."""
+
+
+class Request(TypedDict):
+    """A call that the cell waits for (see `rlm_adapters.sandbox.types.HostCall`)."""
+
+    id: str
+    function: str
+    args: Packed
+    kwargs: Packed
+    ahead: bool
+
+
+class AnswerRecord(TypedDict, total=False):
+    """The answer to a request: a packed value, or a failure."""
+
+    value: Packed
+    failure: dict[str, Any]
+
+
+class CellEntry(TypedDict):
+    """A finished cell: what the journal needs to replay it."""
+
+    code: Packed
+    answers: Packed
+    failed: bool
+    stdout_sha256: str
+    tip: str
+    """Hash over this cell and all before it: the position in the journal."""
+
+
+class CellOutput(TypedDict):
+    """What a cell of the current turn gave."""
+
+    stdout: Packed
+    chars: int
+    error: str | None
+    replaced: bool
+
+
+class Reply(TypedDict):
+    """The root LM's reply of the current turn, as read (see `rlm_adapters.replies.Reading`)."""
+
+    text: Packed
+    final: dict[str, Any] | None
+    """An answer written as text: ``text``, ``value`` (typed), ``provisional``."""
+    problem: str
+    """Why nothing of it could be used; empty when it could."""
+    message: str
+    """What the root LM is told about its reply."""
+
+
+class TurnEntry(TypedDict):
+    """A finished turn, as the root LM sees it."""
+
+    reply: Packed
+    observation: Packed
+
+
+class Submission(TypedDict):
+    """What a cell submitted."""
+
+    function: str
+    value: Packed
+
+
+def merge_answers(left: dict[str, AnswerRecord], right: dict[str, AnswerRecord]) -> dict[str, AnswerRecord]:
+    """Answers of parallel `recurse` tasks, joined; idempotent, since ids are deterministic."""
+    return {**left, **right}
+
+
+class RLMState(TypedDict, total=False):
+    """The whole state. Input and output have schemas of their own, so a parent graph sees nothing of the rest."""
+
+    # given
+    query: Required[Packed]
+    context: Any
+    inputs: Mapping[str, Any]
+    files: Mapping[str, Any]
+    instructions: str
+    # fixed by `prepare`
+    run_id: str
+    seed: int
+    epoch: float
+    variables: dict[str, Packed]
+    described: list[dict[str, Any]]
+    file_sizes: dict[str, int]
+    # the trajectory
+    turns: Annotated[list[TurnEntry], operator.add]
+    cells: Annotated[list[CellEntry], operator.add]
+    folded: int
+    names: list[str]
+    # the current turn
+    reply: Reply | None
+    queue: list[Packed]
+    """Cells of the reply that have not finished; the first one is running or next."""
+    pending: list[Request]
+    answers: Annotated[dict[str, AnswerRecord], merge_answers]
+    outputs: list[CellOutput]
+    submitted: Submission | None
+    # counts
+    iterations: int
+    repairs: int
+    usage: Annotated[Usage, add_usage]
+    seconds: float
+    # the end
+    candidate: str | None
+    """The best answer noted on the way that was not accepted."""
+    stop: str | None
+    """The limit that ends the run, None while it goes on."""
+    answer: Any
+    finish_reason: FinishReason
+    error: str | None
+
+
+class RecurseInput(TypedDict):
+    """What a `recurse` task is sent."""
+
+    request: Request
+    run_id: str
+    iteration: int
+    variables: dict[str, Packed]
+    batch: NotRequired[int]
