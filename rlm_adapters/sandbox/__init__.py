@@ -1,0 +1,87 @@
+"""Untrusted Python in a confined, killable process.
+
+    with Sandbox() as sandbox, sandbox.open(variables={"context": text}, functions={"llm_query": ask}) as session:
+        done = session.run("print(len(context)); FINAL(llm_query(context[:100]))")
+        done.stdout, done.error, done.final
+
+Names are loaded when they are first used: workers import this package too and need none of the host's side.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlm_adapters.sandbox.inputs import FileVariable
+    from rlm_adapters.sandbox.journal import journal_from_json, journal_to_json
+    from rlm_adapters.sandbox.sandbox import IsolationReport, Sandbox
+    from rlm_adapters.sandbox.session import Session
+    from rlm_adapters.sandbox.types import (
+        Answer,
+        CellError,
+        CellRecord,
+        Done,
+        Failure,
+        Final,
+        HostCall,
+        HostFunction,
+        Isolation,
+        Pending,
+        SandboxLimits,
+        Value,
+        VariableInfo,
+    )
+
+_TYPES = (
+    "Answer",
+    "CellError",
+    "CellRecord",
+    "Done",
+    "Failure",
+    "Final",
+    "HostCall",
+    "HostFunction",
+    "Isolation",
+    "Pending",
+    "SandboxLimits",
+    "Value",
+    "VariableInfo",
+)
+_HOMES = {
+    "FileVariable": "inputs",
+    "IsolationReport": "sandbox",
+    "Sandbox": "sandbox",
+    "Session": "session",
+    "journal_from_json": "journal",
+    "journal_to_json": "journal",
+    **dict.fromkeys(_TYPES, "types"),
+}
+
+__all__ = [
+    "Answer",
+    "CellError",
+    "CellRecord",
+    "Done",
+    "Failure",
+    "FileVariable",
+    "Final",
+    "HostCall",
+    "HostFunction",
+    "Isolation",
+    "IsolationReport",
+    "Pending",
+    "Sandbox",
+    "SandboxLimits",
+    "Session",
+    "Value",
+    "VariableInfo",
+    "journal_from_json",
+    "journal_to_json",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

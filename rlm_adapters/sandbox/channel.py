@@ -1,0 +1,103 @@
+"""The host's end of the socket to a worker: frames out, hostile frames in, a deadline for each whole frame."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from rlm_adapters.sandbox.frames import HEADER, Message, ProtocolError, decode_frame, encode_body
+
+_READ_BYTES: Final = 1 << 20
+MAX_FDS: Final = 200
+"""Descriptors that fit in one frame (the kernel's own limit is 253)."""
+
+
+class ChannelClosedError(Exception):
+    """The other side has closed the socket or is dead."""
+
+
+class ChannelTimeoutError(Exception):
+    """The deadline passed before the whole frame was through."""
+
+
+class Channel:
+    """Sends and receives frames; not thread-safe.
+
+    Descriptors can be sent but never received: ``recv`` makes the kernel drop any that a worker attaches.
+
+    Args:
+        sock: one end of a stream socketpair; the channel owns it.
+        max_frame_bytes: larger frames from the other side are refused before they are read.
+    """
+
+    def __init__(self, sock: socket.socket, *, max_frame_bytes: int) -> None:
+        self._socket = sock
+        self._max_frame_bytes = max_frame_bytes
+
+    def send(self, message: Message, *, deadline: float, fds: Sequence[int] = ()) -> None:
+        """Send one frame before ``deadline`` (of ``time.monotonic``), descriptors attached to its header.
+
+        Raises:
+            ChannelClosedError: Nobody will read it.
+            ChannelTimeoutError: The other side does not read.
+        """
+        body = encode_body(message)
+        header = HEADER.pack(len(body))
+        try:
+            self._set_timeout(deadline)
+            if fds:
+                # The header is four bytes and the first on its way: the kernel takes it whole or not at all.
+                socket.send_fds(self._socket, [header], list(fds))
+                self._socket.sendall(body)
+            else:
+                self._socket.sendall(header + body)
+        except TimeoutError:
+            raise ChannelTimeoutError from None
+        except OSError as error:
+            raise ChannelClosedError(str(error)) from None
+
+    def receive(self, *, deadline: float) -> Message:
+        """The next frame, whole, before ``deadline`` (of ``time.monotonic``).
+
+        Raises:
+            ChannelClosedError: The socket was closed, in the middle of a frame too.
+            ChannelTimeoutError: The deadline passed.
+            ProtocolError: What came is no frame, or too large.
+        """
+        (length,) = HEADER.unpack(self._read(HEADER.size, deadline))
+        if length > self._max_frame_bytes:
+            raise ProtocolError(f"a frame of {length} bytes is larger than {self._max_frame_bytes}")
+        return decode_frame(self._read(length, deadline))
+
+    def close(self) -> None:
+        """End the connection, for a thread that waits on it too; harmless when done twice."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def detach(self) -> None:
+        """Close this process's descriptor of a connection that belongs to another process."""
+        self._socket.close()
+
+    def _read(self, count: int, deadline: float) -> bytearray:
+        # Grown as data comes: a header alone must not make the host reserve what it announces.
+        data = bytearray()
+        try:
+            while len(data) < count:
+                self._set_timeout(deadline)
+                chunk = self._socket.recv(min(count - len(data), _READ_BYTES))
+                if not chunk:
+                    raise ChannelClosedError("the socket was closed")
+                data += chunk
+        except TimeoutError:
+            raise ChannelTimeoutError from None
+        except OSError as error:
+            raise ChannelClosedError(str(error)) from None
+        return data
+
+    def _set_timeout(self, deadline: float) -> None:
+        # settimeout(0) would mean non-blocking: what is past its deadline gets one last microsecond.
+        self._socket.settimeout(max(deadline - time.monotonic(), 1e-6))

@@ -1,0 +1,69 @@
+"""The few system calls that Python's standard library does not offer."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from functools import cache
+from typing import Final
+
+PR_SET_PDEATHSIG: Final = 1
+PR_SET_DUMPABLE: Final = 4
+PR_SET_SECCOMP: Final = 22
+PR_SET_CHILD_SUBREAPER: Final = 36
+PR_SET_NO_NEW_PRIVS: Final = 38
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def syscall(number: int, *arguments: int | ctypes.Array[ctypes.c_char] | None) -> int:
+    """Call the kernel directly.
+
+    Raises:
+        OSError: The call failed.
+    """
+    return _check(_libc().syscall(ctypes.c_long(number), *map(_register, arguments)))
+
+
+def prctl(option: int, *arguments: int | ctypes.Array[ctypes.c_char]) -> int:
+    """Change a property of this process.
+
+    Raises:
+        OSError: The call failed.
+    """
+    padded = (*arguments, 0, 0, 0, 0)[:4]
+    return _check(_libc().prctl(ctypes.c_int(option), *map(_register, padded)))
+
+
+def die_with_parent(parent: int) -> None:
+    """Have this process killed when the thread that forked it ends: only for children of single-threaded parents."""
+    if sys.platform == "linux":
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was gone before we asked
+        os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Have the orphans of this process's descendants given to it, not to init, which may never reap them."""
+    if sys.platform == "linux":
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _register(argument: int | ctypes.Array[ctypes.c_char] | None) -> ctypes.c_ulong | ctypes.c_void_p:
+    if argument is None:
+        return ctypes.c_void_p(None)
+    if isinstance(argument, int):
+        return ctypes.c_ulong(argument)
+    return ctypes.c_void_p(ctypes.addressof(argument))
+
+
+def _check(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result

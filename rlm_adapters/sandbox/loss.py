@@ -1,0 +1,40 @@
+"""What to tell the model about a cell whose worker is gone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from rlm_adapters.sandbox.types import VariableInfo
+
+_MAX_NAMES: Final = 20
+# A cell is not parsed in the host: deep nesting in hostile code has crashed CPython's parser. Spelling is enough here.
+_ASSIGNED: Final = re.compile(
+    r"^([^\W\d]\w*(?:\s*,\s*[^\W\d]\w*)*)\s*(?:[-+*/%&|^@]|//|\*\*|<<|>>)?=(?!=)", re.MULTILINE
+)
+_DEFINED: Final = re.compile(r"^(?:async\s+def|def|class)\s+([^\W\d]\w*)", re.MULTILINE)
+
+
+def describe_loss(code: str, variables: Sequence[VariableInfo]) -> str:
+    """Sentences that say which changes are lost with this cell, and what is left.
+
+    Args:
+        code: the cell.
+        variables: the names bound before it.
+    """
+    names = [name.strip() for names in _ASSIGNED.findall(code) for name in names.split(",")]
+    lost = list(dict.fromkeys([*names, *_DEFINED.findall(code)]))
+    kept = [variable.name for variable in variables]
+    changes = (
+        f"All changes that it made are lost (also to {_listed(lost)})."
+        if lost
+        else "All changes that it made are lost."
+    )
+    left = f"Every variable is as it was before this cell: {_listed(kept)}." if kept else "The inputs are untouched."
+    return f"{changes} {left}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return ", ".join(names[:_MAX_NAMES]) + more

@@ -1,0 +1,248 @@
+"""The sandbox: where sessions come from."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from rlm_adapters.errors import InputError, IsolationError, SandboxError
+from rlm_adapters.sandbox.channel import ChannelClosedError, ChannelTimeoutError
+from rlm_adapters.sandbox.driving import describe_functions
+from rlm_adapters.sandbox.forkserver import SharedZygote, WorkerProcess, shared_zygote
+from rlm_adapters.sandbox.frames import Message, ProtocolError
+from rlm_adapters.sandbox.inputs import Inputs
+from rlm_adapters.sandbox.messages import parse_failure
+from rlm_adapters.sandbox.session import Session
+from rlm_adapters.sandbox.spec import SessionSpec
+from rlm_adapters.sandbox.types import CellRecord, HostFunction, Isolation, SandboxLimits
+
+_T = TypeVar("_T")
+ALL_LAYERS: Final = ("rlimits", "landlock", "seccomp")
+_START_SECONDS: Final = 120.0
+_MAX_THREADS: Final = 512
+_PLAIN_MODULES: Final = (
+    "rlm_adapters.sandbox.plain",
+    "ctypes",
+    "socket",
+    "subprocess",
+    "signal",
+    "mmap",
+    "glob",
+    "fcntl",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IsolationReport:
+    """What confines the workers on this machine, found by trying.
+
+    Attributes:
+        level: ``os`` when all layers hold, else ``process``.
+        layers: those that hold, of rlimits, landlock and seccomp.
+        notes: why others do not.
+    """
+
+    level: Isolation
+    layers: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+class Sandbox:
+    """Runs untrusted Python in confined worker processes, one per session. Thread-safe.
+
+    Keep it for as long as sessions are opened: they start in milliseconds from a process that all sandboxes of
+    this host share, and that ends with the last of them.
+
+    Args:
+        limits: limits of every session.
+        require: ``"os"`` refuses a machine on which the operating system does not confine the workers.
+        allow_modules: real modules that cells may import besides the sandbox's own facades (``["numpy"]``). This
+            gives up the language policy for them: whatever such a module can reach, a cell can reach, up to what
+            the operating system's layers leave.
+
+    Raises:
+        InputError: A limit makes no sense.
+        IsolationError: ``require`` cannot be met.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: SandboxLimits = SandboxLimits(),  # noqa: B008 - frozen
+        require: Isolation | None = None,
+        allow_modules: Sequence[str] = (),
+        _policy_off: bool = False,
+        _layers: Sequence[str] | None = None,
+    ) -> None:
+        _check_limits(limits)
+        if require not in (None, "os", "process"):
+            raise InputError(f'require={require!r} is unknown: use "os", "process" or None')
+        if not hasattr(os, "fork"):
+            raise SandboxError("the sandbox needs a platform with fork (Linux or macOS)")
+        self._limits = limits
+        self._allow_modules = tuple(allow_modules)
+        self._policy_off = _policy_off
+        self._only_layers = None if _layers is None else frozenset(_layers)
+        self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._threads: ThreadPoolExecutor | None = None
+        self._zygote = shared_zygote((*allow_modules, *(_PLAIN_MODULES if _policy_off else ())))
+        self._zygote.acquire()
+        self._release = weakref.finalize(self, SharedZygote.release, self._zygote)
+        if require == "os" and self.isolation != "os":
+            report = self.report
+            self.close()
+            why = "; ".join(report.notes) or "no reason is known"
+            raise IsolationError(
+                f"this machine confines workers by {', '.join(report.layers) or 'nothing'} only: {why}"
+            )
+
+    @property
+    def limits(self) -> SandboxLimits:
+        """Limits of every session."""
+        return self._limits
+
+    @property
+    def isolation(self) -> Isolation:
+        """The level that was achieved on this machine."""
+        return self.report.level
+
+    @property
+    def report(self) -> IsolationReport:
+        """What confines the workers, and why no more does."""
+        hello = self._zygote.hello()
+        layers = tuple(layer for layer in ALL_LAYERS if layer in hello["layers"] and self._wants(layer))
+        notes = [*hello["notes"], *(f"{layer} is switched off" for layer in ALL_LAYERS if not self._wants(layer))]
+        return IsolationReport(level="os" if layers == ALL_LAYERS else "process", layers=layers, notes=tuple(notes))
+
+    def open(
+        self,
+        *,
+        variables: Mapping[str, object] = {},
+        files: Mapping[str, bytes | str | os.PathLike[str]] = {},
+        functions: Mapping[str, Callable[..., Any] | HostFunction] | Sequence[HostFunction] = {},
+        output_fields: Sequence[str] | None = None,
+        seed: int = 0,
+        epoch: float | None = None,
+        journal: Sequence[CellRecord] = (),
+    ) -> Session:
+        """Open a session; its worker is running when this returns, the journal replayed in it.
+
+        Args:
+            variables: inputs by name: JSON types, bytes, or `FileVariable`, which hands over a file's content.
+            files: read-only files of the workspace by their path there: bytes, or the path of a file here.
+            functions: what cells may call: callables by name for `Session.run`, or descriptions for a host that
+                answers by `Session.start` and `Session.resume`.
+            output_fields: names that positional arguments of SUBMIT are bound to.
+            seed: of the session's random numbers.
+            epoch: instant, in seconds, at which its clock starts; None: now. A replay needs the same.
+            journal: finished cells of an earlier session with the same inputs, run again with their answers.
+
+        Raises:
+            InputError: An input, file or function cannot be offered.
+            SandboxError: No worker can be had.
+            ReplayDivergenceError: The journal does not rebuild what it did before.
+        """
+        described, callables = describe_functions(functions)
+        inputs = Inputs(dict(variables), dict(files))
+        clash = sorted({function.name for function in described} & set(variables))
+        if clash:
+            raise InputError(f"{clash[0]!r} is the name of both a variable and a function: rename one")
+        spec = SessionSpec(
+            inputs=inputs,
+            functions=described,
+            limits=self._limits,
+            output_fields=None if output_fields is None else tuple(output_fields),
+            seed=seed,
+            epoch=time.time() if epoch is None else epoch,
+            allow_modules=self._allow_modules,
+            layers=self.report.layers,
+            plain=self._policy_off,
+        )
+        session = Session(self, spec, callables, journal)
+        try:
+            session.warm()
+        except BaseException:
+            session.close()
+            raise
+        self._sessions.add(session)
+        return session
+
+    def start(self, spec: SessionSpec) -> WorkerProcess:
+        """A worker that has the inputs of ``spec`` and is ready for its cells.
+
+        Raises:
+            InputError: An input cannot be read or decoded.
+            SandboxError: The worker did not start.
+        """
+        worker = self._zygote.fork(max_frame_bytes=spec.limits.frame_bytes)
+        deadline = time.monotonic() + _START_SECONDS
+        try:
+            for load in spec.inputs.loads():
+                worker.channel.send({"t": "load", "items": list(load.items)}, deadline=deadline, fds=load.fds)
+            worker.channel.send(spec.begin(), deadline=deadline)
+            _check_ready(worker.channel.receive(deadline=deadline), spec)
+        except (ChannelClosedError, ChannelTimeoutError, ProtocolError) as error:
+            raise SandboxError(f"a worker did not start: {error or 'it took too long'}") from None
+        except BaseException:
+            worker.end()
+            raise
+        return worker
+
+    def thread_pool(self) -> ThreadPoolExecutor:
+        """Threads for the asynchronous forms of the sessions' methods, apart from asyncio's own."""
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(_MAX_THREADS, "rlm-sandbox")
+            return self._threads
+
+    async def in_pool(self, work: Callable[[], _T]) -> _T:
+        """Do something that blocks (opening a session, say) without blocking the event loop."""
+        return await asyncio.wrap_future(self.thread_pool().submit(work))
+
+    def close(self) -> None:
+        """Close all sessions; harmless when done twice."""
+        for session in list(self._sessions):
+            session.close()
+        with self._lock:
+            threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=True, cancel_futures=True)
+        self._release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _wants(self, layer: str) -> bool:
+        return self._only_layers is None or layer in self._only_layers
+
+
+def _check_ready(message: Message, spec: SessionSpec) -> None:
+    """Refuse a worker that is not confined by every layer that this machine has."""
+    if message["t"] == "failed":
+        raise SandboxError(f"a worker did not start: {parse_failure(message)}")
+    if message["t"] != "ready" or sorted(message["layers"]) != sorted(spec.layers):
+        raise SandboxError("a worker is not confined as it should be")
+
+
+def _check_limits(limits: SandboxLimits) -> None:
+    for name in ("cpu_seconds", "wall_seconds"):
+        if not 0 < getattr(limits, name) < float("inf"):
+            raise InputError(f"{name}={getattr(limits, name)} is no limit: give seconds above 0")
+    for name in ("memory_bytes", "output_chars", "file_bytes", "frame_bytes"):
+        value = getattr(limits, name)
+        if value is not None and value < 1:
+            raise InputError(f"{name}={value} is no limit: give a number above 0")

@@ -1,0 +1,403 @@
+"""A session: one REPL namespace, driven cell by cell, that outlives its worker.
+
+``start`` runs a cell until it ends or waits for the host; ``resume`` goes on with answers. The worker behind it may
+be killed at any time: what counts is the journal, from which a new worker is built when the next one is needed.
+A cell that hits a limit leaves no trace: its worker is replaced, and the replay skips it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Final, Protocol, Self, TypeVar
+
+from rlm_adapters.errors import InputError, ReplayDivergenceError, SandboxError
+from rlm_adapters.sandbox.cell import Cell, WorkerSlot
+from rlm_adapters.sandbox.channel import ChannelClosedError, ChannelTimeoutError
+from rlm_adapters.sandbox.driving import aanswer_calls, answer_calls
+from rlm_adapters.sandbox.exits import EXIT_MEMORY
+from rlm_adapters.sandbox.forkserver import WorkerProcess
+from rlm_adapters.sandbox.frames import Message, ProtocolError
+from rlm_adapters.sandbox.journal import answer_to_json, check_answers, output_hash
+from rlm_adapters.sandbox.loss import describe_loss
+from rlm_adapters.sandbox.messages import WorkerDone, parse_calls, parse_done, parse_failure, parse_files
+from rlm_adapters.sandbox.spec import SessionSpec
+from rlm_adapters.sandbox.types import (
+    Answer,
+    CellError,
+    CellRecord,
+    Done,
+    Pending,
+    VariableInfo,
+)
+
+_T = TypeVar("_T")
+LIMIT_KINDS: Final = frozenset({"cpu", "memory", "wall", "crash"})
+"""Errors after which a cell leaves no trace: the worker is replaced and a replay skips the cell."""
+
+
+class WorkerSource(Protocol):
+    """Where a session gets its workers."""
+
+    def start(self, spec: SessionSpec) -> WorkerProcess:
+        """A worker that has the inputs and was told to begin."""
+
+    def thread_pool(self) -> ThreadPoolExecutor:
+        """Threads for the asynchronous methods."""
+
+
+class Session:
+    """One REPL of a sandbox; made by `Sandbox.open`.
+
+    Use it from one thread at a time; `kill` and `close` may come from any.
+
+    Attributes:
+        epoch: the instant, in seconds, at which the session's clock started: part of what a replay needs.
+        seed: its random seed.
+    """
+
+    def __init__(
+        self,
+        source: WorkerSource,
+        spec: SessionSpec,
+        callables: Mapping[str, Callable[..., Any]],
+        journal: Sequence[CellRecord] = (),
+    ) -> None:
+        self.epoch: Final = spec.epoch
+        self.seed: Final = spec.seed
+        self._source = source
+        self._spec = spec
+        self._offered = spec.offered
+        self._callables = dict(callables)
+        self._records = list(journal)
+        self._variables: tuple[VariableInfo, ...] = ()
+        self._cell: Cell | None = None
+        self._closed = False
+        self._busy = threading.Lock()
+        self._slot = WorkerSlot()
+        weakref.finalize(self, self._slot.abandon)
+
+    @property
+    def journal(self) -> tuple[CellRecord, ...]:
+        """The finished cells, those that were replayed at the opening included."""
+        return tuple(self._records)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def start(self, code: str, *, answers: Mapping[str, Answer] = {}) -> Pending | Done:
+        """Run a cell until it ends or waits for calls that ``answers`` does not answer.
+
+        Args:
+            code: the cell.
+            answers: known answers by call id, of an earlier worker's run of the same cell.
+
+        Raises:
+            InputError: An answer cannot be handed over.
+            SandboxError: No worker can be had, or a cell is still waiting.
+            ReplayDivergenceError: The journal does not rebuild what it did before.
+        """
+        if not isinstance(code, str):
+            raise InputError(f"a cell is a str, not {type(code).__name__}")
+        known = check_answers(answers)
+        with self._exclusively():
+            if self._cell is not None:
+                raise SandboxError("a cell is waiting for answers: resume it, or kill the session")
+            return self._go_on(Cell(len(self._records), code, known, self._spec.limits.wall_seconds))
+
+    def resume(self, answers: Mapping[str, Answer]) -> Pending | Done:
+        """Go on with a waiting cell. Answers may come in parts; those to calls not yet asked are kept.
+
+        A worker that was lost while the cell waited is replaced, and the cell continues where it was.
+
+        Raises:
+            InputError: An answer cannot be handed over.
+            SandboxError: No cell waits, or no worker can be had.
+            ReplayDivergenceError: The journal does not rebuild what it did before.
+        """
+        checked = check_answers(answers)
+        with self._exclusively():
+            cell = self._cell
+            if cell is None:
+                raise SandboxError("no cell is waiting for answers: start one")
+            cell.known.update(checked)
+            unknown = cell.unknown()
+            return Pending(unknown) if unknown else self._go_on(cell)
+
+    def run(self, code: str) -> Done:
+        """Run a cell to its end, answering its calls with the functions that the session was opened with.
+
+        Calls of a batch run at the same time. An exception of a function becomes a `Failure`.
+
+        Raises:
+            InputError: The session was opened with descriptions of functions instead of functions.
+            SandboxError: No worker can be had.
+        """
+        self._check_callables()
+        step = self.start(code)
+        while isinstance(step, Pending):
+            step = self.resume(answer_calls(step.calls, self._callables))
+        return step
+
+    async def astart(self, code: str, *, answers: Mapping[str, Answer] = {}) -> Pending | Done:
+        """`start` without blocking the event loop. Cancelled, it kills the worker."""
+        return await self._in_thread(lambda: self.start(code, answers=answers))
+
+    async def aresume(self, answers: Mapping[str, Answer]) -> Pending | Done:
+        """`resume` without blocking the event loop. Cancelled, it kills the worker."""
+        return await self._in_thread(lambda: self.resume(answers))
+
+    async def arun(self, code: str) -> Done:
+        """`run` without blocking the event loop; the functions may be coroutine functions."""
+        self._check_callables()
+        step = await self.astart(code)
+        while isinstance(step, Pending):
+            answers = await aanswer_calls(step.calls, self._callables, self._source.thread_pool())
+            step = await self.aresume(answers)
+        return step
+
+    async def _in_thread(self, step: Callable[[], _T]) -> _T:
+        pool = self._source.thread_pool()
+        future = asyncio.wrap_future(pool.submit(step))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wrap_future(pool.submit(self.kill))
+            await asyncio.wait([future])  # at once, now that there is no worker to wait for
+            future.exception()  # retrieved: nobody else will
+            raise
+
+    def warm(self) -> None:
+        """Have a worker ready, the journal replayed in it. Any cell would do this by itself.
+
+        Raises:
+            SandboxError: None can be had.
+            ReplayDivergenceError: The journal does not rebuild what it did before.
+        """
+        with self._exclusively():
+            self._ready_worker()
+
+    def files_written(self) -> dict[str, bytes]:
+        """The workspace files that cells have written, by path.
+
+        Raises:
+            SandboxError: A cell is waiting, or no worker can be had.
+        """
+        with self._exclusively():
+            if self._cell is not None:
+                raise SandboxError("a cell is waiting for answers: files can be fetched between cells")
+            worker = self._ready_worker()
+            deadline = time.monotonic() + self._spec.limits.wall_seconds
+            try:
+                worker.channel.send({"t": "files"}, deadline=deadline)
+                message = worker.channel.receive(deadline=deadline)
+                return parse_files(message)
+            except (ChannelClosedError, ChannelTimeoutError, ProtocolError) as error:
+                self._slot.drop(worker)
+                raise SandboxError(f"the worker did not hand over its files: {error}") from None
+
+    def kill(self) -> None:
+        """Kill the worker, from any thread. The journal stays: the session can go on with a new one."""
+        self._slot.kill()
+
+    def close(self) -> None:
+        """Kill the worker for good."""
+        self._closed = True
+        self._slot.kill()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        """One thread at a time; whatever else goes wrong, no worker is left in an unknown state."""
+        if not self._busy.acquire(blocking=False):
+            raise SandboxError("the session is running a cell in another thread")
+        try:
+            if self._closed:
+                raise SandboxError("the session is closed")
+            yield
+        finally:
+            self._busy.release()
+
+    def _check_callables(self) -> None:
+        missing = [f.name for f in self._spec.functions if f.batch_of is None and f.name not in self._callables]
+        if missing:
+            raise InputError(
+                f"run() has nothing to answer {', '.join(missing)} with: "
+                "open the session with functions={name: function}, or drive it by start() and resume()"
+            )
+
+    def _ready_worker(self) -> WorkerProcess:
+        """The live worker, or a new one in which the journal was replayed."""
+        worker = self._slot.worker
+        if worker is not None:
+            return worker
+        kills = self._slot.kills
+        worker = self._source.start(self._spec)
+        self._slot.fill(worker, kills)
+        try:
+            for index, record in enumerate(self._records):
+                if not record.failed:
+                    self._replay(worker, index, record)
+        except BaseException:
+            self._slot.drop(worker)
+            raise
+        return worker
+
+    def _replay(self, worker: WorkerProcess, index: int, record: CellRecord) -> None:
+        """Run a finished cell again with its recorded answers."""
+        cell = Cell(index, record.code, record.answers, self._spec.limits.wall_seconds)
+        where = f"cell {index + 1} of the journal"
+        try:
+            self._tell(worker, cell)
+            while (report := self._receive(worker, cell)) is None:
+                if unknown := cell.unknown():
+                    raise ReplayDivergenceError(f"{where} asks {unknown[0].function} something else than before")
+                self._tell(worker, cell)
+        except (ChannelClosedError, ChannelTimeoutError, ProtocolError) as error:
+            raise ReplayDivergenceError(f"{where} does not end as it did before: {error or 'time'}") from None
+        if output_hash(report.stdout) != record.stdout_sha256:
+            raise ReplayDivergenceError(f"{where} prints something else than before")
+        self._variables = report.variables
+
+    def _go_on(self, cell: Cell) -> Pending | Done:
+        """Run the cell until it ends or needs the host; afterwards the worker is in a known state or gone."""
+        kills = self._slot.kills
+        try:
+            step = self._advance(cell)
+        except BaseException:  # Ctrl-C, no worker to be had, a divergence
+            self._cell = None
+            self._slot.kill()
+            raise
+        if self._slot.kills != kills:
+            self._cell = None
+            raise SandboxError("the session was killed while a cell was running")
+        self._cell = cell if isinstance(step, Pending) else None
+        if isinstance(step, Done):
+            self._records.append(_record(cell, step))
+        return step
+
+    def _advance(self, cell: Cell) -> Pending | Done:
+        if cell.waiting and self._slot.worker is None:
+            cell.restart(self._spec.limits.wall_seconds)
+        worker = self._ready_worker()
+        try:
+            self._tell(worker, cell)
+        except ChannelClosedError:  # it was killed while it had nothing to do
+            self._slot.drop(worker)
+            cell.restart(self._spec.limits.wall_seconds)
+            worker = self._ready_worker()
+            self._tell(worker, cell)
+        try:
+            return self._converse(worker, cell)
+        except ChannelTimeoutError:
+            self._slot.drop(worker)
+            return self._lost(
+                cell, "wall", "TimeoutError", f"the cell ran for {self._spec.limits.wall_seconds:g} s and was stopped"
+            )
+        except ProtocolError as error:
+            self._slot.drop(worker)
+            return self._lost(cell, "crash", "WorkerError", f"the worker was stopped: {error}")
+        except ChannelClosedError:
+            kind, name, message = _death(self._slot.drop(worker, wait=True))
+            return self._lost(cell, kind, name, message)
+
+    def _converse(self, worker: WorkerProcess, cell: Cell) -> Pending | Done:
+        """Answer what is known until the cell ends or asks for something new."""
+        while True:
+            report = self._receive(worker, cell)
+            if report is not None:
+                return self._finished(worker, cell, report)
+            if unknown := cell.unknown():
+                return Pending(unknown)
+            self._tell(worker, cell)
+
+    def _tell(self, worker: WorkerProcess, cell: Cell) -> None:
+        """Send the cell, or the answers that it waits for."""
+        if cell.waiting:
+            answers = [cell.answer(call.id) for call in cell.waiting]
+            message: Message = {"t": "answers", "answers": [answer_to_json(answer) for answer in answers]}
+        else:
+            message = {"t": "run", "code": cell.code, "cpu": self._spec.limits.cpu_seconds}
+        with cell.active():
+            worker.channel.send(message, deadline=cell.deadline)
+
+    def _receive(self, worker: WorkerProcess, cell: Cell) -> WorkerDone | None:
+        """The report of the cell's end; None when it waits for calls, which are then ``cell.waiting``."""
+        with cell.active():
+            message = worker.channel.receive(deadline=cell.deadline)
+        if message["t"] == "call":
+            calls = parse_calls(message, self._offered)
+            cell.waiting = tuple(cell.ids.call(call.function, call.args, call.kwargs) for call in calls)
+            return None
+        if message["t"] == "failed":
+            raise ProtocolError(f"it failed: {parse_failure(message)}")
+        if message["t"] != "done":
+            raise ProtocolError("an unexpected frame")
+        return parse_done(message, output_chars=self._spec.limits.output_chars)
+
+    def _finished(self, worker: WorkerProcess, cell: Cell, report: WorkerDone) -> Done:
+        error = report.error
+        if error is not None and error.kind in LIMIT_KINDS:
+            # How far it got depends on the machine, so no replay could repeat it: it leaves no trace.
+            self._slot.drop(worker)
+            return replace(
+                self._lost(cell, error.kind, error.type, error.message, error),
+                stdout=report.stdout,
+                stdout_chars=report.stdout_chars,
+                final=report.final,
+                cpu_seconds=report.cpu_seconds,
+            )
+        self._variables = report.variables
+        return Done(
+            stdout=report.stdout,
+            error=error,
+            final=report.final,
+            stdout_chars=report.stdout_chars,
+            cpu_seconds=report.cpu_seconds,
+            variables=report.variables,
+            replaced=cell.replaced,
+        )
+
+    def _lost(self, cell: Cell, kind: str, name: str, message: str, error: CellError | None = None) -> Done:
+        """The end of a cell whose worker is gone; the next one is built when it is needed."""
+        loss = describe_loss(cell.code, self._variables)
+        text = f"{message}. {loss}"
+        traceback = error.traceback.rstrip() + f"\n{loss}" if error and error.traceback else f"{name}: {text}"
+        return Done(
+            stdout="",
+            error=CellError(kind, name, text, error.line if error else None, traceback),
+            variables=self._variables,
+            replaced=True,
+        )
+
+
+def _record(cell: Cell, done: Done) -> CellRecord:
+    """The journal's entry of a finished cell."""
+    failed = done.error is not None and done.error.kind in LIMIT_KINDS
+    return CellRecord(code=cell.code, answers=dict(cell.used), failed=failed, stdout_sha256=output_hash(done.stdout))
+
+
+def _death(status: int | None) -> tuple[str, str, str]:
+    """Kind, type and message of the error for a worker that has died by itself, by its exit status."""
+    if status in (EXIT_MEMORY, -signal.SIGKILL):  # only the kernel, out of memory, kills it besides the host
+        return "memory", "MemoryError", "the cell used more memory than there is"
+    if status is not None and status < 0:
+        return "crash", "WorkerError", f"the worker died in this cell ({signal.Signals(-status).name})"
+    return "crash", "WorkerError", "the worker ended in this cell"

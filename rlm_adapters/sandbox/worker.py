@@ -1,0 +1,318 @@
+"""The worker process: one session's namespace, confined, driven by frames from the host.
+
+A worker is forked from the zygote (or from a holder of its inputs), takes its inputs, applies the hardening and
+then only ever reads and writes one descriptor. Nothing here decides anything about security at the host: what a
+worker says is checked there again (see ``messages``).
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn, Protocol
+
+from rlm_adapters.sandbox import hardening
+from rlm_adapters.sandbox.control import CellTimeout, ControlFlow
+from rlm_adapters.sandbox.exits import EXIT_FAILED, EXIT_HOST_GONE, EXIT_MEMORY
+from rlm_adapters.sandbox.frames import (
+    HEADER,
+    Message,
+    decode_trusted,
+    encode_body,
+    from_wire,
+    has_too_many_items,
+    to_wire,
+)
+from rlm_adapters.sandbox.inputs import load_value
+from rlm_adapters.sandbox.repl import CallHost, CellOutcome, Repl, WireCall
+from rlm_adapters.sandbox.types import Answer, CellError, Failure, HostFunction, Value
+
+_REPEAT_SECONDS: Final = 0.5
+_READ_BYTES: Final = 1 << 20
+
+
+class Interpreter(Protocol):
+    """What runs the cells: `repl.Repl`, or plain Python in the test mode."""
+
+    def set_variable(self, name: str, value: object) -> None:
+        """Bind an input."""
+
+    def add_file(self, path: str, data: bytes) -> None:
+        """Add a read-only file to the workspace."""
+
+    def run(self, code: str) -> CellOutcome:
+        """Run a cell to its end."""
+
+    def files_written(self) -> dict[str, bytes]:
+        """The files that cells wrote."""
+
+
+@dataclass(slots=True)
+class Loaded:
+    """Inputs that this process holds decoded."""
+
+    variables: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+    growth: int = 0
+    """By how many bytes decoding them has grown the address space."""
+
+    def take(self, items: Sequence[dict[str, Any]], fds: Sequence[int]) -> None:
+        """Decode the items of a load frame and close its descriptors."""
+        before = hardening.address_space()
+        for item in items:
+            target = self.variables if item["target"] == "variable" else self.files
+            try:
+                target[item["name"]] = load_value(item, fds)
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"the content of {item['name']!r} is not valid {item['kind']}: {error}") from None
+        for fd in fds:
+            os.close(fd)
+        self.growth += max(0, hardening.address_space() - before)
+
+
+class GuestChannel:
+    """The inner end of the socket: the host is trusted, and waiting costs nothing."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def send(self, message: Message) -> None:
+        """Send one frame, whole."""
+        self.send_body(encode_body(message, errors="replace"))
+
+    def send_body(self, body: bytes) -> None:
+        """Send an encoded frame with plain ``write``: a confined worker needs no socket call at all."""
+        left = memoryview(HEADER.pack(len(body)) + body)
+        while left:
+            left = left[os.write(self.fd, left) :]
+
+    def receive(self) -> Message:
+        """The next frame.
+
+        Raises:
+            EOFError: The host has closed the channel, or is dead.
+        """
+        return self._body(self._read(HEADER.size))
+
+    def receive_fds(self) -> tuple[Message, list[int]]:
+        """The next frame and the descriptors that came with it. Not possible any more once confined."""
+        with socket.socket(fileno=os.dup(self.fd)) as sock:
+            header, fds, _, _ = socket.recv_fds(sock, HEADER.size, 256)
+        if not header:
+            raise EOFError
+        return self._body(header + self._read(HEADER.size - len(header))), list(fds)
+
+    def _body(self, header: bytes) -> Message:
+        return decode_trusted(self._read(HEADER.unpack(header)[0]))
+
+    def _read(self, count: int) -> bytes:
+        chunks = []
+        while count:
+            chunk = os.read(self.fd, min(count, _READ_BYTES))
+            if not chunk:
+                raise EOFError
+            chunks.append(chunk)
+            count -= len(chunk)
+        return b"".join(chunks)
+
+
+class CpuTimer:
+    """Raises `CellTimeout` in the cell when its CPU time is used up, and again every half second.
+
+    While a frame is on its way the exception is put off: half a frame would end the session.
+    """
+
+    def __init__(self) -> None:
+        self._armed = False
+        self._deferred = False
+        self._late = False
+        signal.signal(signal.SIGPROF, self._expire)
+
+    def start(self, seconds: float) -> None:
+        """Give the cell so much CPU time from now; waiting for the host costs none."""
+        self._armed = True
+        signal.setitimer(signal.ITIMER_PROF, max(seconds, 1e-3), _REPEAT_SECONDS)
+
+    def stop(self) -> None:
+        """The cell has ended; from here on nothing is raised."""
+        while self._armed:
+            try:
+                self._armed = False
+            except CellTimeout:
+                continue
+        self._late = False
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+    def __enter__(self) -> None:
+        self._deferred = True
+
+    def __exit__(self, *exception: object) -> None:
+        self._deferred = False
+        if self._late:
+            self._late = False
+            raise CellTimeout
+
+    def _expire(self, _signum: int, _frame: object) -> None:
+        if self._deferred:
+            self._late = True
+        elif self._armed:
+            raise CellTimeout
+
+
+class Worker:
+    """Serves one session until the host closes the channel."""
+
+    def __init__(self, channel: GuestChannel, loaded: Loaded) -> None:
+        self._channel = channel
+        self._loaded = loaded
+        self._timer = CpuTimer()
+        self._frame_bytes = 0
+        self._interpreter: Interpreter
+
+    def serve(self) -> None:
+        """Take the inputs, confine this process, then run what the host asks for."""
+        self._begin(self._take_inputs())
+        while True:
+            message = self._channel.receive()
+            if message["t"] == "run":
+                self._channel.send_body(self._run(message["code"], message["cpu"]))
+            else:
+                self._channel.send({"t": "files", "files": to_wire(self._interpreter.files_written())})
+
+    def _take_inputs(self) -> Message:
+        """Decode load frames until the frame that begins the session."""
+        while True:
+            message, fds = self._channel.receive_fds()
+            if message["t"] == "begin":
+                return message
+            self._loaded.take(message["items"], fds)
+
+    def _begin(self, settings: Message) -> None:
+        self._frame_bytes = settings["frame_bytes"]
+        self._interpreter = self._make_interpreter(settings)
+        for name, value in self._loaded.variables.items():
+            self._interpreter.set_variable(name, value)
+        for path, data in self._loaded.files.items():
+            self._interpreter.add_file(path, data)
+        memory = settings["memory_bytes"]
+        self._loaded = Loaded(growth=self._loaded.growth)
+        gc.collect()
+        gc.freeze()  # what is there now is never looked at again by the collector
+        held = hardening.confine(
+            hardening.Confinement(
+                memory_bytes=memory, input_bytes=self._loaded.growth, layers=frozenset(settings["layers"])
+            )
+        )
+        self._channel.send({"t": "ready", "layers": sorted(held)})
+
+    def _make_interpreter(self, settings: Message) -> Interpreter:
+        functions = [
+            HostFunction(**{**function, "parameters": function["parameters"] and tuple(function["parameters"])})
+            for function in settings["functions"]
+        ]
+        make: Callable[..., Interpreter] = Repl
+        if settings["plain"]:
+            from rlm_adapters.sandbox.plain import PlainRepl  # noqa: PLC0415 - only the tests' mode needs it
+
+            make = PlainRepl
+        return make(
+            call_host=self._call_host,
+            functions=functions,
+            output_chars=settings["output_chars"],
+            file_bytes=settings["file_bytes"],
+            output_fields=settings["output_fields"],
+            seed=settings["seed"],
+            epoch=settings["epoch"],
+            allow_modules=settings["allow_modules"],
+        )
+
+    def _call_host(self, calls: Sequence[WireCall]) -> list[Answer]:
+        """Have the host answer all of ``calls``; the cell waits here."""
+        wire = [{"f": call.function, "a": to_wire(list(call.args)), "k": to_wire(dict(call.kwargs))} for call in calls]
+        body = encode_body({"t": "call", "calls": wire}, errors="replace")
+        if len(body) > self._frame_bytes or has_too_many_items(body):
+            raise ValueError("the arguments of this call are too large to be handed to the host")
+        with self._timer:
+            self._channel.send_body(body)
+            answers = self._channel.receive()["answers"]
+        return [_answer(answer) for answer in answers]
+
+    def _run(self, code: str, cpu_seconds: float) -> bytes:
+        """Run a cell; the body of the frame that reports it."""
+        before = time.process_time()
+        try:
+            self._timer.start(cpu_seconds)
+            outcome = self._interpreter.run(code)
+        except ControlFlow:  # on the last bytecode, outside what the interpreter catches
+            outcome = _without_output(CellError("cpu", "TimeoutError", "the cell used too much CPU time"))
+        finally:
+            self._timer.stop()
+        return self._report(outcome, time.process_time() - before)
+
+    def _report(self, outcome: CellOutcome, cpu_seconds: float) -> bytes:
+        """The frame of a finished cell; what cannot be sent becomes the cell's error."""
+        try:
+            body = _encode_outcome(outcome, cpu_seconds)
+            if len(body) <= self._frame_bytes and not has_too_many_items(body):
+                return body
+            reason = "it is too large"
+        except (TypeError, ValueError, RecursionError) as refused:
+            reason = str(refused)
+        error = CellError("exception", "ValueError", f"what this cell submitted cannot be handed over: {reason}")
+        return _encode_outcome(_without_output(error, outcome), cpu_seconds)
+
+
+def _without_output(error: CellError, outcome: CellOutcome | None = None) -> CellOutcome:
+    return CellOutcome(
+        stdout=outcome.stdout if outcome else "",
+        stdout_chars=outcome.stdout_chars if outcome else 0,
+        error=error,
+        final=None,
+        variables=outcome.variables if outcome else (),
+    )
+
+
+def _encode_outcome(outcome: CellOutcome, cpu_seconds: float) -> bytes:
+    error, final = outcome.error, outcome.final
+    message = {
+        "t": "done",
+        "stdout": outcome.stdout,
+        "stdout_chars": outcome.stdout_chars,
+        "error": error and [error.kind, error.type, error.message, error.line, error.traceback],
+        "final": final and [final.function, final.value, final.fields],
+        "variables": [[variable.name, variable.type, variable.size] for variable in outcome.variables],
+        "cpu": cpu_seconds,
+    }
+    return encode_body({key: to_wire(value) for key, value in message.items()}, errors="replace")
+
+
+def _answer(wire: dict[str, Any]) -> Answer:
+    if "value" in wire:
+        return Value(from_wire(wire["value"], trusted=True))
+    return Failure(message=wire["message"], kind=wire["kind"], retryable=wire["retryable"])
+
+
+def main(fd: int, loaded: Loaded) -> NoReturn:
+    """Be a worker on this descriptor; does not return."""
+    channel = GuestChannel(fd)
+    status = EXIT_FAILED
+    try:
+        Worker(channel, loaded).serve()
+    except (EOFError, ConnectionError):
+        status = EXIT_HOST_GONE
+    except MemoryError:
+        status = EXIT_MEMORY
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the host should hear of it
+        try:
+            channel.send({"t": "failed", "message": f"{type(error).__name__}: {error}"})
+        except OSError:
+            status = EXIT_HOST_GONE
+    os._exit(status)
+
+
+__all__ = ["CallHost", "GuestChannel", "Loaded", "main"]
