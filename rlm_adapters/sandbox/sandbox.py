@@ -18,6 +18,7 @@ from rlm_adapters.sandbox.channel import ChannelClosedError, ChannelTimeoutError
 from rlm_adapters.sandbox.driving import describe_functions
 from rlm_adapters.sandbox.forkserver import SharedZygote, WorkerProcess, shared_zygote
 from rlm_adapters.sandbox.frames import Message, ProtocolError
+from rlm_adapters.sandbox.hardening.confinement import ALL_LAYERS
 from rlm_adapters.sandbox.inputs import Inputs
 from rlm_adapters.sandbox.messages import parse_failure
 from rlm_adapters.sandbox.session import Session
@@ -25,7 +26,7 @@ from rlm_adapters.sandbox.spec import SessionSpec
 from rlm_adapters.sandbox.types import CellRecord, HostFunction, Isolation, SandboxLimits
 
 _T = TypeVar("_T")
-ALL_LAYERS: Final = ("rlimits", "landlock", "seccomp")
+
 _START_SECONDS: Final = 120.0
 _MAX_THREADS: Final = 512
 _PLAIN_MODULES: Final = (

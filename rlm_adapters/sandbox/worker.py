@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, Protocol
 
-from rlm_adapters.sandbox import hardening
 from rlm_adapters.sandbox.control import CellTimeout, ControlFlow
 from rlm_adapters.sandbox.exits import EXIT_FAILED, EXIT_HOST_GONE, EXIT_MEMORY
 from rlm_adapters.sandbox.frames import (
@@ -28,6 +27,7 @@ from rlm_adapters.sandbox.frames import (
     has_too_many_items,
     to_wire,
 )
+from rlm_adapters.sandbox.hardening.confinement import Confinement, address_space, confine
 from rlm_adapters.sandbox.inputs import load_value
 from rlm_adapters.sandbox.repl import CallHost, CellOutcome, Repl, WireCall
 from rlm_adapters.sandbox.types import Answer, CellError, Failure, HostFunction, Value
@@ -63,7 +63,7 @@ class Loaded:
 
     def take(self, items: Sequence[dict[str, Any]], fds: Sequence[int]) -> None:
         """Decode the items of a load frame and close its descriptors."""
-        before = hardening.address_space()
+        before = address_space()
         for item in items:
             target = self.variables if item["target"] == "variable" else self.files
             try:
@@ -72,7 +72,7 @@ class Loaded:
                 raise ValueError(f"the content of {item['name']!r} is not valid {item['kind']}: {error}") from None
         for fd in fds:
             os.close(fd)
-        self.growth += max(0, hardening.address_space() - before)
+        self.growth += max(0, address_space() - before)
 
 
 class GuestChannel:
@@ -203,10 +203,8 @@ class Worker:
         self._loaded = Loaded(growth=self._loaded.growth)
         gc.collect()
         gc.freeze()  # what is there now is never looked at again by the collector
-        held = hardening.confine(
-            hardening.Confinement(
-                memory_bytes=memory, input_bytes=self._loaded.growth, layers=frozenset(settings["layers"])
-            )
+        held = confine(
+            Confinement(memory_bytes=memory, input_bytes=self._loaded.growth, layers=frozenset(settings["layers"]))
         )
         self._channel.send({"t": "ready", "layers": sorted(held)})
 
