@@ -46,10 +46,10 @@ EventType: TypeAlias = Literal[
     A cell waits for sub-calls. ``count``; ``function``: ``llm_query``, ``rlm_query`` or a tool; ``ahead?``:
     how many of them were found by running ahead.
 ``call_finished``
-    One of them was answered. ``done`` of ``total``; ``function``; ``usage?``; ``error?``: why it failed.
+    One of them was answered. ``function``; ``total``: how many were started with it; ``usage?``; ``error?``: why
+    it failed.
 ``child_started``
-    A call became a run of its own, whose events carry this run's id as ``parent_run_id``. ``child_run_id``;
-    ``query``.
+    A call becomes a run of its own, whose events carry this run's id as ``parent_run_id``. ``query``.
 ``warning``
     Something that the user should know and that does not end the run. ``message``.
 ``repair``

@@ -1,0 +1,5 @@
+"""``python -m rlm_adapters`` is the command ``rlm``."""
+
+from rlm_adapters.cli import main
+
+main()

@@ -1,0 +1,113 @@
+"""Chat models from names such as ``openai:gpt-5-mini``, for the command line and the examples."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final
+
+from rlm_adapters.errors import InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+_NO_KEY: Final = "none"
+"""Local servers (vLLM, llama.cpp, Ollama) ask for no key, but OpenAI's client does."""
+
+
+@asynccontextmanager
+async def open_chat_model(
+    name: str, *, base_url: str | None = None, api_key: str | None = None
+) -> AsyncIterator[BaseChatModel]:
+    """Open a chat model by name, and close its connections at the end.
+
+    Args:
+        name: ``provider:model`` as LangChain's ``init_chat_model`` takes it, or a model alone where its provider
+            follows from it. With ``base_url``, a name without a provider means an OpenAI-compatible server.
+        base_url: address of the server, where it is not the provider's own.
+        api_key: the provider's key; default: from its environment variable.
+
+    Raises:
+        InputError: the name, or something in the environment, does not give a model.
+        MissingExtraError: the provider's package is not installed.
+    """
+    provider, model = split_name(name, openai_compatible=base_url is not None)
+    options: dict[str, Any] = {}
+    if base_url is not None:
+        options["base_url"] = base_url
+    if api_key is not None:
+        options["api_key"] = api_key
+    async with AsyncExitStack() as stack:
+        if provider == "openai":
+            own_server = base_url or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
+            if own_server and api_key is None and not os.environ.get("OPENAI_API_KEY"):
+                options["api_key"] = _NO_KEY
+            options |= await _openai_transport(stack)
+        yield _create(name, provider, model, options)
+
+
+def split_name(name: str, *, openai_compatible: bool = False) -> tuple[str | None, str]:
+    """Split ``provider:model``; the provider is None when LangChain has to infer it from the model.
+
+    Args:
+        name: a model's tag may hold a colon itself: ``qwen3:8b`` has no provider, ``ollama:qwen3:8b`` has.
+        openai_compatible: a name without a provider means ``openai``.
+
+    Raises:
+        InputError: the name is empty.
+    """
+    from langchain.chat_models import base  # noqa: PLC0415 - slow to import, and not needed for `rlm --help`
+
+    prefix, colon, model = name.strip().partition(":")
+    provider = prefix.replace("-", "_").lower()
+    known = getattr(base, "_BUILTIN_PROVIDERS", {"openai": None, "anthropic": None, "ollama": None})
+    if colon and provider in known:
+        if not model:
+            raise InputError(f"model {name!r} has no name behind the provider: give provider:name")
+        return provider, model
+    if not name.strip():
+        raise InputError("the model's name is empty: give provider:name, such as openai:gpt-5-mini")
+    if openai_compatible:
+        return "openai", name.strip()
+    infer = getattr(base, "_attempt_infer_model_provider", lambda _: None)
+    return infer(name.strip()), name.strip()
+
+
+async def _openai_transport(stack: AsyncExitStack) -> dict[str, Any]:
+    """The aiohttp transport, where it is installed.
+
+    httpx looks at every idle connection at every request: with 100 calls in flight a burst costs 1.5 s of CPU,
+    0.1 s with aiohttp. Retries are the engine's own, which knows the budget.
+    """
+    if find_spec("openai") is None or find_spec("httpx_aiohttp") is None:
+        return {"max_retries": 0}
+    from openai import DefaultAioHttpClient  # noqa: PLC0415 - an extra
+
+    client = await stack.enter_async_context(DefaultAioHttpClient())
+    return {"max_retries": 0, "http_async_client": client}
+
+
+def _create(name: str, provider: str | None, model: str, options: dict[str, Any]) -> BaseChatModel:
+    from langchain.chat_models import init_chat_model  # noqa: PLC0415 - slow to import
+
+    try:
+        created: BaseChatModel = init_chat_model(model, model_provider=provider, **options)
+    except ImportError as error:
+        if provider == "openai" or "langchain-openai" in str(error):
+            raise MissingExtraError(f"model {name!r} needs pip install 'rlm-adapters[openai]'") from error
+        raise MissingExtraError(f"model {name!r}: {_one_line(error)}") from error
+    except Exception as error:
+        message = _one_line(error)
+        if "infer" in message:
+            message = "its provider is unknown: give provider:name, or the base URL of an OpenAI-compatible server"
+        elif "api_key" in message.lower() or "credentials" in message.lower():
+            variable = f"{(provider or 'provider').upper()}_API_KEY"
+            message = f"no API key: set {variable}, or give a base URL of a server that needs none"
+        raise InputError(f"model {name!r} cannot be used: {message}") from error
+    return created
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
