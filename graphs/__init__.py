@@ -1,0 +1,1 @@
+"""Graphs that LangGraph's server and Studio serve."""

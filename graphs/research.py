@@ -1,0 +1,48 @@
+"""A larger graph that contains the RLM as one of its nodes: plan a question, let the RLM answer it, write a report."""
+
+from typing import Any
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from typing_extensions import TypedDict
+
+from graphs.rlm import make_graph as make_rlm
+
+
+class ResearchState(TypedDict, total=False):
+    """What the larger graph keeps; of the RLM it sees the answer alone."""
+
+    topic: str
+    sources: list[str]
+    query: str
+    context: list[str]
+    answer: Any
+    finish_reason: str
+    report: str
+
+
+def plan(state: ResearchState) -> ResearchState:
+    """Turn a topic and its sources into a question and an input."""
+    return {
+        "query": f"What do the sources say about {state['topic']}? Name the source number of each statement.",
+        "context": state["sources"],
+    }
+
+
+def write(state: ResearchState) -> ResearchState:
+    """Write the report; an answer that a limit cut short is marked as such."""
+    partial = "" if state["finish_reason"] in ("submitted", "text") else f" (partial: {state['finish_reason']})"
+    return {"report": f"# {state['topic']}{partial}\n\n{state['answer']}"}
+
+
+def make_graph() -> CompiledStateGraph[ResearchState, Any, ResearchState, ResearchState]:
+    """Make the larger graph."""
+    builder = StateGraph(ResearchState)
+    builder.add_node("plan", plan)
+    builder.add_node("rlm", make_rlm())
+    builder.add_node("write", write)
+    builder.add_edge(START, "plan")
+    builder.add_edge("plan", "rlm")
+    builder.add_edge("rlm", "write")
+    builder.add_edge("write", END)
+    return builder.compile(name="research")
