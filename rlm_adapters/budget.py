@@ -6,12 +6,16 @@ call and settles the real figures after, so calls in parallel cannot overshoot t
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from rlm_adapters.errors import BudgetExceededError, InputError
@@ -102,15 +106,15 @@ class PriceTable:
             name: price if isinstance(price, ModelPrice) else ModelPrice(*price)
             for name, price in (prices or {}).items()
         }
+        self._found: dict[str, ModelPrice | None] = {}
 
     def find(self, model: str) -> ModelPrice | None:
         """The price of a model, None when nobody knows it."""
-        if model in self._prices:
-            return self._prices[model]
-        prefixes = [name for name in self._prices if model.startswith(name)]
-        if prefixes:
-            return self._prices[max(prefixes, key=len)]
-        return _litellm_price(model)
+        if model not in self._found:
+            prefixes = [name for name in self._prices if model.startswith(name)]
+            longest = max(prefixes, key=len, default=None)
+            self._found[model] = _litellm_prices().get(model) if longest is None else self._prices[longest]
+        return self._found[model]
 
     def require(self, model: str) -> ModelPrice:
         """Like `find`.
@@ -127,15 +131,22 @@ class PriceTable:
         return price
 
 
-def _litellm_price(model: str) -> ModelPrice | None:
+@cache
+def _litellm_prices() -> Mapping[str, ModelPrice]:
+    """The price list that an installed litellm ships, read as a file: importing litellm would ask the network."""
+    spec = importlib.util.find_spec("litellm")
+    if spec is None or spec.origin is None:
+        return {}
+    path = Path(spec.origin).with_name("model_prices_and_context_window_backup.json")
     try:
-        import litellm  # noqa: PLC0415 - optional and slow to import, so only when a price is asked for
-    except ImportError:
-        return None
-    entry = litellm.model_cost.get(model) or litellm.model_cost.get(model.rsplit(":", maxsplit=1)[-1])
-    if not entry or "input_cost_per_token" not in entry:
-        return None
-    return ModelPrice(entry["input_cost_per_token"] * 1e6, entry.get("output_cost_per_token", 0) * 1e6)
+        entries = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {
+        name: ModelPrice(entry["input_cost_per_token"] * 1e6, entry.get("output_cost_per_token", 0) * 1e6)
+        for name, entry in entries.items()
+        if isinstance(entry, dict) and isinstance(entry.get("input_cost_per_token"), int | float)
+    }
 
 
 def add_usage(left: Usage | None, right: Usage | None) -> Usage:
@@ -251,13 +262,15 @@ class Ledger:
                 raise BudgetExceededError(f"all {limits.max_calls} sub-calls of this run are used", limit="max_calls")
             wanted = min(output_tokens or limits.max_output_tokens, limits.max_output_tokens)
             room = self._output_room(model, input_tokens, beside=self._reserved)
-            if room is not None and room < min(wanted, _MIN_OUTPUT_TOKENS):
-                alone = self._output_room(model, input_tokens, beside=())
-                if self._reserved and alone is not None and alone >= _MIN_OUTPUT_TOKENS:
+            alone = self._output_room(model, input_tokens, beside=())
+            if room is not None and alone is not None:
+                if alone < min(wanted, _MIN_OUTPUT_TOKENS):
+                    raise self._too_expensive(input_tokens)
+                if room < min(wanted, alone):
+                    # Better wait for the calls in flight, which mostly take less than they reserved, than be cut off.
                     future: Future[None] = Future()
                     self._waiting.append(future)
                     return future
-                raise self._too_expensive(input_tokens)
             capped = None if room is None else min(wanted, room)
             price = self._prices.require(model) if limits.max_cost is not None else None
             cost = price.cost(input_tokens, capped or 0) if price else 0.0

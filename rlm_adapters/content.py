@@ -131,7 +131,7 @@ class ContentStore:
         data = self.path(ref).read_bytes()
         if hashlib.sha256(data).hexdigest() != ref.sha256:
             raise RLMError(
-                f"stored content {ref.sha256[:12]} is damaged: its bytes have another hash; restore the store from a copy"
+                f"stored content {ref.sha256[:12]} is damaged: its bytes have another hash; restore it from a copy"
             )
         if ref.kind == "bytes":
             return data
@@ -203,7 +203,8 @@ class ContentStore:
         if not self._remote.exists(target):
             partial = f"{target}.{uuid.uuid4().hex}.part"
             self._remote.put_file(str(file), partial)
-            self._remote.mv(partial, target)
+            self._remote.cp_file(partial, target)  # `mv` would take brackets in a path for a pattern
+            self._remote.rm_file(partial)
 
 
 def _encoded(text: str) -> Iterator[bytes]:

@@ -1,0 +1,147 @@
+"""Whole runs over HTTP: what a caller sees of the graph."""
+
+from rlm_adapters import Limits, create_rlm_graph
+from tests.server import cell, cut_off, refused
+
+BOOK = "\n".join(f"Line {i}: " + ("the vault code is 7319" if i == 4200 else "nothing here") for i in range(20_000))
+
+
+def test_the_answer_comes_from_an_input_that_never_enters_a_prompt(model_server, chat, sandbox, run):
+    model_server.script(
+        "root",
+        [
+            cell("print(type(context).__name__, len(context))"),
+            cell("import re\nhit = re.search(r'vault code is (\\d+)', context)\nprint(hit.group(0))"),
+            cell("SUBMIT(hit.group(1))"),
+        ],
+    )
+    result = run(create_rlm_graph(chat("root"), sandbox=sandbox), {"query": "What is the vault code?", "context": BOOK})
+    assert result["answer"] == "7319"
+    assert result["finish_reason"] == "submitted"
+    assert result["iterations"] == 3
+    assert result["usage"]["root_calls"] == 3
+    assert max(len(str(record.messages)) for record in model_server.requests) < 6_000
+
+
+def test_the_output_of_a_cell_and_the_question_come_back_to_the_root(model_server, chat, sandbox, run):
+    model_server.script("root", [cell("print('seen', 6 * 7)"), cell("SUBMIT(1)")])
+    run(create_rlm_graph(chat("root"), sandbox=sandbox), {"query": "Why is it so?", "context": "abc"})
+    first, second = (record.messages for record in model_server.requests)
+    assert second[: len(first)] == first, "the history is append-only"
+    assert "seen 42" in second[-1]["content"]
+    assert "Why is it so?" in second[-1]["content"]
+
+
+def test_sub_calls_of_a_batch_are_in_flight_together_and_come_back_in_order(model_server, chat, sandbox, run):
+    model_server.script(
+        "root", [cell("answers = llm_query_batched([f'item {i}' for i in range(40)])\nSUBMIT(answers)")]
+    )
+    model_server.script("sub", lambda messages, request: messages[-1]["content"].upper())
+    graph = create_rlm_graph(chat("root"), chat("sub"), limits=Limits(max_concurrency=20), sandbox=sandbox)
+    result = run(graph, {"query": "q", "context": "x"})
+    assert result["answer"] == [f"ITEM {i}" for i in range(40)]
+    assert result["usage"]["calls"] == 40
+    assert set(result["usage"]["by_model"]) == {"root", "sub"}
+
+
+def test_a_tool_is_called_where_the_cell_calls_it(model_server, chat, sandbox, run):
+    from langchain_core.tools import tool
+
+    seen = []
+
+    @tool
+    def weather(city: str, unit: str = "C") -> dict:
+        """Weather of a city."""
+        seen.append((city, unit))
+        return {"city": city, "degrees": 21, "unit": unit}
+
+    async def population(city: str) -> int:
+        """People in a city."""
+        return len(city) * 1000
+
+    model_server.script(
+        "root",
+        [
+            cell(
+                "w = weather('Bern', unit='F')\np = population(city='Bern')\n"
+                "try:\n    weather()\nexcept Exception as e:\n    print(type(e).__name__)\nSUBMIT([w['degrees'], w['unit'], p])"
+            )
+        ],
+    )
+    graph = create_rlm_graph(chat("root"), tools=[weather, population], sandbox=sandbox)
+    assert run(graph, {"query": "q", "context": "x"})["answer"] == [21, "F", 4000]
+    assert seen == [("Bern", "F")]
+
+
+def test_a_child_run_has_its_own_repl_and_stands_in_the_event_tree(model_server, chat, sandbox, run):
+    def root(messages, request):
+        if "count the vowels" in messages[1]["content"]:
+            return cell("mine = 'child'\nSUBMIT(str(sum(c in 'aeiou' for c in context)))")
+        return cell("mine = 'parent'\nn = rlm_query('count the vowels', context)\nSUBMIT(f'{mine} {n}')")
+
+    model_server.script("root", root)
+    events = []
+    graph = create_rlm_graph(chat("root"), limits=Limits(max_depth=2), sandbox=sandbox, on_event=events.append)
+    result = run(graph, {"query": "How many vowels?", "context": "education " * 1000})
+    assert result["answer"] == "parent 5000"
+    started = [event for event in events if event.type == "run_started"]
+    assert [event.depth for event in started] == [0, 1]
+    assert started[1].parent_run_id == started[0].run_id
+    assert result["usage"]["calls"] == 1
+    assert result["usage"]["root_calls"] == 1
+
+
+def test_at_the_last_depth_a_recursive_query_is_one_plain_call(model_server, chat, sandbox, run):
+    model_server.script("root", [cell("SUBMIT(rlm_query('say it', 'the context'))")])
+    model_server.script("sub", lambda messages, request: "got: " + messages[-1]["content"])
+    result = run(create_rlm_graph(chat("root"), chat("sub"), sandbox=sandbox), {"query": "q", "context": "x"})
+    assert "say it" in result["answer"]
+    assert "the context" in result["answer"]
+
+
+def test_an_answer_of_the_wrong_type_goes_back_to_the_model(model_server, chat, sandbox, run):
+    model_server.script("root", [cell("SUBMIT('many')"), cell("SUBMIT(12)")])
+    graph = create_rlm_graph(chat("root"), output_type=int, sandbox=sandbox)
+    result = run(graph, {"query": "How many?", "context": "x"})
+    assert result["answer"] == 12
+    assert "refused" in model_server.requests[1].messages[-1]["content"]
+
+
+def test_replies_without_code_are_repaired_and_counted(model_server, chat, sandbox, run):
+    model_server.script(
+        "root",
+        ["", "I would look at the text first.", cut_off("```repl\nprint("), cell("print(1"), cell("SUBMIT('ok')")],
+    )
+    events = []
+    graph = create_rlm_graph(chat("root"), sandbox=sandbox, on_event=events.append)
+    result = run(graph, {"query": "q", "context": "x"})
+    assert result["answer"] == "ok"
+    assert result["iterations"] == 5
+    assert [event.type for event in events].count("repair") == 3
+
+
+def test_a_model_that_only_refuses_ends_in_a_labelled_error(model_server, chat, sandbox, run):
+    model_server.script("root", lambda messages, request: refused("I cannot do that."))
+    result = run(create_rlm_graph(chat("root"), sandbox=sandbox), {"query": "q", "context": "x"})
+    assert result["finish_reason"] == "error"
+    assert result["answer"] is None
+    assert "refusal" in result["error"]
+
+
+def test_text_finish_outside_a_code_block_ends_the_run_and_one_inside_does_not(model_server, chat, sandbox, run):
+    model_server.script("root", [cell('s = """FINAL(no)"""\nprint(s)'), "FINAL(yes, it is)"])
+    result = run(create_rlm_graph(chat("root"), sandbox=sandbox), {"query": "q", "context": "x"})
+    assert (result["answer"], result["finish_reason"]) == ("yes, it is", "text")
+
+
+def test_final_var_in_text_gives_the_value_of_the_variable(model_server, chat, sandbox, run):
+    model_server.script("root", [cell("report = 'a' * 5000"), "FINAL_VAR(report)"])
+    result = run(create_rlm_graph(chat("root"), sandbox=sandbox), {"query": "q", "context": "x"})
+    assert result["answer"] == "a" * 5000
+
+
+def test_a_final_value_survives_a_finally_that_returns(model_server, chat, sandbox, run):
+    code = "def f():\n    try:\n        SUBMIT('kept')\n    finally:\n        return 'lost'\nf()"
+    model_server.script("root", [cell(code)])
+    result = run(create_rlm_graph(chat("root"), sandbox=sandbox), {"query": "q", "context": "x"})
+    assert result["answer"] == "kept"
