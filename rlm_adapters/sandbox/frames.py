@@ -25,7 +25,7 @@ Message = dict[str, Any]
 HEADER: Final = struct.Struct(">I")
 """A frame is this length, then that many bytes of UTF-8 JSON."""
 
-MAX_DEPTH: Final = 200
+MAX_DEPTH: Final = 256
 """Deepest nesting of a value that crosses the border."""
 
 MAX_ITEMS: Final = 4_000_000

@@ -14,7 +14,8 @@ from contextlib import redirect_stdout
 from typing import Any
 
 from rlm_adapters.sandbox.control import CellTimeout, FinalSignal
-from rlm_adapters.sandbox.repl import CallHost, CellOutcome, WireCall
+from rlm_adapters.sandbox.hostcalls import CallHost, WireCall
+from rlm_adapters.sandbox.repl import CellOutcome
 from rlm_adapters.sandbox.types import CellError, Failure, Final, HostFunction
 
 

@@ -272,6 +272,8 @@ class Session:
                 self._tell(worker, cell)
         except (ChannelClosedError, ChannelTimeoutError, ProtocolError) as error:
             raise ReplayDivergenceError(f"{where} does not end as it did before: {error or 'time'}") from None
+        if report.error is not None and report.error.kind in LIMIT_KINDS:
+            raise ReplayDivergenceError(f"{where} does not end as it did before: {report.error.message}")
         if output_hash(report.stdout) != record.stdout_sha256:
             raise ReplayDivergenceError(f"{where} prints something else than before")
         self._variables = report.variables

@@ -29,7 +29,8 @@ from rlm_adapters.sandbox.frames import (
 )
 from rlm_adapters.sandbox.hardening.confinement import Confinement, address_space, confine
 from rlm_adapters.sandbox.inputs import load_value
-from rlm_adapters.sandbox.repl import CallHost, CellOutcome, Repl, WireCall
+from rlm_adapters.sandbox.hostcalls import WireCall
+from rlm_adapters.sandbox.repl import CellOutcome, Repl
 from rlm_adapters.sandbox.types import Answer, CellError, Failure, HostFunction, Value
 
 _REPEAT_SECONDS: Final = 0.5
@@ -313,4 +314,3 @@ def main(fd: int, loaded: Loaded) -> NoReturn:
     os._exit(status)
 
 
-__all__ = ["CallHost", "GuestChannel", "Loaded", "main"]

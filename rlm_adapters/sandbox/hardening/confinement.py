@@ -70,13 +70,13 @@ def confine(confinement: Confinement) -> frozenset[str]:
         "landlock": landlock.apply,
         "seccomp": lambda: seccomp.apply(allow_fork=confinement.allow_fork),
     }
-    for layer in ALL_LAYERS:
-        if layer in confinement.layers:
-            try:
-                steps[layer]()
-            except (OSError, ValueError, KeyError) as error:
-                raise HardeningError(f"{layer} could not be applied: {error}") from None
-    return confinement.layers
+    held = [layer for layer in ALL_LAYERS if layer in confinement.layers]
+    for layer in held:
+        try:
+            steps[layer]()
+        except (OSError, ValueError, KeyError) as error:
+            raise HardeningError(f"{layer} could not be applied: {error}") from None
+    return frozenset(held)
 
 
 def _refuse_threads() -> None:
