@@ -151,6 +151,11 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def describe_schema(schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> str:
+    """A JSON schema in a few words, as a Python programmer would say it; ``root`` holds its ``$defs``."""
+    return _words(schema, schema if root is None else root)
+
+
 def _words(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> str:
     """A JSON schema in a few words, as a Python programmer would say it."""
     if "$ref" in schema:

@@ -56,3 +56,15 @@ class BudgetExceededError(RLMError):
     def __init__(self, message: str, *, limit: str) -> None:
         super().__init__(message)
         self.limit = limit
+
+
+class NoAnswerError(RLMError):
+    """A run ended without an answer where the caller expects one (a chat model must answer or raise).
+
+    Attributes:
+        finish_reason: as in the graph's output: ``error``, ``max_iterations``, ``budget`` or ``timeout``.
+    """
+
+    def __init__(self, message: str, *, finish_reason: str) -> None:
+        super().__init__(message)
+        self.finish_reason = finish_reason

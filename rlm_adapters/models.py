@@ -72,17 +72,27 @@ class ModelTarget(Protocol):
         ...
 
 
+class SubModel(ModelTarget, Protocol):
+    """A `ModelTarget` for ``llm_query``: its prompts are messages."""
+
+    def context_window(self) -> int | None:
+        """Input tokens that the model takes; None if unknown."""
+        ...
+
+
 class ChatTarget:
     """A LangChain chat model as a `ModelTarget`.
 
     Args:
         model: any chat model.
         name: how it is called in usage figures; default: the model's own name.
+        options: keyword arguments of every call (``temperature``, ``seed``, ...).
     """
 
-    def __init__(self, model: BaseChatModel, name: str | None = None) -> None:
+    def __init__(self, model: BaseChatModel, name: str | None = None, options: Mapping[str, Any] | None = None) -> None:
         self.model = model
-        self.name = name or model_name(model)
+        self.options = dict(options or {})
+        self.name = name or self.options.get("model") or model_name(model)
 
     def estimate(self, prompt: Prompt) -> int:
         """Upper estimate of the prompt's tokens, 8 for each message's frame."""
@@ -105,12 +115,13 @@ class ChatTarget:
         return int(window) if window else None
 
     def _options(self, max_tokens: int | None) -> dict[str, Any]:
-        if max_tokens is None:
-            return {}
         kind = getattr(self.model, "_llm_type", "")
         key = {"chat-ollama": "num_predict", "chat-google-generative-ai": "max_output_tokens"}.get(kind, "max_tokens")
-        own = getattr(self.model, key, None)
-        return {key: min(max_tokens, own) if isinstance(own, int) and own > 0 else max_tokens}
+        options = {key if name == "max_tokens" else name: value for name, value in self.options.items()}
+        if max_tokens is None:
+            return options
+        own = options.get(key) or getattr(self.model, key, None)
+        return {**options, key: min(max_tokens, own) if isinstance(own, int) and own > 0 else max_tokens}
 
     def _read(self, prompt: Prompt, message: BaseMessage) -> ModelReply:
         text = str(message.text)
@@ -143,9 +154,11 @@ def model_name(model: BaseChatModel) -> str:
     return str(model._llm_type)  # noqa: SLF001 - LangChain's documented name of a model class
 
 
-def as_prompt(prompt: str | Sequence[Mapping[str, Any]]) -> Prompt:
-    """A cell's prompt (text, or content blocks with images) as messages."""
-    return [HumanMessage(prompt if isinstance(prompt, str) else [dict(block) for block in prompt])]
+def as_prompt(prompt: str | Sequence[str | Mapping[str, Any]]) -> Prompt:
+    """A cell's prompt (text, or a list of texts and content blocks such as images) as messages."""
+    if isinstance(prompt, str):
+        return [HumanMessage(prompt)]
+    return [HumanMessage([{"type": "text", "text": item} if isinstance(item, str) else dict(item) for item in prompt])]
 
 
 def _visible_text(message: BaseMessage) -> str:

@@ -13,7 +13,8 @@ from rlm_adapters.budget import Usage, add_usage, estimate_tokens
 from rlm_adapters.effects import Steps
 from rlm_adapters.errors import ModelCallError
 from rlm_adapters.graph.context import NodeContext
-from rlm_adapters.models import ChatTarget, as_prompt
+from rlm_adapters.models import SubModel, as_prompt
+from rlm_adapters.prompts import cut_middle
 from rlm_adapters.sandbox import HostFunction
 
 LLM_QUERY = HostFunction(
@@ -73,8 +74,12 @@ def ask_sub_model(
     """
     target = _target(node, given.get("model"))
     prompt = given.get("prompt")
-    if not isinstance(prompt, str | list) or not prompt:
-        raise ModelCallError(f"prompt={prompt!r}: give text, or a list of content blocks", kind="bad_request")
+    parts = [prompt] if isinstance(prompt, str) else prompt
+    if not parts or not isinstance(parts, list) or not all(part and isinstance(part, str | dict) for part in parts):
+        raise ModelCallError(
+            f"prompt={cut_middle(repr(prompt), 300)}: give text, or a list of texts and content blocks",
+            kind="bad_request",
+        )
     _check_length(target, prompt)
     spec = OutputSpec.of(given.get("returns"))
     if spec.schema is not None:
@@ -83,7 +88,7 @@ def ask_sub_model(
 
 
 def _ask_text(
-    node: NodeContext, target: ChatTarget, prompt: Any, owner: str, config: RunnableConfig
+    node: NodeContext, target: SubModel, prompt: Any, owner: str, config: RunnableConfig
 ) -> Steps[tuple[str, Usage]]:
     reply, usage = yield from node.run.caller.call(target, as_prompt(prompt), kind="sub", owner=owner, config=config)
     if reply.refusal or reply.finish_reason == "content_filter":
@@ -92,7 +97,7 @@ def _ask_text(
 
 
 def _ask_typed(
-    node: NodeContext, target: ChatTarget, prompt: Any, owner: str, config: RunnableConfig, *, spec: OutputSpec
+    node: NodeContext, target: SubModel, prompt: Any, owner: str, config: RunnableConfig, *, spec: OutputSpec
 ) -> Steps[tuple[Any, Usage]]:
     """Ask for JSON of a schema; a reply that does not fit is sent back once with what is wrong."""
     wanted = f"\n\nReply with JSON only, of this JSON schema:\n{json.dumps(spec.schema)}"
@@ -110,7 +115,7 @@ def _ask_typed(
         raise ModelCallError(f"the sub-LM's reply does not fit `returns`, twice: {error}", kind="invalid") from error
 
 
-def _target(node: NodeContext, name: Any) -> ChatTarget:
+def _target(node: NodeContext, name: Any) -> SubModel:
     if name is None or name == node.config.sub.name:
         return node.config.sub
     target = node.config.models.get(name) if isinstance(name, str) else None
@@ -120,12 +125,13 @@ def _target(node: NodeContext, name: Any) -> ChatTarget:
     return target
 
 
-def _check_length(target: ChatTarget, prompt: Any) -> None:
+def _check_length(target: SubModel, prompt: Any) -> None:
     """Refuse a prompt that the model cannot take, before paying for the refusal."""
     window = target.context_window()
     if window is None:
         return
-    text = prompt if isinstance(prompt, str) else "".join(str(block.get("text", "")) for block in prompt)
+    blocks = [prompt] if isinstance(prompt, str) else prompt
+    text = "".join(block if isinstance(block, str) else str(block.get("text", "")) for block in blocks)
     tokens = estimate_tokens(text) * 3 // 4  # a middle estimate: a prompt that may fit is sent
     if tokens > window:
         fits = window * 3
