@@ -14,7 +14,7 @@ from rlm_adapters.events import Event, EventHandler, EventType
 from rlm_adapters.graph.sessions import SessionCache
 from rlm_adapters.graph.tools import Tool
 from rlm_adapters.limiter import Limiter
-from rlm_adapters.models import ChatTarget, ModelCaller
+from rlm_adapters.models import ModelCaller, SubModel
 from rlm_adapters.prompts import CodeWriter
 from rlm_adapters.sandbox import Sandbox
 
@@ -27,9 +27,9 @@ class RLMConfig:
 
     writer: CodeWriter
     """Writes the cells (the root LM)."""
-    sub: ChatTarget
+    sub: SubModel
     """Answers ``llm_query``."""
-    models: Mapping[str, ChatTarget] = field(default_factory=dict)
+    models: Mapping[str, SubModel] = field(default_factory=dict)
     """Further models for ``llm_query(model=...)``."""
     tools: Mapping[str, Tool] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
@@ -40,12 +40,22 @@ class RLMConfig:
     sessions: SessionCache
     on_event: EventHandler | None = None
     instructions: str = ""
+    variable_names: Mapping[str, str] = field(default_factory=dict)
+    """Other names in the REPL for ``context`` and ``query``; the query is a variable only when it is named here."""
     direct_below: int = 0
     """Inputs of fewer characters are answered by one direct call; 0: never."""
 
     def for_child(self) -> RLMConfig:
         """The configuration of a child run: the same, but its answer is for its parent's cell, of any type."""
-        return replace(self, output=OutputSpec(), instructions="", direct_below=0, on_event=None)
+        return replace(
+            self,
+            writer=self.writer.for_child(),
+            output=OutputSpec(),
+            instructions="",
+            variable_names={},
+            direct_below=0,
+            on_event=None,
+        )
 
 
 class Run:

@@ -15,8 +15,9 @@ from rlm_adapters.errors import BudgetExceededError, ModelCallError
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.state import CellOutput, FinishReason, RLMState, TurnEntry
 from rlm_adapters.graph.view import trajectory_of
-from rlm_adapters.prompts import status_line
-from rlm_adapters.replies import accept_provisional, read_reply
+from rlm_adapters.models import ModelReply
+from rlm_adapters.prompts import CellResult, Outcome
+from rlm_adapters.replies import accept_provisional
 
 _REASONS: dict[str, FinishReason] = {"max_iterations": "max_iterations", "max_seconds": "timeout"}
 """Finish reason by the limit that ended the run; the others are ``budget``."""
@@ -27,12 +28,14 @@ def check_final(state: RLMState, node: NodeContext, config: RunnableConfig) -> d
     if state.get("stop") and state.get("reply") is None:
         return {}
     verdict = _judge(state, node)
+    reply = state.get("reply")
+    replied = reply["text"] if reply is not None else ""
     if "finish_reason" in verdict:
-        return _end(state, node, verdict)
+        return {**_end(state, node, verdict), "turns": [{"reply": replied, "observation": ""}]}
     iteration = state["iterations"]
     repairs = (state.get("repairs") or 0) + 1 if verdict.get("problem") else 0
     if verdict.get("problem"):
-        node.emit("repair", state["run_id"], iteration, reason=verdict["problem"], message=verdict["observation"])
+        node.emit("repair", state["run_id"], iteration, reason=verdict["problem"], message=verdict["outcome"].note)
     stop = state.get("stop") or node.run.ledger.exhausted()
     if stop is None and iteration >= node.config.limits.max_iterations:
         stop = "max_iterations"
@@ -41,12 +44,8 @@ def check_final(state: RLMState, node: NodeContext, config: RunnableConfig) -> d
         candidate = verdict.get("candidate") or state.get("candidate")
         return _end(state, node, {"finish_reason": "error", "answer": candidate, "error": error})
     trajectory = trajectory_of(state, node, iteration=iteration + 1)
-    observation = f"{verdict['observation']}\n\n{status_line(trajectory)}"
-    reply = state.get("reply")
-    turn: TurnEntry = {
-        "reply": reply["text"] if reply is not None else "",
-        "observation": node.config.store.pack(observation),
-    }
+    observation = node.config.writer.observe(verdict["outcome"], trajectory)
+    turn: TurnEntry = {"reply": replied, "observation": node.config.store.pack(observation)}
     return {
         "turns": [turn],
         "reply": None,
@@ -81,7 +80,7 @@ def extract(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
             owner=state["run_id"],
             config=config,
         )
-        answer = _extracted(reply.text, node, answer)
+        answer = _extracted(reply, node, answer)
     except (BudgetExceededError, ModelCallError) as error:
         message = f"{message}; no last answer could be asked for: {error}"
     verdict = {"finish_reason": reason, "answer": answer, "error": message}
@@ -92,15 +91,15 @@ def extract(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
 
 
 def _judge(state: RLMState, node: NodeContext) -> dict[str, Any]:
-    """The verdict on a turn: ``finish_reason`` and ``answer``, or an ``observation``."""
+    """The verdict on a turn: ``finish_reason`` and ``answer``, or the ``outcome`` that the root LM is told."""
     store, reply, outputs = node.config.store, state.get("reply"), state.get("outputs") or []
     submitted = state.get("submitted")
     if submitted is not None:
         return _validated(store.unpack(submitted["value"]), "submitted", submitted["function"], state, node)
     if reply is None:
-        return {"observation": "The reply was lost."}
+        return {"outcome": Outcome(note="The reply was lost.")}
     if reply["problem"]:
-        return {"observation": reply["message"], "problem": reply["problem"]}
+        return {"outcome": Outcome(note=reply["message"]), "problem": reply["problem"]}
     final = reply["final"]
     failed = any(output["error"] for output in outputs)
     if final is not None and not failed:
@@ -112,11 +111,8 @@ def _judge(state: RLMState, node: NodeContext) -> dict[str, Any]:
             "You wrote the answer before you saw this output. If it still stands, give it again with SUBMIT(...); "
             "otherwise go on."
         )
-        return {"observation": f"{_observation(outputs, node)}\n\n{note}", "candidate": text}
-    observation = _observation(outputs, node)
-    if reply["message"]:
-        observation += f"\n\n{reply['message']}"
-    return {"observation": observation}
+        return {"outcome": Outcome(_results(outputs, node), note), "candidate": text}
+    return {"outcome": Outcome(_results(outputs, node), reply["message"])}
 
 
 def _validated(value: Any, reason: FinishReason, function: str, state: RLMState, node: NodeContext) -> dict[str, Any]:
@@ -125,41 +121,32 @@ def _validated(value: Any, reason: FinishReason, function: str, state: RLMState,
         answer = spec.to_json(spec.validate(value))
     except InvalidAnswerError as error:
         outputs = state.get("outputs") or []
-        printed = f"{_observation(outputs, node)}\n\n" if any(output["stdout"] for output in outputs) else ""
+        printed = _results(outputs, node) if any(output["stdout"] for output in outputs) else ()
+        note = f"{function} was refused, the answer does not fit:\n{error}\nWanted: {spec.describe()}"
         return {
-            "observation": f"{printed}{function} was refused, the answer does not fit:\n{error}\n"
-            f"Wanted: {spec.describe()}",
+            "outcome": Outcome(printed, note),
             "problem": "invalid_answer",
             "candidate": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str),
         }
     return {"finish_reason": reason, "answer": answer, "function": function}
 
 
-def _observation(outputs: list[CellOutput], node: NodeContext) -> str:
-    """Outputs of a turn's cells as the root LM sees them, each headed with its size."""
-    parts = []
-    for number, output in enumerate(outputs, 1):
-        which = f" of block {number}" if len(outputs) > 1 else ""
-        text = node.config.store.unpack(output["stdout"])
-        if text:
-            parts.append(f"Output{which} ({output['chars']:,} characters):\n{text.rstrip()}")
-        elif output["error"] is None:
-            parts.append(f"Output{which}: nothing was printed.")
-        if output["error"]:
-            parts.append(f"Error{which}:\n{output['error']}")
-    return "\n\n".join(parts) or "Nothing was run."
+def _results(outputs: list[CellOutput], node: NodeContext) -> tuple[CellResult, ...]:
+    """What a turn's cells gave, for the writer."""
+    return tuple(
+        CellResult(node.config.store.unpack(output["stdout"]), output["chars"], output["error"]) for output in outputs
+    )
 
 
 # ------------------------------------------------------------------------------------------------ the end
 
 
-def _extracted(text: str, node: NodeContext, candidate: Any) -> Any:
-    """The answer in the reply to the last question; the candidate if there is none that fits."""
-    reading = read_reply(text, names=())
-    value: Any = reading.final.text if reading.final is not None and reading.final.kind == "text" else text.strip()
+def _extracted(reply: ModelReply, node: NodeContext, candidate: Any) -> Any:
+    """The answer in the reply to the last question; the candidate if there is none."""
+    value = node.config.writer.read_answer(reply)
     try:
         spec = node.config.output
-        return spec.to_json(spec.validate(value)) if value else candidate
+        return candidate if value is None else spec.to_json(spec.validate(value))
     except InvalidAnswerError:
         return None
 

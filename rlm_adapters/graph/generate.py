@@ -14,7 +14,7 @@ from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.state import Reply, RLMState
 from rlm_adapters.graph.view import trajectory_of
 from rlm_adapters.models import ModelReply
-from rlm_adapters.replies import UNSET, Reading, read_reply
+from rlm_adapters.replies import UNSET, Reading
 
 _FILL = 0.7  # share of the window at which older turns are folded into a summary
 _KEEP_TURNS = 3  # turns that folding leaves whole
@@ -30,13 +30,7 @@ def generate_code(state: RLMState, node: NodeContext, config: RunnableConfig) ->
         reply, usage, folded = yield from _ask(state, node, config, iteration)
     except BudgetExceededError as error:
         return {"stop": error.limit, "error": str(error), "seconds": node.run.ledger.seconds}
-    reading = read_reply(
-        reply.text,
-        names=state.get("names") or (),
-        finish_reason=reply.finish_reason,
-        refusal=reply.refusal,
-        tool_calls=reply.tool_calls,
-    )
+    reading = node.config.writer.read(reply, state.get("names") or ())
     return {
         "iterations": iteration,
         "folded": folded,

@@ -24,10 +24,15 @@ def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> dict[
     given = {key: state.get(key) for key in ("query", "context", "inputs", "files", "instructions")}
     if "described" in state and state["described"] is not None:
         given["described"] = state["described"]
-    packed = pack_input(given, node.config.store, node.config.tools)
+    names = node.config.variable_names
+    packed = pack_input(
+        given, node.config.store, node.config.tools, describe=node.config.writer.describe, variable_names=names
+    )
     variables = dict(packed["inputs"])
     if packed["context"] is not None:
-        variables = {"context": packed["context"], **variables}
+        variables = {names.get("context", "context"): packed["context"], **variables}
+    if "query" in names:
+        variables[names["query"]] = packed["query"]
     run_id = uuid.uuid4().hex
     node.run.attach(run_id, None, 0.0)
     node.emit(

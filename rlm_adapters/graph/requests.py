@@ -6,9 +6,10 @@ Everything that is wrong with it is found here, before any model is called.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from rlm_adapters.content import ContentRef, ContentStore, Packed, is_ref
 from rlm_adapters.errors import InputError
@@ -19,13 +20,25 @@ from rlm_adapters.prompts import InputInfo, describe_input
 _KEYS = ("query", "context", "inputs", "files", "instructions")
 
 
-def pack_input(given: Any, store: ContentStore, tools: Mapping[str, Tool]) -> dict[str, Any]:
+Describe: TypeAlias = Callable[[str, Any], InputInfo]
+
+
+def pack_input(
+    given: Any,
+    store: ContentStore,
+    tools: Mapping[str, Tool],
+    *,
+    describe: Describe = describe_input,
+    variable_names: Mapping[str, str] = {},
+) -> dict[str, Any]:
     """Check an input and put what is big into the store.
 
     Args:
         given: an `RLMInput`.
         store: of the graph.
         tools: whose names inputs must not take.
+        describe: how an input is described to the root LM.
+        variable_names: other names in the REPL for ``context`` and ``query``; see `RLMConfig.variable_names`.
 
     Returns:
         The same keys with packed values, and ``described``: what the prompt says of each variable.
@@ -46,12 +59,15 @@ def pack_input(given: Any, store: ContentStore, tools: Mapping[str, Tool]) -> di
     packed: dict[str, Packed] = {}
     described: list[dict[str, Any]] = []
     for name, value in values.items():
-        if name != "context":
+        if name not in ("context", "answer"):  # the REPL's `answer` is a variable like any other
             check_name(name, "input")
         if name in tools:
             raise InputError(f"input {name!r} has the name of a tool: rename one of them")
         value = _resolve(value, files)  # noqa: PLW2901 - the same input, loaded
-        packed[name], info = _pack_variable(name, value, store)
+        packed[name], info = _pack_variable(name, value, store, partial(describe, variable_names.get(name, name)))
+        described.append({"name": info.name, "type": info.type, "size": info.size, "preview": info.preview})
+    if "query" in variable_names:
+        info = describe(variable_names["query"], query)
         described.append({"name": info.name, "type": info.type, "size": info.size, "preview": info.preview})
     return {
         "query": store.pack(query),
@@ -92,16 +108,18 @@ def _resolve(value: Any, files: dict[str, Any]) -> Any:
     return list(value) if isinstance(value, tuple | set | frozenset) else value
 
 
-def _pack_variable(name: str, value: Any, store: ContentStore) -> tuple[Packed, InputInfo]:
+def _pack_variable(
+    name: str, value: Any, store: ContentStore, describe: Callable[[Any], InputInfo]
+) -> tuple[Packed, InputInfo]:
     if isinstance(value, ContentRef):
         value = value.to_state()
     if is_ref(value):
-        return value, describe_input(name, store.get(ContentRef.from_state(value)))
+        return value, describe(store.get(ContentRef.from_state(value)))
     if isinstance(value, str | bytes | Sequence | Mapping) and len(value) == 0:
         raise InputError(f"input {name!r} is empty: give text, or leave it out")
     if isinstance(value, bytearray | memoryview):
         value = bytes(value)
-    info = describe_input(name, value)
+    info = describe(value)
     try:
         return store.pack(value), info
     except InputError as error:

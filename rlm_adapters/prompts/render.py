@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from rlm_adapters.prompts.describe import cut_middle, input_line
 from rlm_adapters.prompts.system import system_prompt
-from rlm_adapters.prompts.trajectory import Trajectory, Turn
+from rlm_adapters.prompts.trajectory import CellResult, Outcome, Trajectory, Turn
 
 _REMINDER_CHARS = 400  # of the question, repeated after each output
 _FOLDED_CODE, _FOLDED_OUTPUT = 600, 300  # characters that compaction leaves of a turn
@@ -41,6 +41,14 @@ def extract_messages(trajectory: Trajectory, reason: str, candidate: str | None 
     return [*root_messages(trajectory), HumanMessage(last)]
 
 
+def observation(outcome: Outcome, trajectory: Trajectory) -> str:
+    """What the root LM is told of a turn: outputs, each headed with its size, the note, and where the run stands."""
+    parts = [_result(result, number, len(outcome.cells)) for number, result in enumerate(outcome.cells, 1)]
+    if outcome.note:
+        parts.append(outcome.note)
+    return "\n\n".join([*(parts or ["Nothing was run."]), status_line(trajectory)])
+
+
 def status_line(trajectory: Trajectory) -> str:
     """The end of an observation: where the run stands, and the question again."""
     parts = [f"Next: block {trajectory.iteration} of at most {trajectory.max_iterations}."]
@@ -52,6 +60,18 @@ def status_line(trajectory: Trajectory) -> str:
         parts.append(f"Left: {trajectory.balance}.")
     question = cut_middle(trajectory.query, _REMINDER_CHARS)
     return " ".join(parts) + f"\nQuestion: {question}"
+
+
+def _result(result: CellResult, number: int, cells: int) -> str:
+    which = f" of block {number}" if cells > 1 else ""
+    parts = []
+    if result.stdout:
+        parts.append(f"Output{which} ({result.chars:,} characters):\n{result.stdout.rstrip()}")
+    elif result.error is None:
+        parts.append(f"Output{which}: nothing was printed.")
+    if result.error:
+        parts.append(f"Error{which}:\n{result.error}")
+    return "\n\n".join(parts)
 
 
 def _opening(trajectory: Trajectory) -> str:

@@ -38,10 +38,43 @@ class FunctionInfo:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One reply of the root LM and what came of it."""
+    """One reply of the root LM and what came of it.
+
+    Attributes:
+        reply: its text.
+        observation: what the root LM was told; empty for the turn that ended the run.
+    """
 
     reply: str
     observation: str
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """What a cell gave.
+
+    Attributes:
+        stdout: its output, cut to the limit of the run.
+        chars: of the output before it was cut.
+        error: the traceback; None when it did not fail.
+    """
+
+    stdout: str
+    chars: int
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a turn that did not end the run.
+
+    Attributes:
+        cells: the cells that were run, in order.
+        note: what the root LM is told besides: why its reply or its answer could not be used.
+    """
+
+    cells: tuple[CellResult, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

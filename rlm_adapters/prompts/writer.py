@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rlm_adapters.models import ChatTarget, ModelTarget
-from rlm_adapters.prompts.render import extract_messages, root_messages
-from rlm_adapters.prompts.trajectory import Trajectory
+from rlm_adapters.models import ChatTarget, ModelReply, ModelTarget
+from rlm_adapters.prompts.describe import describe_input
+from rlm_adapters.prompts.render import extract_messages, observation, root_messages
+from rlm_adapters.prompts.trajectory import InputInfo, Outcome, Trajectory
+from rlm_adapters.replies import Reading, read_reply
 
 
 class CodeWriter(Protocol):
@@ -15,12 +18,12 @@ class CodeWriter(Protocol):
 
     @property
     def target(self) -> ModelTarget:
-        """Answers `prompt`; the reply's text is read by `rlm_adapters.replies`."""
+        """Answers `prompt`; its reply is read by `read`."""
         ...
 
     @property
     def extract_target(self) -> ModelTarget:
-        """Answers `extract_prompt`; the reply's text is the answer."""
+        """Answers `extract_prompt`; its reply is read by `read_answer`."""
         ...
 
     def prompt(self, trajectory: Trajectory) -> Any:
@@ -33,6 +36,26 @@ class CodeWriter(Protocol):
 
     def window(self) -> int | None:
         """Input tokens that the target takes; None if unknown."""
+        ...
+
+    def describe(self, name: str, value: Any) -> InputInfo:
+        """How an input is described to the root LM."""
+        ...
+
+    def read(self, reply: ModelReply, names: Sequence[str]) -> Reading:
+        """How a reply of `target` is to be acted on; ``names`` are those that exist in the REPL."""
+        ...
+
+    def observe(self, outcome: Outcome, trajectory: Trajectory) -> str:
+        """What the root LM is told of a turn that did not end the run."""
+        ...
+
+    def read_answer(self, reply: ModelReply) -> Any:
+        """The answer in a reply of `extract_target`; None if there is none."""
+        ...
+
+    def for_child(self) -> CodeWriter:
+        """Who writes the cells of child runs."""
         ...
 
 
@@ -66,3 +89,32 @@ class ChatCodeWriter:
     def window(self) -> int | None:
         """Input tokens of the model, where its profile tells."""
         return self.target.context_window()
+
+    def describe(self, name: str, value: Any) -> InputInfo:
+        """Type, size, head and tail."""
+        return describe_input(name, value)
+
+    def read(self, reply: ModelReply, names: Sequence[str]) -> Reading:
+        """Find code blocks and finishes in the text."""
+        return read_reply(
+            reply.text,
+            names=names,
+            finish_reason=reply.finish_reason,
+            refusal=reply.refusal,
+            tool_calls=reply.tool_calls,
+        )
+
+    def observe(self, outcome: Outcome, trajectory: Trajectory) -> str:
+        """Outputs, the note, and where the run stands."""
+        return observation(outcome, trajectory)
+
+    def read_answer(self, reply: ModelReply) -> Any:
+        """The text, or the finish that it contains."""
+        reading = read_reply(reply.text, names=())
+        if reading.final is not None and reading.final.kind == "text":
+            return reading.final.text
+        return reply.text.strip() or None
+
+    def for_child(self) -> ChatCodeWriter:
+        """The same model with the same prompt."""
+        return self
