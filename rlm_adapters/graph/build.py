@@ -110,9 +110,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         if given is None or isinstance(given, Command) or ready.config is None:
             return given
         config = ready.config
-        return pack_input(
-            given, config.store, config.tools, describe=config.writer.describe, variable_names=config.variable_names
-        )
+        return pack_input(given, config.store, config.tools, config.writer)
 
     def _roomy(self, config: RunnableConfig | None, ready: RLMContext) -> RunnableConfig:
         """Room for the steps of a whole run: inside a Runnable the ambient limit is 25 supersteps, about 8 cells."""

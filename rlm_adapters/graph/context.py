@@ -40,8 +40,6 @@ class RLMConfig:
     sessions: SessionCache
     on_event: EventHandler | None = None
     instructions: str = ""
-    variable_names: Mapping[str, str] = field(default_factory=dict)
-    """Other names in the REPL for ``context`` and ``query``; the query is a variable only when it is named here."""
     direct_below: int = 0
     """Inputs of fewer characters are answered by one direct call; 0: never."""
 
@@ -52,7 +50,6 @@ class RLMConfig:
             writer=self.writer.for_child(),
             output=OutputSpec(),
             instructions="",
-            variable_names={},
             direct_below=0,
             on_event=None,
         )

@@ -24,10 +24,8 @@ def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> dict[
     given = {key: state.get(key) for key in ("query", "context", "inputs", "files", "instructions")}
     if "described" in state and state["described"] is not None:
         given["described"] = state["described"]
-    names = node.config.variable_names
-    packed = pack_input(
-        given, node.config.store, node.config.tools, describe=node.config.writer.describe, variable_names=names
-    )
+    names = node.config.writer.variable_names
+    packed = pack_input(given, node.config.store, node.config.tools, node.config.writer)
     variables = dict(packed["inputs"])
     if packed["context"] is not None:
         variables = {names.get("context", "context"): packed["context"], **variables}

@@ -9,36 +9,25 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from rlm_adapters.content import ContentRef, ContentStore, Packed, is_ref
 from rlm_adapters.errors import InputError
 from rlm_adapters.graph.tools import Tool, check_name
 from rlm_adapters.inputs import documents_to_records, is_document, load_paths
-from rlm_adapters.prompts import InputInfo, describe_input
+from rlm_adapters.prompts import CodeWriter, InputInfo
 
 _KEYS = ("query", "context", "inputs", "files", "instructions")
 
 
-Describe: TypeAlias = Callable[[str, Any], InputInfo]
-
-
-def pack_input(
-    given: Any,
-    store: ContentStore,
-    tools: Mapping[str, Tool],
-    *,
-    describe: Describe = describe_input,
-    variable_names: Mapping[str, str] = {},
-) -> dict[str, Any]:
+def pack_input(given: Any, store: ContentStore, tools: Mapping[str, Tool], writer: CodeWriter) -> dict[str, Any]:
     """Check an input and put what is big into the store.
 
     Args:
         given: an `RLMInput`.
         store: of the graph.
         tools: whose names inputs must not take.
-        describe: how an input is described to the root LM.
-        variable_names: other names in the REPL for ``context`` and ``query``; see `RLMConfig.variable_names`.
+        writer: describes and names the inputs.
 
     Returns:
         The same keys with packed values, and ``described``: what the prompt says of each variable.
@@ -55,6 +44,7 @@ def pack_input(
     if not isinstance(query, str) or not query.strip():
         hint = f" (the keys given are {', '.join(map(repr, given))})" if unknown else ""
         raise InputError(f"query={query!r}: give the question as non-empty text under 'query'{hint}")
+    names = writer.variable_names
     values, files = _values(given), dict(given.get("files") or {})
     packed: dict[str, Packed] = {}
     described: list[dict[str, Any]] = []
@@ -64,10 +54,10 @@ def pack_input(
         if name in tools:
             raise InputError(f"input {name!r} has the name of a tool: rename one of them")
         value = _resolve(value, files)  # noqa: PLW2901 - the same input, loaded
-        packed[name], info = _pack_variable(name, value, store, partial(describe, variable_names.get(name, name)))
+        packed[name], info = _pack_variable(name, value, store, partial(writer.describe, names.get(name, name)))
         described.append({"name": info.name, "type": info.type, "size": info.size, "preview": info.preview})
-    if "query" in variable_names:
-        info = describe(variable_names["query"], query)
+    if "query" in names:
+        info = writer.describe(names["query"], query)
         described.append({"name": info.name, "type": info.type, "size": info.size, "preview": info.preview})
     return {
         "query": store.pack(query),

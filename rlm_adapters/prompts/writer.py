@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,6 +24,11 @@ class CodeWriter(Protocol):
     @property
     def extract_target(self) -> ModelTarget:
         """Answers `extract_prompt`; its reply is read by `read_answer`."""
+        ...
+
+    @property
+    def variable_names(self) -> Mapping[str, str]:
+        """Other names in the REPL for ``context`` and ``query``; the query is a variable only when it is named here."""
         ...
 
     def prompt(self, trajectory: Trajectory) -> Any:
@@ -77,6 +82,11 @@ class ChatCodeWriter:
     def extract_target(self) -> ChatTarget:
         """The same model gives the last answer."""
         return self.target
+
+    @property
+    def variable_names(self) -> Mapping[str, str]:
+        """The context is called ``context``, and the question stands in the prompt only."""
+        return {}
 
     def prompt(self, trajectory: Trajectory) -> Any:
         """The messages for the next cell."""
