@@ -1,0 +1,57 @@
+"""``bytearray`` of the cells.
+
+CPython's own calls ``__index__`` of an argument while it holds a pointer into its buffer, and a class of a cell can
+free the buffer meanwhile (python/cpython#91153 and relatives): twelve lines read and write all memory. So every
+method takes arguments of exact builtin types only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+_EXACT: Final = frozenset({int, bool, str, bytes, type(None), float})
+
+
+def _exact(value: Any) -> Any:
+    """The argument, if no code of a cell can run when C code looks at it."""
+    kind = type(value)
+    if kind in _EXACT or kind is ByteArray or kind is bytearray:
+        return value
+    if kind is slice:
+        return slice(_exact(value.start), _exact(value.stop), _exact(value.step))
+    if kind is tuple:
+        return tuple(_exact(item) for item in value)
+    if hasattr(kind, "__iter__") and not isinstance(value, (str, bytes, bytearray)):
+        return [_exact(item) for item in value]
+    raise TypeError(f"bytearray does not take {kind.__name__!r} objects here; convert with int() or bytes()")
+
+
+def _exactly(method: Callable[..., Any]) -> Callable[..., Any]:
+    def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(self, bytearray):
+            raise TypeError("expected a bytearray")
+        result = method(self, *[_exact(a) for a in args], **{name: _exact(a) for name, a in kwargs.items()})
+        return ByteArray(result) if type(result) is bytearray else result
+
+    call.__name__ = method.__name__
+    return call
+
+
+_SAFE: Final = frozenset(
+    """__class__ __new__ __getattribute__ __setattr__ __delattr__ __dir__ __hash__ __doc__ __init_subclass__
+    __subclasshook__ __buffer__ __release_buffer__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __len__ __reduce__ __reduce_ex__ __sizeof__ __str__ __repr__ __iter__ fromhex maketrans""".split()
+)
+ByteArray: Final[type[bytearray]] = type(
+    "bytearray",
+    (bytearray,),
+    {
+        "__slots__": (),
+        "__module__": "builtins",
+        **{
+            name: _exactly(getattr(bytearray, name))
+            for name in dir(bytearray)
+            if callable(getattr(bytearray, name)) and name not in _SAFE
+        },
+    },
+)

@@ -1,0 +1,56 @@
+"""The clock of a session: it starts at a pinned time and moves only when a cell sleeps or looks at it.
+
+A cell that is replayed in a new worker must see the same times, or the prompts that it builds would differ.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Final
+
+_TICK: Final = 1e-6
+"""Seconds per look: ``while time.time() < deadline`` comes to an end, the same way each time."""
+
+
+class VirtualClock:
+    """A clock that starts at ``epoch`` (seconds since 1970, UTC)."""
+
+    def __init__(self, epoch: float) -> None:
+        self._epoch = epoch
+        self._elapsed = 0.0
+
+    def time(self) -> float:
+        """Seconds since 1970."""
+        return self._epoch + self.monotonic()
+
+    def monotonic(self) -> float:
+        """Seconds since the session began."""
+        self._elapsed += _TICK
+        return self._elapsed
+
+    def sleep(self, seconds: float, /) -> None:
+        """Move on without waiting."""
+        seconds = float(seconds)
+        if not seconds >= 0:
+            raise ValueError("sleep length must be non-negative")
+        self._elapsed += seconds
+
+    def advance_to(self, moment: float) -> None:
+        """Move on to ``moment`` on the scale of `monotonic`, if it is in the future."""
+        self._elapsed = max(self._elapsed, moment)
+
+    def now(self, cls: type[datetime.datetime], tz: datetime.tzinfo | None = None) -> datetime.datetime:
+        """``cls.now(tz)``. Local time is UTC."""
+        moment = cls.fromtimestamp(self.time(), datetime.timezone.utc)
+        return moment.replace(tzinfo=None) if tz is None else moment.astimezone(tz)
+
+    def utcnow(self, cls: type[datetime.datetime]) -> datetime.datetime:
+        """``cls.utcnow()``."""
+        return self.now(cls)
+
+    def today(self, cls: type[datetime.date]) -> datetime.date:
+        """``cls.today()``."""
+        if issubclass(cls, datetime.datetime):
+            return self.now(cls)
+        moment = self.now(datetime.datetime)
+        return cls(moment.year, moment.month, moment.day)

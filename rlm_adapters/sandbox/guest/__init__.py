@@ -1,0 +1,1 @@
+"""Modules whose source is run under the same policy as the cells (see `facades.environment.Environment.run_guest`)."""

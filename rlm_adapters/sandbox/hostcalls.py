@@ -1,0 +1,215 @@
+"""Functions that a cell calls and the host answers: ``llm_query``, its batch form, and the user's tools."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn, Protocol, TypeAlias
+
+from rlm_adapters.sandbox.types import Answer, Failure, HostFunction
+from rlm_adapters.sandbox.wire import to_json
+
+_BY_REFERENCE_CHARS: Final = 256
+"""Shorter inputs are sent as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class WireCall:
+    """One call for the host. Arguments are exact JSON types and exact bytes.
+
+    An argument that is an input of the session itself, not a copy or a part of it, stands as ``{"$input": name}``.
+    """
+
+    function: str
+    args: list[Any] = field(default_factory=list)
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+CallHost: TypeAlias = Callable[[Sequence[WireCall]], list[Answer]]
+"""Blocks until all of the calls are answered; gives the answers in order."""
+
+
+class Scheduler(Protocol):
+    """Takes the calls of whatever is running to the host (see `tasks`)."""
+
+    def call_host(self, calls: Sequence[WireCall]) -> list[Answer]:
+        """Block what is running until all of the calls are answered."""
+
+
+class SubCallError(Exception):
+    """A sub-call failed, after all retries.
+
+    Attributes:
+        kind: ``rate_limit``, ``timeout``, ``server``, ``auth``, ``context_length``, ``refusal``, ``budget``, ...
+        retryable: whether the same call may succeed later.
+    """
+
+    def __init__(self, message: str = "", kind: str = "other", retryable: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.kind = kind
+        self.retryable = retryable
+
+    def __bool__(self) -> bool:
+        return False
+
+
+class ToolError(SubCallError):
+    """A tool failed."""
+
+
+class FailedAnswer(SubCallError):
+    """Stands in a batch for the answer that could not be had: falsy, and refuses to be used as text.
+
+    Silently joined into a prompt, the message of an error would be taken for an answer of the model.
+    """
+
+    def _refuse(self, *_args: object) -> NoReturn:
+        raise SubCallError(self.message, self.kind, self.retryable)
+
+    __str__ = __format__ = __len__ = __iter__ = __getitem__ = __contains__ = _refuse
+    __add__ = __radd__ = __mod__ = __mul__ = _refuse
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if hasattr(str, name) and not name.startswith("_"):
+            self._refuse()
+        raise AttributeError(f"'SubCallError' object has no attribute {name!r}")
+
+    def __repr__(self) -> str:
+        return f"SubCallError({self.message!r}, kind={self.kind!r})"
+
+
+class InputReferences:
+    """Recognises the session's own inputs among the arguments of calls, so that they need not be sent back."""
+
+    def __init__(self) -> None:
+        self._inputs: dict[str, tuple[object, tuple[object, ...] | None]] = {}
+
+    def add(self, name: str, value: object) -> None:
+        """Remember an input."""
+        if isinstance(value, (str, bytes)):
+            if len(value) >= _BY_REFERENCE_CHARS:
+                self._inputs[name] = value, None
+        elif type(value) is list and value and all(type(item) is str for item in value):
+            # The cell can change a list: it is still the input while it holds the very same strings.
+            self._inputs[name] = value, tuple(value)
+
+    def convert(self, value: object) -> Any:
+        """The argument for the wire."""
+        for name, (original, items) in self._inputs.items():
+            if value is original and (items is None or _same_items(value, items)):
+                return {"$input": name}
+        return to_json(value)
+
+
+def _same_items(value: Any, items: tuple[object, ...]) -> bool:
+    return len(value) == len(items) and all(map(operator.is_, value, items))
+
+
+class HostFunctions:
+    """Makes the functions that stand for host functions in a cell."""
+
+    def __init__(self, scheduler: Scheduler, inputs: InputReferences) -> None:
+        self._scheduler = scheduler
+        self._inputs = inputs
+        self._plans: dict[int, tuple[Callable[..., Any], HostFunction]] = {}
+
+    def bind(self, function: HostFunction) -> Callable[..., Any]:
+        """The callable that cells get for ``function``."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return self.finish(function, self._scheduler.call_host(self.plan(function, args, kwargs)))
+
+        call.__name__ = call.__qualname__ = function.name
+        call.__doc__ = function.doc
+        self._plans[id(call)] = call, function
+        return call
+
+    def described(self, candidate: object) -> HostFunction | None:
+        """The host function that ``candidate`` stands for, if it is one of the callables made here."""
+        call, function = self._plans.get(id(candidate), (None, None))
+        return function if call is candidate else None
+
+    def plan(self, function: HostFunction, args: Sequence[Any], kwargs: dict[str, Any]) -> list[WireCall]:
+        """The calls for the host that a call in the cell amounts to.
+
+        Raises:
+            TypeError: the arguments do not fit, or cannot be sent.
+        """
+        args, kwargs = bind_arguments(function, args, kwargs)
+        target = function.batch_of
+        if target is None:
+            return [WireCall(function.name, [self._convert(a) for a in args], self._convert_named(kwargs))]
+        if not args:
+            first = function.parameters[0].rstrip("=") if function.parameters else ""
+            if first not in kwargs:
+                raise TypeError(f"{function.name}() takes a list as its first argument")
+            args, kwargs = [kwargs.pop(first)], kwargs
+        items, *rest = args
+        if isinstance(items, (str, bytes, dict)):
+            raise TypeError(f"{function.name}() takes a list as its first argument, not {type(items).__name__}")
+        common = [self._convert(a) for a in rest], self._convert_named(kwargs)
+        return [WireCall(target, [self._convert(item), *common[0]], dict(common[1])) for item in items]
+
+    def finish(self, function: HostFunction, answers: Sequence[Answer]) -> Any:
+        """What the call in the cell returns.
+
+        Raises:
+            SubCallError: the call failed.
+        """
+        if function.batch_of is not None:
+            return [_stand_in(answer) if isinstance(answer, Failure) else answer.value for answer in answers]
+        (answer,) = answers
+        if isinstance(answer, Failure):
+            error = ToolError if function.effects else SubCallError
+            raise error(answer.message, answer.kind, answer.retryable)
+        return answer.value
+
+    def _convert(self, value: object) -> Any:
+        return self._inputs.convert(value)
+
+    def _convert_named(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        return {str.__str__(name): self._convert(value) for name, value in kwargs.items()}
+
+
+def _stand_in(failure: Failure) -> FailedAnswer:
+    return FailedAnswer(failure.message, failure.kind, failure.retryable)
+
+
+def bind_arguments(
+    function: HostFunction, args: Sequence[Any], kwargs: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Bind arguments to the declared parameters, in one form however they were given.
+
+    ``f(p)`` and ``f(prompt=p)`` become the same call: leading parameters by position, the others by name.
+
+    Raises:
+        TypeError: as Python would for a function with these parameters.
+    """
+    if function.parameters is None:
+        return list(args), dict(kwargs)
+    name = function.name
+    names = [parameter.rstrip("=") for parameter in function.parameters]
+    if len(args) > len(names):
+        takes = f"{len(names)} positional argument{'s' if len(names) != 1 else ''}"
+        raise TypeError(f"{name}() takes {takes} but {len(args)} were given")
+    bound = dict(zip(names, args, strict=False))
+    for key, value in kwargs.items():
+        if key not in names:
+            raise TypeError(f"{name}() got an unexpected keyword argument {key!r}; it takes: {', '.join(names)}")
+        if key in bound:
+            raise TypeError(f"{name}() got multiple values for argument {key!r}")
+        bound[key] = value
+    missing = [repr(p) for p in function.parameters if not p.endswith("=") and p not in bound]
+    if missing:
+        raise TypeError(
+            f"{name}() missing {len(missing)} required positional argument{'s' if len(missing) != 1 else ''}: "
+            + " and ".join(missing)
+        )
+    positional = []
+    for key in names:
+        if key not in bound:
+            break
+        positional.append(bound.pop(key))
+    return positional, {key: bound[key] for key in names if key in bound}

@@ -1,0 +1,86 @@
+"""Safe editions of classes of the standard library that are written in Python.
+
+``Counter.copy`` is a plain function: called with a class as ``self`` it hands out the metaclass (``self.__class__``).
+So what a cell gets is a subclass in which every public function checks that ``self`` is an instance.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+_T = TypeVar("_T", bound=type)
+
+
+def checked_class(real: _T, *, hide: Iterable[str] = ()) -> _T:
+    """A subclass of ``real`` whose functions accept only instances of ``real`` as ``self``.
+
+    Instances of ``real`` itself count as instances of it: arithmetic on ``Counter`` or ``Fraction`` makes those.
+
+    Args:
+        real: a class of the standard library.
+        hide: public attributes that must not be reachable at all.
+    """
+    real_meta = type(real)
+
+    def instancecheck(cls: type, instance: object) -> bool:
+        return bool(real_meta.__instancecheck__(real if cls is edition else cls, instance))
+
+    def subclasscheck(cls: type, other: type) -> bool:
+        return bool(real_meta.__subclasscheck__(real if cls is edition else cls, other))
+
+    checks = {"__instancecheck__": instancecheck, "__subclasscheck__": subclasscheck}
+    meta: Any = type(real_meta.__name__, (real_meta,), checks)
+    namespace = _checked_namespace(real)
+    namespace.update({name: property(_hidden) for name in hide})
+    namespace["__doc__"] = real.__doc__
+    namespace["__module__"] = real.__module__
+    if not hasattr(real, "__dict__") or "__dict__" not in dir(real):
+        namespace["__slots__"] = ()
+    edition = types.new_class(real.__name__, (real,), {"metaclass": meta}, lambda ns: ns.update(namespace))
+    edition.__qualname__ = real.__qualname__
+    return edition  # type: ignore[return-value]
+
+
+def _checked_namespace(real: type) -> dict[str, Any]:
+    namespace: dict[str, Any] = {}
+    for cls in real.__mro__[:-1]:
+        for name, attribute in vars(cls).items():
+            if name[:1] == "_" or name in namespace:
+                continue
+            checked = _checked(real, attribute)
+            if checked is not None:
+                namespace[name] = checked
+    return namespace
+
+
+def _checked(real: type, attribute: object) -> Any:
+    """The checked form of a function, property or class method written in Python; None for anything else."""
+    if isinstance(attribute, types.FunctionType):
+        return _check_self(real, attribute)
+    if type(attribute) is property and isinstance(attribute.fget, types.FunctionType):
+        return property(_check_self(real, attribute.fget), _setter(real, attribute.fset), doc=attribute.__doc__)
+    if isinstance(attribute, classmethod) and isinstance(attribute.__func__, types.FunctionType):
+        return classmethod(attribute.__func__)
+    return None
+
+
+def _setter(real: type, function: Callable[..., Any] | None) -> Callable[..., Any] | None:
+    return _check_self(real, function) if function is not None else None
+
+
+def _check_self(real: type, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def checked(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if real not in type(self).__mro__:
+            raise TypeError(f"{function.__qualname__}() takes an instance of {real.__name__!r} as its first argument")
+        return function(self, *args, **kwargs)
+
+    del checked.__wrapped__  # type: ignore[attr-defined]
+    return checked
+
+
+def _hidden(_self: object) -> Any:
+    raise AttributeError("this attribute is not available here")

@@ -1,0 +1,106 @@
+"""The import statement of the cells."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final
+
+from rlm_adapters.sandbox.classes import Classes
+from rlm_adapters.sandbox.facade import Facade, names_in
+from rlm_adapters.sandbox.facades import BUILDERS, Environment
+
+_NO_NETWORK: Final = "there is no network here; the input is in variables such as `context`"
+_NO_PROCESS: Final = "programs cannot be started here; write it in Python"
+_HINTS: Final = {
+    **dict.fromkeys(
+        "requests httpx aiohttp urllib3 urllib.request http socket ssl ftplib smtplib selenium websockets".split(),
+        _NO_NETWORK,
+    ),
+    **dict.fromkeys("subprocess multiprocessing pty signal".split(), _NO_PROCESS),
+    **dict.fromkeys(
+        "openai anthropic langchain litellm dspy transformers google ollama".split(),
+        "call llm_query(prompt) instead",
+    ),
+    **dict.fromkeys("pandas numpy scipy sklearn polars matplotlib".split(), "use plain Python"),
+    **dict.fromkeys("tiktoken".split(), "estimate 4 characters per token"),
+    **dict.fromkeys("pickle marshal shelve dill".split(), "use json"),
+    **dict.fromkeys("ctypes importlib inspect builtins gc code runpy".split(), "reflection is not available here"),
+    **dict.fromkeys("fitz pymupdf pdfplumber pdfminer".split(), "use pypdf.PdfReader"),
+    **dict.fromkeys("bs4 lxml".split(), "use html.parser, xml.etree.ElementTree or re"),
+}
+
+
+class Modules:
+    """Makes the modules of one session, each when it is first imported.
+
+    Args:
+        environment: gives the parts of the session; called when the first module is made.
+        classes: told about the classes that modules export.
+        allowed: real modules that the user has allowed.
+    """
+
+    def __init__(
+        self, environment: Callable[[], Environment], classes: Classes, allowed: Collection[str] = ()
+    ) -> None:
+        self._environment = environment
+        self._classes = classes
+        self._allowed = frozenset(allowed)
+        self._made: dict[str, Facade] = {}
+
+    def load(self, name: str) -> Facade:
+        """The facade of a module, with those of its submodules in it.
+
+        Raises:
+            ModuleNotFoundError: cells cannot import it; the message says what to do instead.
+        """
+        facade = self._made.get(name)
+        if facade is None:
+            if name not in BUILDERS:
+                raise ModuleNotFoundError(_explanation(name), name=name)
+            members = dict(BUILDERS[name](self._environment()))
+            for value in members.values():
+                if isinstance(value, type):
+                    self._classes.allow(value)
+            members.update(self._submodules(name, members))
+            facade = self._made.setdefault(name, Facade(name, members))
+        return facade
+
+    def _submodules(self, name: str, members: Mapping[str, object]) -> dict[str, Facade]:
+        prefix = name + "."
+        children = [full for full in BUILDERS if full.startswith(prefix) and "." not in full[len(prefix) :]]
+        return {full[len(prefix) :]: self.load(full) for full in children if full[len(prefix) :] not in members}
+
+    def import_statement(
+        self,
+        name: str,
+        _globals: Mapping[str, object] | None = None,
+        _locals: Mapping[str, object] | None = None,
+        fromlist: Collection[str] | None = (),
+        level: int = 0,
+    ) -> Any:
+        """``__import__`` of the cells.
+
+        C code imports through it as well (``datetime.strptime`` wants ``_strptime``). It takes the module from
+        ``sys.modules`` whatever is returned here, so for a module that no cell can name None will do.
+        """
+        if level:
+            raise ImportError("relative imports are not available here")
+        if name.split(".")[0] in self._allowed:
+            return importlib.__import__(name, None, None, fromlist or (), 0)
+        if name[:1] == "_" and name != "__future__":
+            if name in sys.modules:
+                return None
+            raise ModuleNotFoundError(_explanation(name), name=name)
+        facade = self.load(name)
+        for wanted in fromlist or ():
+            if wanted not in names_in(facade):
+                raise ImportError(f"cannot import name {wanted!r} from {name!r} here", name=name)
+        return facade if fromlist else self.load(name.split(".")[0])
+
+
+def _explanation(name: str) -> str:
+    top = name.split(".")[0]
+    hint = _HINTS.get(name) or _HINTS.get(top)
+    return f"No module named {name!r} here" + (f": {hint}" if hint else "; the standard library's text and data modules are")

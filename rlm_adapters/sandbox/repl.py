@@ -1,0 +1,219 @@
+"""The REPL inside the worker: runs cells, one after the other, in one namespace.
+
+Everything that a cell does happens inside `Repl.run`, the conversion of what it leaves behind included, so that the
+worker's CPU timer covers it all and no exception of the cell's making gets out.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import CodeType, CoroutineType
+from typing import Any, Final
+
+from rlm_adapters.sandbox.builtin_names import make_builtins
+from rlm_adapters.sandbox.classes import Classes
+from rlm_adapters.sandbox.clock import VirtualClock
+from rlm_adapters.sandbox.control import CellTimeout, ControlFlow, FinalSignal
+from rlm_adapters.sandbox.facades import Environment
+from rlm_adapters.sandbox.files import FileSystem
+from rlm_adapters.sandbox.finish import Finish
+from rlm_adapters.sandbox.guards import Guards
+from rlm_adapters.sandbox.hostcalls import CallHost, HostFunctions, InputReferences, SubCallError, ToolError, WireCall
+from rlm_adapters.sandbox.modules import Modules
+from rlm_adapters.sandbox.output import Output
+from rlm_adapters.sandbox.policy import compile_cell
+from rlm_adapters.sandbox.tasks import Scheduler, run_coroutine
+from rlm_adapters.sandbox.tracebacks import CellSources, describe
+from rlm_adapters.sandbox.types import CellError, Final as FinalValue, HostFunction, VariableInfo
+from rlm_adapters.sandbox.variables import describe_variables, show_variables
+
+_TIMEOUT: Final = "the cell has used up its CPU time and was stopped; do less per cell, or find a faster way"
+
+
+@dataclass(frozen=True, slots=True)
+class CellOutcome:
+    """What a cell left behind."""
+
+    stdout: str
+    stdout_chars: int = 0
+    """Characters written before capping."""
+    error: CellError | None = None
+    final: FinalValue | None = None
+    variables: tuple[VariableInfo, ...] = ()
+
+
+class Repl:
+    """A namespace in which cells run.
+
+    Args:
+        call_host: takes calls of host functions to the host; only called from the thread that calls `run`.
+        functions: the host functions that cells can call.
+        output_chars: characters of output to keep of a cell, head and tail.
+        file_bytes: bytes that cells may write to files.
+        output_fields: names of the fields of the answer, for SUBMIT.
+        seed: of everything that is random.
+        epoch: where the session's clock starts, in seconds since 1970.
+        allow_modules: real modules that cells may import. Through them a cell can reach everything that the
+            process can: then only the operating system's confinement is left.
+    """
+
+    def __init__(
+        self,
+        *,
+        call_host: CallHost,
+        functions: Sequence[HostFunction],
+        output_chars: int,
+        file_bytes: int,
+        output_fields: Sequence[str] | None = None,
+        seed: int = 0,
+        epoch: float = 0.0,
+        allow_modules: Sequence[str] = (),
+    ) -> None:
+        self.namespace: dict[str, Any] = {}
+        self._cells = 0
+        self._inputs: dict[str, object] = {}
+        self._references = InputReferences()
+        self._context = contextvars.Context()
+        self._output = Output(output_chars)
+        self._files = FileSystem(file_bytes)
+        self._sources = CellSources()
+        self._finish = Finish(self._variables, output_fields)
+        clock = VirtualClock(epoch)
+        self._scheduler = Scheduler(call_host, clock.monotonic, clock.advance_to)
+        host_functions = self._scheduler.functions = HostFunctions(self._scheduler, self._references)
+        classes = Classes()
+        self._modules = Modules(lambda: self._environment, classes, allow_modules)
+        self._environment = Environment(
+            classes=classes,
+            guards=Guards(classes, self.namespace, clock, frozenset(allow_modules)),
+            output=self._output,
+            files=self._files,
+            clock=clock,
+            random=random.Random(seed),  # noqa: S311 - determinism is the point
+            scheduler=self._scheduler,
+            sources=self._sources,
+            import_module=self._modules.load,
+        )
+        builtins = make_builtins(self._environment, self._modules.import_statement, self._variables)
+        self._environment.builtins.update(builtins)
+        self._builtins = self._environment.builtins
+        machine: dict[str, Any] = {f.name: host_functions.bind(f) for f in functions}
+        machine.update(self._finish.functions(), SHOW_VARS=self._make_show_vars())
+        machine.update(SubCallError=SubCallError, ToolError=ToolError)
+        self._machine = frozenset(machine)
+        for error in (SubCallError, ToolError):
+            classes.allow(error)
+        self._builtins.update(machine, _display_=self._display)
+        self.namespace["__builtins__"] = self._builtins
+        self.namespace["__name__"] = "__main__"
+
+    def set_variable(self, name: str, value: object) -> None:
+        """Bind an input."""
+        self.namespace[name] = self._inputs[name] = value
+        self._references.add(name, value)
+
+    def add_file(self, path: str, data: bytes) -> None:
+        """Add a file that cells can read and not write."""
+        self._files.add(path, data)
+
+    def files_written(self) -> dict[str, bytes]:
+        """The files that cells wrote, by path."""
+        return self._files.written()
+
+    def run(self, code: str) -> CellOutcome:
+        """Run a cell to its end. Raises nothing that the cell has done."""
+        self._cells += 1
+        filename = f"<cell {self._cells}>"
+        self._output.clear()
+        self._finish.final = None
+        error: CellError | None = None
+        try:
+            error = self._attempt(code, filename)
+            self._finish.take_answer_dict(self.namespace.get("answer") if error is None else None)
+        except CellTimeout:
+            error = CellError("cpu", "TimeoutError", _TIMEOUT)
+        except MemoryError:
+            error = CellError("memory", "MemoryError", "the cell needs more memory than it is allowed")
+        except RecursionError as recursion:
+            error = CellError("exception", "RecursionError", str(recursion))
+        return self._outcome(error)
+
+    def _attempt(self, code: str, filename: str) -> CellError | None:
+        try:
+            try:
+                self._sources.add(filename, code)
+                compiled = compile_cell(code, filename, known=self.namespace)
+                self._scheduler.begin()
+                self._context.run(self._execute, compiled)
+            finally:
+                self._scheduler.end()
+        except FinalSignal:
+            return None
+        except CellTimeout as timeout:
+            return self._timeout_error(timeout, filename)
+        except SystemExit as leaving:
+            if leaving.code in (None, 0):
+                return None
+            return describe(leaving, self._sources, filename)
+        except ControlFlow as control:
+            return CellError("exception", type(control).__name__, "the cell was stopped")
+        except BaseException as error:  # noqa: BLE001 - code of the cell can raise anything
+            return describe(error, self._sources, filename)
+        return None
+
+    def _execute(self, compiled: CodeType) -> None:
+        result = eval(compiled, self.namespace)  # noqa: S307 - compiled under the policy
+        if isinstance(result, CoroutineType):
+            run_coroutine(result)
+        self._scheduler.drain()
+
+    def _timeout_error(self, timeout: CellTimeout, filename: str) -> CellError:
+        where = describe(timeout, self._sources, filename)
+        text = where.traceback.rsplit("\n", 2)[0] if "\n" in where.traceback.rstrip() else ""
+        return CellError("cpu", "TimeoutError", _TIMEOUT, where.line, f"{text}\nTimeoutError: {_TIMEOUT}\n".lstrip())
+
+    def _outcome(self, error: CellError | None) -> CellOutcome:
+        for name in self._machine:
+            # Bound by the cell, it would hide the function of this name from the next cell.
+            self.namespace.pop(name, None)
+        self.namespace["__name__"] = "__main__"
+        self._builtins["id"].forget()
+        variables = describe_variables(self._own_variables())
+        return CellOutcome(self._output.getvalue(), self._output.chars, error, self._finish.final, variables)
+
+    def _variables(self) -> dict[str, Any]:
+        """What cells have bound, and the inputs."""
+        return {
+            name: value
+            for name, value in self.namespace.items()
+            if not (name.startswith("__") and name.endswith("__")) and name not in self._machine
+        }
+
+    def _own_variables(self) -> dict[str, Any]:
+        """What cells have bound, inputs only if bound to something else."""
+        inputs = self._inputs
+        missing = object()
+        return {
+            name: value
+            for name, value in self._variables().items()
+            if name != "_" and inputs.get(name, missing) is not value
+        }
+
+    def _display(self, value: object) -> None:
+        """Show the value of the last expression of a cell."""
+        if value is not None:
+            self.namespace["_"] = value
+            self._output.write(f"{value!r}\n")
+
+    def _make_show_vars(self) -> Callable[[], str]:
+        def SHOW_VARS() -> str:  # noqa: N802 - the name that cells use
+            """The variables that exist, with their types and sizes."""
+            return show_variables(self._variables())
+
+        return SHOW_VARS
+
+
+__all__ = ["CallHost", "CellOutcome", "Repl", "WireCall"]
