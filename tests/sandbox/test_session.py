@@ -238,10 +238,10 @@ def test_more_inputs_than_fit_in_one_message_arrive(sandbox, tmp_path):
 
 def test_files_that_cells_write_can_be_fetched(sandbox):
     with sandbox.open(files={"in.txt": b"in"}) as session:
-        session.run("with open('out/a.txt', 'w') as f:\n    f.write('é')\nopen('b.bin', 'wb').write(b'\\x00')")
+        session.run("with open('a.txt', 'w') as f:\n    f.write('é')\nopen('b.bin', 'wb').write(b'\\x00')")
         written = session.files_written()
         assert {path.lstrip("./"): data for path, data in written.items()} == {
-            "out/a.txt": "é".encode(),
+            "a.txt": "é".encode(),
             "b.bin": b"\x00",
         }
         session.kill()
