@@ -18,7 +18,8 @@ _REACT: Final = re.compile(
 )
 _LABEL_LINE: Final = re.compile(r"\s*(?:python3?|py|repl|ipython|tool_code|>>>[ ]?python)[ \t]*\n", re.IGNORECASE)
 _CODE_LINE: Final = re.compile(
-    r"(?:import |from [\w.]+ import |def |class |for .*:$|if .*:$|while .*:$|with .*:$|try:$|print\(|[\w.\[\]\"']+ ?[+*/-]?= ?"
+    r"(?:import |from [\w.]+ import |def |class |for .*:$|if .*:$|while .*:$|with .*:$|try:$|print\("
+    r"|[\w.\[\]\"']+ ?[+*/-]?= ?"
     r"|[\w.]+\(|>>> |In \[\d*\]:|!|%|@|\#)"
 )
 _MAX_TAILS: Final = 60

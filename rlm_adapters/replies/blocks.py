@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -17,6 +18,7 @@ from rlm_adapters.replies.calls import ToolCalls
 from rlm_adapters.replies.clean import INVISIBLE
 from rlm_adapters.replies.marks import Mark, Marks
 from rlm_adapters.replies.mend import mended
+from rlm_adapters.replies.prose import is_prose
 from rlm_adapters.replies.syntax import Syntax, acts
 
 PYTHON_LABELS: Final = frozenset(
@@ -43,9 +45,9 @@ _LABEL_LINE: Final = re.compile(r"[ \t]*(?:python3?|py|repl|ipython|tool_code)[ 
 _ATTRIBUTE: Final = re.compile(r"[\w.-]+=(?:\"[^\"]*\"|'[^']*'|[^\s\"']+)(?:\s|$)|[{(\[]|[\w./-]+\.\w+\s*$")
 
 ROLE_LINE: Final = re.compile(
-    r"[ \t>#*_]*(?:user|human|assistant|system|tool|observation|tool[ _]response|ai)[ \t]*[*_]*[ \t]*:[*_]*(?=\s|$)"
+    r"^(?:[ \t>#*_]*(?:user|human|assistant|system|tool|observation|tool[ _]response|ai)[ \t]*[*_]*[ \t]*:[*_]*(?=\s|$)"
     r"|[ \t]*\#{1,4}[ \t]*(?:user|human|instruction|observation|system)[ \t]*$"
-    r"|[ \t]*<(?:tool_response|tool_result|observation|function_results|user|human)>",
+    r"|[ \t]*<(?:tool_response|tool_result|observation|function_results|user|human)>)",
     re.IGNORECASE | re.MULTILINE,
 )
 _OUTPUT_LINE: Final = re.compile(
@@ -60,8 +62,10 @@ _RESULT_LINE: Final = re.compile(
 )
 
 _MAX_CLOSES: Final = 24
+_MAX_MENDED_CLOSES: Final = 4
 _MAX_LOOKED_AT: Final = 400
 _MAX_EXTENSIONS: Final = 600
+_MAX_PROSE_PARAGRAPHS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,11 +211,11 @@ class Scanner:
     def _fence(self, number: int, opening: re.Match[str]) -> tuple[Fence, int]:
         """The fenced block that opens on this line, and the line on which the text goes on."""
         mark, info = opening["mark"], opening["info"].strip()
-        inline = re.fullmatch(rf"(.*?)[ \t]*{re.escape(mark[0])}{{3,}}", info)
-        if inline and inline[1]:
-            label, rest = _label_and_rest(inline[1])
+        inline = info.rstrip(mark[0])
+        if inline.strip() and len(info) - len(inline) >= 3:
+            label, rest = _label_and_rest(inline.strip())
             if label not in PYTHON_LABELS:
-                return Fence("", inline[1], closed=True), number + 1
+                return Fence("", inline.strip(), closed=True), number + 1
             return Fence(label, rest, closed=True), number + 1
         label, rest = _label_and_rest(info)
         lead = opening["lead"] if opening.re is _FENCE else ""
@@ -278,12 +282,48 @@ class Scanner:
                     continue
                 if self._syntax.has_statement(body_to(end)):
                     return end, end, False
-        for close_line in closes[:4]:
-            if mended(body_to(close_line), self._syntax) is not None:
+        for tried, close_line in enumerate(closes[:_MAX_MENDED_CLOSES]):
+            if self._extensions <= 0 or (tried and not self._syntax.incomplete(body_to(closes[tried - 1]))):
+                break
+            self._extensions -= 1
+            if mended(body_to(close_line).strip("\n"), self._syntax) is not None:
                 return close_line, close_line + 1, True
+        limit = closes[0] if closes else len(self._lines)
+        broken = self._broken_off_at(number, limit)
+        if broken is not None:
+            return broken, broken, False
         if closes:
-            return closes[0], closes[0] + 1, True
-        return len(self._lines), len(self._lines), False
+            return limit, limit + 1, True
+        return self._before_prose(number, body_to), limit, False
+
+    def _broken_off_at(self, number: int, limit: int) -> int | None:
+        """Where a block that parses at no end was left: another one opens in it, or somebody else speaks."""
+        opener = self._next_python_opener(number, limit)
+        at = bisect_left(self._fallbacks, number + 1)
+        for end in self._fallbacks[at : at + _MAX_CLOSES]:
+            if end >= (limit if opener is None else opener):
+                break
+            if ROLE_LINE.match(self._lines[end]) and not self._lines[end - 1].strip():
+                return end
+        return opener
+
+    def _before_prose(self, number: int, body_to: Callable[[int], str]) -> int:
+        """The end of a block that never closes: before English paragraphs at the end, if it parses then."""
+        end = len(self._lines)
+        for _ in range(_MAX_PROSE_PARAGRAPHS):
+            if self._extensions <= 0 or self._syntax.tree(body_to(end)) is not None:
+                break
+            self._extensions -= 1
+            start = end
+            while start > number + 1 and not self._lines[start - 1].strip():
+                start -= 1
+            stop = start
+            while start > number + 1 and self._lines[start - 1].strip():
+                start -= 1
+            if not is_prose("\n".join(self._lines[start:stop]), self._syntax):
+                return len(self._lines)
+            end = start
+        return end if self._syntax.tree(body_to(end)) is not None else len(self._lines)
 
     def _next_python_opener(self, number: int, limit: int) -> int | None:
         for at in range(bisect_left(self._fallbacks, number + 1), len(self._fallbacks)):

@@ -11,7 +11,7 @@ import ast
 import json
 import keyword
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from rlm_adapters.replies.syntax import Syntax, acts, quiet
@@ -47,7 +47,8 @@ _PARAMETER: Final = re.compile(
     re.DOTALL,
 )
 _INVOCATION: Final = re.compile(
-    r"<(?:\w+:|｜DSML｜)?(?:function=|invoke[ \t]+name=)[\"']?(?P<name>[\w.]+)[\"']?[^>\n]*>|<tool_call>\s*(?P<glm>[\w.]+)",
+    r"<(?:\w+:|｜DSML｜)?(?:function=|invoke[ \t]+name=)[\"']?(?P<name>[\w.]+)[\"']?[^>\n]*>"
+    r"|<tool_call>\s*(?P<glm>[\w.]+)",
 )
 _NAME_BEFORE: Final = re.compile(
     r"([A-Za-z_][\w.]*)(?::\d+)?\s*(?:\[ARGS\]|\[CALL_ID\]\w*\[ARGS\]|<｜tool▁sep｜>|<\|tool_call_argument_begin\|>"
@@ -211,9 +212,9 @@ def _written_out(function: str, arguments: Mapping[Any, Any]) -> str:
 
 
 def _decode(text: str, start: int) -> tuple[Any, int]:
-    """The JSON value that begins at the offset and where it ends; (None, end) when it cannot be read.
+    r"""The JSON value that begins at the offset and where it ends; (None, end) when it cannot be read.
 
-    Lenient: raw newlines in strings, escapes that JSON does not know (``\\d``), Python literals, a code string with
+    Lenient: raw newlines in strings, escapes that JSON does not know (``\d``), Python literals, a code string with
     unescaped quote marks.
     """
     try:
@@ -232,7 +233,11 @@ def _decode(text: str, start: int) -> tuple[Any, int]:
         segment,
         flags=re.DOTALL,
     )
-    for read in (lambda: json.loads(doubled, strict=False), lambda: ast.literal_eval(quiet(segment))):
+    readers: tuple[Callable[[], Any], ...] = (
+        lambda: json.loads(doubled, strict=False),
+        lambda: ast.literal_eval(quiet(segment)),
+    )
+    for read in readers:
         try:
             value = read()
         except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):

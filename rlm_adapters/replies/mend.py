@@ -47,6 +47,12 @@ _SINGLE_QUOTES: Final = dict.fromkeys(map(ord, "‘’‚‛＇"), "'")
 
 def mended(source: str, syntax: Syntax) -> str | None:
     """The source as it parses, mended if it must be; None when nothing helps."""
+    if source not in syntax.mended:
+        syntax.mended[source] = _mended(source, syntax)
+    return syntax.mended[source]
+
+
+def _mended(source: str, syntax: Syntax) -> str | None:
     if syntax.tree(source) is not None:
         unescaped = _entities_outside_strings(source) if _COMPARED.search(source) else source
         # `n &lt; 3` parses, as `n & lt; 3`

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - the characters that models write are the subject
 """The reading order: clean, drop thoughts, find the container, decide what runs and whether it finishes."""
 
 from __future__ import annotations
@@ -17,11 +16,12 @@ from rlm_adapters.replies.harmony import split_harmony
 from rlm_adapters.replies.marks import Mark, Marks, mentioned
 from rlm_adapters.replies.mend import mended
 from rlm_adapters.replies.messages import repair_message
+from rlm_adapters.replies.prose import declines, is_prose, stated_answer, takes_back, without_answer_tag
 from rlm_adapters.replies.reading import UNSET, Problem, Reading, TextFinish
 from rlm_adapters.replies.syntax import Syntax, acts, bound_names
 from rlm_adapters.replies.thoughts import drop_thoughts
 
-MAX_CHARS: Final = 2_000_000
+MAX_CHARS: Final = 1_000_000
 """Longest reply that is read; no model writes as much in one turn."""
 MAX_CELLS: Final = 500
 
@@ -31,27 +31,6 @@ _TEXT_LABELS: Final = frozenset({"", "text", "txt", "plaintext", "plain", "markd
 _JSON_LABELS: Final = frozenset({"", "json", "json5", "jsonc", "tool_call", "tool_calls", "tool", "function_call"})
 
 _DSPY_FIELD: Final = re.compile(r"^[ \t]*\[\[[ \t]*##[ \t]*(\w+)[ \t]*##[ \t]*\]\]", re.MULTILINE)
-_ANSWER_TAG: Final = re.compile(r"\s*<(answer|response|final_answer|final|result|output)>(.*)</\1>\s*", re.DOTALL)
-_TAKEN_BACK: Final = re.compile(
-    r"^[ \t>*_-]*(?:but[ ,]+|oh[ ,]+|no[ ,]+|hold on[ ,]*)?(?:wait|hmm+)\b(?! for\b| until\b)"
-    r"|\bthat(?:'s|’s| is| was| seems| looks) (?:wrong|incorrect|not right|not correct|a mistake)\b"
-    r"|\b(?:i|we|still|but|first) (?:(?:still|also|first) )?needs? to (?:double[- ]?|re-?)?(?:check|verify)\b",
-    re.IGNORECASE | re.MULTILINE,
-)
-_REFUSES: Final = re.compile(
-    r"\s*(?:i['’]?m sorry|sorry|i apologi[sz]e|unfortunately)?[,. ]*(?:but )?i(?:['’]?m| am)? ?"
-    r"(?:not able to|unable to|can(?:no|['’])t|cannot|won['’]t|will not|must decline|have to decline)"
-    r" (?:help|assist|comply|provide|do that|do this|fulfil|continue|engage|analy|process|share|answer|support)",
-    re.IGNORECASE,
-)
-_ANSWER_SAID: Final = re.compile(
-    r"(?:\bfinal answer(?: is| would be)?|\banswer is|\bthe answer(?: would be)?:|^answer:)[ \t:*_]*(?P<said>\S[^\n]{0,2000})",
-    re.IGNORECASE | re.MULTILINE,
-)
-_PROSE_WORDS: Final = re.compile(r"[\s>*#\d.)-]*[^\W\d_]['’\w-]*(?:,? [^\W\d_]['’\w-]*){2,}")
-_CODE_SIGNS: Final = re.compile(
-    r"^\s*(?:import |from \w+ import |def |class |for \w+.* in .*:|if .*:$|while .*:$|return\b|print\b|else:|try:|@)|\w\(|\w\[|[\w\])] ?[+*/-]?=[^=]|[{}]"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +133,8 @@ class _Reader:
         spoken = drop_thoughts(own_turn(text))
         thoughts.append(spoken.thought)
         text = own_turn(spoken.text)
-        if answer := _ANSWER_TAG.fullmatch(text):
-            text = f"{answer[2]}\n" if Marks(answer[2].strip()).opens(0) else text
+        inner = without_answer_tag(text)
+        text = inner if Marks(inner).opens(0) else text
         found = self._find(text) if not is_blank(text) else _Found()
         if called:
             cells = tuple(mended(cell, self._syntax) or cell for cell in called)
@@ -168,7 +147,7 @@ class _Reader:
         best = reading.best_so_far
         if reason in _CUT_OFF:
             return _repair("cut_off", best=best, thought=thought)
-        if reason in _FILTERED or (reading.repair == "no_code" and _REFUSES.match(text)):
+        if reason in _FILTERED or (reading.repair == "no_code" and declines(text)):
             return _repair("refusal", best=best, thought=thought)
         if spoken.unclosed:
             return _repair("unclosed_thought", thought=thought)
@@ -224,15 +203,7 @@ class _Reader:
                 return read.text
         if found.cells:
             return None
-        boxed = _boxed(text)
-        if boxed:
-            return boxed
-        if answer := _ANSWER_TAG.search(text):
-            return answer[2].strip() or None
-        said = None
-        for said in _ANSWER_SAID.finditer(found.prose):  # noqa: B007 - the last one is wanted
-            pass
-        return said["said"].strip(" *_`").removesuffix(".") or None if said else None
+        return stated_answer(text, found.prose)
 
     def _find(self, text: str) -> _Found:
         """The outermost container, and what it holds."""
@@ -253,12 +224,10 @@ class _Reader:
     def _in_field(self, body: str, before: str) -> _Found:
         """The content of DSPy's code field: fences, or code as it stands."""
         prose = _DSPY_FIELD.sub("", before).strip()
-        if re.search(r"^[ \t]*(?:`{3}|~{3})", body, re.MULTILINE) or body.startswith("<"):
-            found = self._in_text(body)
-        elif Marks(body).opens(0) and self._syntax.tree(body) is None:
-            found = self._in_text(body)
-        else:
-            found = self._from_python([Fence("python", body, closed=True)])
+        fenced = re.search(r"^[ \t]*(?:`{3}|~{3})", body, re.MULTILINE) or body.startswith("<")
+        finishes = Marks(body).opens(0) and self._syntax.tree(body) is None
+        python = Fence("python", body, closed=True)
+        found = self._in_text(body) if fenced or finishes else self._from_python([python])
         return _Found(found.cells, found.mark, prose, found.problem, found.detail, found.note, found.refused)
 
     def _in_text(self, text: str) -> _Found:
@@ -273,7 +242,7 @@ class _Reader:
             if bare is not None:
                 return _Found((bare[0],), prose=bare[1])
         scan = Scanner(text, self._syntax, self._calls).run()
-        return self._from_scan(scan, text)
+        return self._from_scan(scan)
 
     def _from_action(self, name: str, body: str, text: str) -> _Found:
         cells = self._calls.named(name, body)
@@ -282,7 +251,7 @@ class _Reader:
             return _Found(prose=prose, problem="unknown_tool")
         return _Found(tuple(cells or [body]), prose=prose)
 
-    def _from_scan(self, scan: Scan, text: str) -> _Found:
+    def _from_scan(self, scan: Scan) -> _Found:
         fences = [block for block in scan.blocks if isinstance(block, Fence)]
         python = [f for f in fences if f.is_python]
         for block in scan.blocks:
@@ -291,7 +260,7 @@ class _Reader:
                 python += [f for f in inner.blocks if isinstance(f, Fence) and f.label in ("", *_PYTHON)]
         found = self._from_python(python)
         if not found.cells:
-            others = self._from_others(scan, text)
+            others = self._from_others(scan)
             if others:
                 found = self._runnable(others)
         mark, refused = self._finish(scan, in_fences=not found.cells)
@@ -312,16 +281,16 @@ class _Reader:
         note = ""
         problem: Problem = "no_code"
         finish: Mark | None = None
-        for fence in fences[:MAX_CELLS]:
+        for index, fence in enumerate(fences[:MAX_CELLS]):
             body = fence.body.strip("\n")
             code = mended(body, self._syntax)
             if code is None:
                 if (alone := self._only_finish(body)) is not None:
                     finish = alone
-                elif not fence.closed:
+                elif not fence.closed and index == len(fences) - 1:
                     problem = "cut_off"
                     note = "The last block was cut off and was not run."
-                elif _is_prose(body, self._syntax):
+                elif is_prose(body, self._syntax):
                     problem = "unparsable" if problem == "no_code" else problem
                 elif re.match(r"\s*(?:!|%%)", body):
                     problem = "other_language"
@@ -338,7 +307,7 @@ class _Reader:
         """Cells of calls and tags, mended where they must be."""
         return self._from_python([Fence("python", cell, closed=True) for cell in cells])
 
-    def _from_others(self, scan: Scan, text: str) -> list[str]:
+    def _from_others(self, scan: Scan) -> list[str]:
         """Without a labelled block: calls and tags, JSON with a code key, then unlabelled blocks that act."""
         cells: list[str] = []
         for block in scan.blocks:
@@ -383,7 +352,7 @@ class _Reader:
         return chosen, taken_back
 
     def _is_taken_back(self, scan: Scan, index: int) -> bool:
-        return any(_TAKEN_BACK.search(after[:20_000]) for after in scan.after[index:])
+        return any(takes_back(after) for after in scan.after[index:])
 
     def _mark_of(self, block: Block, *, in_fences: bool) -> Mark | None:
         if isinstance(block, Mark):
@@ -430,21 +399,6 @@ def _once(cells: Sequence[str]) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def _is_prose(body: str, syntax: Syntax) -> bool:
-    """English in a block that was labelled as code: no line of it looks like Python."""
-    lines = [line for line in body.split("\n") if line.strip()]
-    if not lines or len(lines) > 400:
-        return False
-    wordy = 0
-    for line in lines:
-        sentence = _PROSE_WORDS.match(line)
-        if sentence and (not _CODE_SIGNS.search(line) or len(sentence[0].split()) >= 5):
-            wordy += 1
-        elif _CODE_SIGNS.search(line) or (tree := syntax.tree(line.strip())) is not None and acts(tree):
-            return False
-    return wordy * 2 >= len(lines)
-
-
 def _is_call(value: Any) -> bool:
     """A JSON reply that is a move; other data is data."""
     if isinstance(value, list):
@@ -473,18 +427,6 @@ def _fenced(text: str, field: re.Match[str]) -> bool:
     return len(re.findall(r"^[ \t]*`{3}", text[: field.start()], re.MULTILINE)) % 2 == 1
 
 
-def _boxed(text: str) -> str | None:
-    start = text.rfind(r"\boxed{")
-    if start < 0:
-        return None
-    depth = 0
-    for at in range(start + 6, min(len(text), start + 4000)):
-        depth += {"{": 1, "}": -1}.get(text[at], 0)
-        if depth == 0:
-            return text[start + 7 : at].strip() or None
-    return None
-
-
 def _without_orphan_fence(text: str) -> str:
     """A single closing fence at the end: the opening one was part of the prompt."""
     stripped = text.rstrip().rstrip(INVISIBLE)
@@ -497,9 +439,9 @@ def _without_orphan_fence(text: str) -> str:
 def _before_dialogue(text: str) -> str:
     """Cut an invented conversation (a user's line, later an assistant's) after a reply without code."""
     first = next((r for r in ROLE_LINE.finditer(text) if re.search("user|human", r[0], re.IGNORECASE)), None)
-    if first is None or not text[: first.start()].strip() or not text[: first.start()].endswith("\n\n"):
+    before = text[: first.start()] if first else ""
+    if first is None or (before.strip() and not before.endswith("\n\n")):
         return text
-    before = text[: first.start()]
     if before.count("```") % 2 == 1:
         return text
     answers = any(re.search("assistant|ai", r[0], re.IGNORECASE) for r in ROLE_LINE.finditer(text, first.end()))

@@ -9,8 +9,8 @@ from typing import Final
 
 MAX_SOURCE: Final = 400_000
 """Longest text that is tried as one cell, in characters."""
-MAX_PARSED: Final = 3_000_000
-"""Characters parsed for one reply: about three seconds at worst."""
+MAX_PARSED: Final = 2_000_000
+"""Characters parsed for one reply: about two seconds at worst."""
 
 BUILTINS: Final = frozenset(dir(builtins))
 
@@ -44,6 +44,8 @@ class Syntax:
     def __init__(self) -> None:
         self._left = MAX_PARSED
         self._seen: dict[str, ast.Module | SyntaxError] = {}
+        self.mended: dict[str, str | None] = {}
+        """What mending made of a source (see ``mend.mended``)."""
 
     def tree(self, source: str) -> ast.Module | None:
         """The parsed source, or None."""

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - the characters that models write are the subject
 """Step two: drop thoughts. What was weighed in a thought, code and FINAL included, is no move."""
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ _TAG: Final = re.compile(
 )
 _FENCE_LINE: Final = re.compile(r"^[ \t>]*(?P<mark>`{3,}|~{3,})(?P<info>[^\n]*)$", re.MULTILINE)
 _MAX_TAGS: Final = 400
+_MAX_LEADING: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,10 @@ def drop_thoughts(text: str) -> Spoken:
     """
     thoughts: list[str] = []
     rest = text
-    while (start := _TAG.match(rest.lstrip())) and start["open"]:
+    for _ in range(_MAX_LEADING):
+        start = _TAG.match(rest.lstrip())
+        if not start or not start["open"]:
+            break
         body = rest.lstrip()[start.end() :]
         close = _close_of(body)
         if close is None:
