@@ -1,0 +1,33 @@
+"""Running the graph apart from the LangChain run that may surround the caller.
+
+Inside any Runnable the ambient config would make our graph a subgraph of the caller's: its checkpoints, callbacks,
+streams and step limit. A DSPy module is a unit of its own, so the ambient config is hidden from it. All other context
+variables, those of DSPy among them, are copied as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from langchain_core.runnables.config import var_child_runnable_config
+
+T = TypeVar("T")
+
+
+def run_apart(work: Callable[[], T]) -> T:
+    """Call ``work`` in a copy of the context without LangChain's ambient config."""
+    return _apart().run(work)
+
+
+async def arun_apart(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Async form of `run_apart`; a cancellation reaches the work."""
+    return await asyncio.create_task(work(), context=_apart())
+
+
+def _apart() -> contextvars.Context:
+    context = contextvars.copy_context()
+    context.run(var_child_runnable_config.set, None)
+    return context

@@ -1,0 +1,81 @@
+"""The live parts that a module shares with its copies."""
+
+from __future__ import annotations
+
+import threading
+from functools import cache
+from typing import Any
+
+from langgraph.types import Checkpointer
+
+from rlm_adapters.content import ContentStore
+from rlm_adapters.events import EventHandler
+from rlm_adapters.graph.build import RLMGraph, compile_graph
+from rlm_adapters.graph.context import RLMConfig
+from rlm_adapters.graph.sessions import SessionCache
+from rlm_adapters.sandbox import Sandbox
+
+
+@cache
+def default_sandbox() -> Sandbox:
+    """The sandbox of this process for whoever brings none: sessions share nothing but the zygote."""
+    return Sandbox()
+
+
+class Runtime:
+    """Sandbox, store, saver, listener and the compiled graph.
+
+    Optimizers copy a module hundreds of times; the copies share this object, and predictors reach the graph through
+    its runtime context (a graph closed over a module would go on calling the original). A pickled module leaves it
+    behind and gets a default one where it is loaded.
+
+    Args:
+        sandbox: None: one that all modules of the process share.
+        store: None: a private one for each call.
+        checkpointer: a LangGraph saver.
+        on_event: called with every event of every run.
+    """
+
+    def __init__(
+        self,
+        sandbox: Sandbox | None = None,
+        store: ContentStore | None = None,
+        checkpointer: Checkpointer = None,
+        on_event: EventHandler | None = None,
+    ) -> None:
+        self._sandbox = sandbox
+        self._store = store
+        self.checkpointer = checkpointer
+        self.on_event = on_event
+        self.sessions = SessionCache()
+        self._graph: RLMGraph | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """Where sessions come from."""
+        return self._sandbox or default_sandbox()
+
+    @property
+    def lasting_store(self) -> ContentStore | None:
+        """A store that outlives a call: the caller's, or one that goes with the checkpointer."""
+        with self._lock:
+            if self._store is None and self.checkpointer is not None:
+                self._store = ContentStore()
+            return self._store
+
+    def graph(self, config: RLMConfig) -> RLMGraph:
+        """The compiled graph; ``config`` only serves to compile it, every call brings its own."""
+        with self._lock:
+            if self._graph is None:
+                self._graph = compile_graph(config, checkpointer=self.checkpointer)
+            return self._graph
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Runtime:
+        return self
+
+    def __copy__(self) -> Runtime:
+        return self
+
+    def __reduce__(self) -> tuple[type[Runtime], tuple[()]]:
+        return Runtime, ()

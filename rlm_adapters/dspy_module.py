@@ -1,0 +1,348 @@
+"""`RLM`: a drop-in for ``dspy.RLM`` whose loop is the LangGraph state machine.
+
+    rlm = RLM("context, query -> answer: int")
+    rlm(context=book, query="How many chapters are there?").answer
+
+Signature, tools, predictors, saved files, ``SUBMIT`` and the prediction are those of ``dspy.RLM``, of which this is a
+subclass; the loop, the sandbox, budgets, recursion, parallel sub-calls and checkpoints are those of this package.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final, cast
+
+import dspy
+from dspy.dsp.utils.settings import settings
+from dspy.predict.rlm import _LLMCallBudget
+from dspy.primitives.code_interpreter import (
+    CodeInterpreter,
+    FinalOutput,
+    _validate_interpreter,
+    _validate_interpreter_factory,
+    resolve_interpreter_factory,
+)
+from dspy.primitives.sandbox_serializable import SandboxSerializable
+from langgraph.types import Checkpointer
+
+from rlm_adapters.budget import Limits, PriceTable
+from rlm_adapters.content import ContentStore
+from rlm_adapters.dspy_adapter.call import RESULT_FIELD, Call
+from rlm_adapters.dspy_adapter.foreign import InterpreterSandbox
+from rlm_adapters.dspy_adapter.inputs import Prelude, PreparedSandbox, pack, to_repl
+from rlm_adapters.dspy_adapter.outputs import SignatureSpec
+from rlm_adapters.dspy_adapter.predictors import ActionTarget, PredictorTarget
+from rlm_adapters.dspy_adapter.runtime import Runtime
+from rlm_adapters.dspy_adapter.submodel import SubLM
+from rlm_adapters.dspy_adapter.tools import repl_tools
+from rlm_adapters.dspy_adapter.writer import PredictorWriter
+from rlm_adapters.events import Event, EventHandler
+from rlm_adapters.graph.context import RLMConfig
+from rlm_adapters.interpreter import RestrictedPythonInterpreter
+from rlm_adapters.prompts.saved import describe_signature
+from rlm_adapters.sandbox import Sandbox
+
+_LOG = logging.getLogger("rlm_adapters")
+
+_RECURSION = (
+    " `rlm_query(prompt, context=None)` gives a sub-question over a piece that is too big for one prompt to a helper "
+    "with a REPL like yours; `rlm_query_batched(prompts, contexts)` runs several."
+)
+_CALL_SECONDS: Final = 86_400.0  # a DSPy LM has a time-out of its own; this one only ends what never returns
+_WHOLE_OUTPUT: Final = 200_000  # the prediction's trajectory has outputs in full; the prompt has them shortened
+
+
+class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
+    """Recursive Language Model (arXiv 2512.24601) as a DSPy module.
+
+    Everything of ``dspy.RLM`` works here, optimizers and saved programs included: the predictors are called
+    ``generate_action`` and ``extract`` and have the same fields, so a saved file of the one loads in the other. A
+    prediction has one more field, ``rlm``: how the run ended, and what it used.
+
+    Args:
+        signature: inputs and outputs, ``"context, query -> answer"`` or a ``dspy.Signature``.
+        max_iters: steps of the root LM; then the extract predictor gives the answer.
+        max_llm_calls: sub-calls of the whole call tree.
+        max_output_chars: of each output that the prompt shows.
+        verbose: log every step.
+        tools: functions or ``dspy.Tool`` objects that cells may call, sync or async.
+        sub_lm: answers ``llm_query``; default ``dspy.settings.lm``. A DSPy program with one input and one output
+            field, such as another RLM, may stand in for an LM.
+        interpreter_factory: makes a dspy ``CodeInterpreter`` for each call. Default: ``dspy.settings``' own, else the
+            sandbox of this package, which alone offers recursion, parallel sub-calls and checkpoints.
+        limits: further limits of a run (tokens, cost, seconds, concurrency); see `Limits`.
+        prices: dollars per million tokens (input, output) by model name, for ``limits.max_cost``.
+        max_depth: 1: sub-calls only; 2: ``rlm_query`` starts child RLMs, whose predictors are ``child.*``.
+        checkpointer: a LangGraph saver: a call with ``thread_id=`` goes on where it stood when its process died.
+        store: where big values live; with a checkpointer give a lasting one.
+        sandbox: default: one that all modules of the process share.
+        on_event: called with every `Event` of every run.
+        trajectory_demos: keep only the last action step of a run in ``dspy.settings.trace``. It holds all earlier ones
+            in its ``repl_history``, so that demos are whole trajectories; False keeps every step.
+
+    Raises:
+        InputError: a limit or name is unusable.
+        ValueError: names of fields or tools clash, as in ``dspy.RLM``.
+    """
+
+    _RESERVED_RESULT_NAMES = frozenset({*dspy.RLM._RESERVED_RESULT_NAMES, RESULT_FIELD})  # noqa: SLF001 - extended
+    _RESERVED_SANDBOX_NAMES = frozenset({
+        *dspy.RLM._RESERVED_SANDBOX_NAMES, "FINAL", "FINAL_VAR", "SHOW_VARS", "rlm_query", "rlm_query_batched",
+    })  # fmt: skip  # noqa: SLF001
+
+    def __init__(
+        self,
+        signature: Any,
+        max_iters: int = 20,
+        max_llm_calls: int = 50,
+        max_output_chars: int = 10_000,
+        verbose: bool = False,
+        tools: list[Callable[..., Any]] | None = None,
+        sub_lm: Any = None,
+        interpreter_factory: Callable[[], CodeInterpreter] | None = None,
+        *,
+        limits: Limits | None = None,
+        prices: Mapping[str, Any] | None = None,
+        max_depth: int = 1,
+        checkpointer: Checkpointer = None,
+        store: ContentStore | None = None,
+        sandbox: Sandbox | None = None,
+        on_event: EventHandler | None = None,
+        trajectory_demos: bool = True,
+    ) -> None:
+        self.max_depth = max_depth
+        super().__init__(
+            signature,
+            max_iters=max_iters,
+            max_llm_calls=max_llm_calls,
+            max_output_chars=max_output_chars,
+            verbose=verbose,
+            tools=tools,
+            sub_lm=sub_lm,
+            interpreter_factory=interpreter_factory or _settings_factory() or RestrictedPythonInterpreter,
+        )
+        self._interpreter_factory = interpreter_factory
+        self.trajectory_demos = trajectory_demos
+        self._limits = replace(
+            limits or Limits(call_timeout=_CALL_SECONDS),
+            max_iterations=max_iters,
+            max_calls=max_llm_calls,
+            max_depth=max_depth,
+            max_output_chars=_WHOLE_OUTPUT,
+            max_repairs=max_iters,
+        )
+        self._prices = PriceTable(prices)
+        self._runtime = Runtime(sandbox, store, checkpointer, on_event)
+        if max_depth > 1:
+            self.child = RLM("context, query -> answer", max_iters, max_llm_calls, max_depth=max_depth - 1)
+
+    # -- calling
+
+    def forward(
+        self,
+        interpreter: CodeInterpreter | None = None,
+        /,
+        *,
+        interpreter_factory: Callable[[], CodeInterpreter] | None = None,
+        **input_args: Any,
+    ) -> dspy.Prediction:
+        """Answer from the given inputs.
+
+        Args:
+            interpreter: a caller-owned interpreter for this call (as before dspy 3.4); the caller shuts it down.
+            interpreter_factory: makes the interpreter of this call, which is shut down at its end.
+            **input_args: the signature's inputs; besides, with a checkpointer, ``thread_id`` names the run, and
+                ``resume`` answers the interrupt at which it stands.
+
+        Returns:
+            The output fields, ``trajectory``, ``final_reasoning`` and ``rlm``. When a limit ended the run without an
+            answer, the fields are None and ``rlm`` says why.
+
+        Raises:
+            ValueError: inputs are missing or unknown.
+            CodeInterpreterError: the interpreter itself failed.
+        """
+        with self._call(interpreter, interpreter_factory, input_args) as call:
+            return call.run()
+
+    async def aforward(
+        self,
+        interpreter: CodeInterpreter | None = None,
+        /,
+        *,
+        interpreter_factory: Callable[[], CodeInterpreter] | None = None,
+        **input_args: Any,
+    ) -> dspy.Prediction:
+        """Async form of `forward`."""
+        with self._call(interpreter, interpreter_factory, input_args) as call:
+            return await call.arun()
+
+    def _call(self, interpreter: Any, given_factory: Any, input_args: dict[str, Any]) -> Call:
+        """Everything that this call hands to the graph."""
+        options = {key: input_args.pop(key, None) for key in ("thread_id", "resume") if key not in self._inputs()}
+        if "interpreter" in input_args and "interpreter" not in self._inputs():
+            raise TypeError(
+                "To use a caller-owned interpreter, pass it as the first positional argument when calling the module."
+            )
+        self._validate_inputs(input_args)
+        if options.get("thread_id") is not None and self._runtime.checkpointer is None:
+            raise ValueError(f"thread_id={options['thread_id']!r} needs a checkpointer: RLM(..., checkpointer=saver)")
+        writer, output = self._writer(input_args), self._output()
+        call = Call(
+            graph=None,  # type: ignore[arg-type]  # set below, once there is a configuration to compile with
+            config=None,  # type: ignore[arg-type]
+            writer=writer,
+            output=output,
+            inputs={},
+            query=_title(self.signature),
+            whole_trajectories=self.trajectory_demos,
+            **options,
+        )
+        try:
+            self._set_up(call, interpreter, given_factory, input_args)
+        except BaseException:
+            call.cleanup.close()
+            raise
+        return call
+
+    def _set_up(self, call: Call, interpreter: Any, given_factory: Any, input_args: dict[str, Any]) -> None:
+        """Choose the executor, and hand it the inputs."""
+        store = self._runtime.lasting_store
+        if store is None:
+            store = ContentStore()
+            call.cleanup.callback(store.close)
+        sandbox: Any
+        factory = given_factory or self._interpreter_factory or _settings_factory() or RestrictedPythonInterpreter
+        if interpreter is None and factory is RestrictedPythonInterpreter:
+            special = {name: value for name, value in input_args.items() if isinstance(value, SandboxSerializable)}
+            prelude = Prelude.of(special)
+            sandbox = self._runtime.sandbox if prelude is None else PreparedSandbox(self._runtime.sandbox, prelude)
+            plain = {name: to_repl(name, value) for name, value in input_args.items() if name not in special}
+            call.inputs = pack(plain, store)
+            rules = self._native_rules()
+        else:
+            sandbox, rules = self._foreign(call, interpreter, factory, input_args)
+        call.writer.target.signature = lambda: self._signature_for(rules)
+        call.config = RLMConfig(
+            writer=call.writer,
+            sub=SubLM(self.sub_lm),
+            tools=repl_tools(self._user_tools),
+            limits=self._limits,
+            prices=self._prices,
+            output=call.output,
+            store=store,
+            sandbox=cast("Sandbox", sandbox),
+            sessions=self._runtime.sessions,
+            on_event=self._listener(),
+        )
+        call.graph = self._runtime.graph(call.config)
+
+    def _foreign(
+        self, call: Call, interpreter: Any, factory: Callable[[], CodeInterpreter], input_args: dict[str, Any]
+    ) -> tuple[InterpreterSandbox, str]:
+        """A dspy interpreter as the executor, set up as dspy.RLM does, and the rules that the prompt gives for it."""
+        budget = _LLMCallBudget(self.max_llm_calls)
+        tools = self._prepare_execution_tools(budget)
+        if interpreter is not None:
+            _validate_interpreter(interpreter)
+            self._inject_execution_context(interpreter, tools)
+            rules = self._format_interpreter_rules(self._get_execution_instructions(type(interpreter)), "")
+        else:
+            interpreter = call.cleanup.enter_context(self._interpreter_context(tools, factory))
+            sub_agents = self._setup_facade(interpreter, budget, factory)
+            rules = self._format_interpreter_rules(self._get_execution_instructions(factory), sub_agents)
+        return InterpreterSandbox(interpreter, self._prepare_serializable_vars(input_args, interpreter)), rules
+
+    def _writer(self, input_args: Mapping[str, Any]) -> PredictorWriter:
+        """The predictors of this very module, deep copies included, as the root LM."""
+        variables = [variable.format() for variable in self._build_variables(**input_args)]
+        child = self.child._child_writer() if self.max_depth > 1 else None  # noqa: SLF001 - of the same class
+        return PredictorWriter(
+            ActionTarget(self.generate_action, ("reasoning", "code")),
+            PredictorTarget(self.extract, tuple(self.signature.output_fields)),
+            self.max_output_chars,
+            variables,
+            child=child,
+        )
+
+    def _child_writer(self) -> PredictorWriter:
+        """The writer of child runs, whose inputs are known when they start."""
+        return replace(self._writer({}), variables=None, variable_names={"query": "query"}, bare_answer=True)
+
+    def _output(self) -> SignatureSpec:
+        names = tuple(self.signature.output_fields)
+        return SignatureSpec(
+            schema={"type": "object"},
+            fields=names,
+            check=lambda value: self._process_final_output(FinalOutput(value), list(names)),
+            words=f"SUBMIT({', '.join(names)})",
+        )
+
+    def _listener(self) -> EventHandler | None:
+        on_event = self._runtime.on_event
+        if not self.verbose:
+            return on_event
+
+        def listen(event: Event) -> None:
+            _LOG.info("RLM %s %s: %s", event.type, event.iteration or "", dict(event.data))
+            if on_event is not None:
+                on_event(event)
+
+        return listen
+
+    def _inputs(self) -> Mapping[str, Any]:
+        return cast("Mapping[str, Any]", self.signature.input_fields)
+
+    # -- prompt
+
+    def _build_signatures(self) -> tuple[Any, Any]:
+        """dspy.RLM's own, with the rules of our sandbox where it is the executor."""
+        action, extract = super()._build_signatures()
+        if resolve_interpreter_factory(self._interpreter_factory) is RestrictedPythonInterpreter:
+            rules = self._native_rules()
+            action = action.with_instructions(action.instructions.replace(self._initial_interpreter_rules, rules, 1))
+            self._initial_interpreter_rules = rules
+        return action, extract
+
+    def _native_rules(self) -> str:
+        text = RestrictedPythonInterpreter.execution_instructions + (_RECURSION if self.max_depth > 1 else "")
+        return str(self._format_interpreter_rules(text, ""))
+
+    def _signature_for(self, rules: str) -> Any:
+        """The action predictor's signature for an executor with these rules; None: its own."""
+        signature = getattr(self.generate_action, "signature", None)
+        initial = self._initial_interpreter_rules
+        if signature is None or rules == initial:
+            return None
+        text = signature.instructions
+        if initial and initial in text:
+            return signature.with_instructions(text.replace(initial, rules, 1))
+        return signature.with_instructions(text + rules) if rules else None
+
+    # -- saving
+
+    def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
+        """The predictors' states as in dspy.RLM, and the task's fields for whoever has only the file."""
+        state = dict(super().dump_state(json_mode=json_mode))
+        state["rlm"] = describe_signature(self.signature, max_output_chars=self.max_output_chars)
+        return state
+
+    def load_state(self, state: Mapping[str, Any], **options: Any) -> None:
+        """Load a state of this class or of dspy.RLM; predictors of child runs that it lacks stay as they are."""
+        own = {name: parameter.dump_state() for name, parameter in self.named_parameters() if "child." in name}
+        super().load_state({**own, **state}, **options)
+
+
+def _settings_factory() -> Callable[[], CodeInterpreter] | None:
+    """The interpreter factory of ``dspy.configure``, if there is one."""
+    factory = settings.get("interpreter_factory")
+    if factory is not None:
+        _validate_interpreter_factory(factory, name="dspy.settings.interpreter_factory")
+    return cast("Callable[[], CodeInterpreter] | None", factory)
+
+
+def _title(signature: Any) -> str:
+    """What a run is called in events and traces."""
+    return str(signature.instructions or signature.signature).strip() or "RLM"

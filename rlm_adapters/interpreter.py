@@ -1,0 +1,3 @@
+"""stub"""
+class RestrictedPythonInterpreter:
+    execution_instructions = "x"
