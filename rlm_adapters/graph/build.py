@@ -7,6 +7,7 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Checkpointer, Command
@@ -58,6 +59,8 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         ready = self._ready(context)
         try:
             yield from super().stream(self._packed(input, ready), self._roomy(config, ready), context=ready, **kwargs)
+        except GraphBubbleUp:
+            raise  # a child suspended by an interrupt: its worker waits
         except BaseException:
             self._abandon(ready, context)
             raise
@@ -77,6 +80,8 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
             inner = super().astream(packed, self._roomy(config, ready), context=ready, **kwargs)
             async for part in inner:
                 yield part
+        except GraphBubbleUp:
+            raise  # a child suspended by an interrupt: its worker waits
         except BaseException:
             self._abandon(ready, context)
             raise
@@ -128,8 +133,12 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
 
         One that ended has none any more, and one that an interrupt suspended keeps its worker for a while.
         """
-        shared = isinstance(given, RLMContext) and given.run is not None
-        if ready.run is not None and not shared:
+        if ready.run is None:
+            return
+        if isinstance(given, RLMContext) and given.run is not None:
+            for run_id in ready.mine:  # a child: the rest of the tree goes on
+                ready.run.finish(run_id)
+        else:
             ready.run.close()
 
 

@@ -121,6 +121,7 @@ class RLMContext:
         parent_run_id: the run whose cell started this one.
         on_event: a listener for this call alone.
         graph: the graph itself, for child runs; filled in by it.
+        mine: ids of the runs of this call, without their children's; filled in by the nodes.
     """
 
     config: RLMConfig | None = None
@@ -129,6 +130,7 @@ class RLMContext:
     parent_run_id: str | None = None
     on_event: EventHandler | None = None
     graph: Any = None
+    mine: set[str] = field(default_factory=set, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,12 @@ class NodeContext:
     parent_run_id: str | None
     graph: Any
     write: Callable[[Any], None]
+    mine: set[str]
+
+    def attach(self, run_id: str, usage: Usage | None = None, seconds: float | None = None) -> None:
+        """Note that a node works for this run; see `Run.attach`."""
+        self.mine.add(run_id)
+        self.run.attach(run_id, usage, seconds or 0.0)
 
     def emit(self, kind: EventType, run_id: str, iteration: int | None = None, **data: Any) -> None:
         """Tell what happened, to the listeners and to LangGraph's ``custom`` stream."""

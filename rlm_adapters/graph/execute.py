@@ -32,7 +32,7 @@ from rlm_adapters.sandbox import (
 def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:  # noqa: ARG001
     """Run cells until one waits, fails, submits, or none is left."""
     run_id, iteration = state["run_id"], state["iterations"]
-    node.run.attach(run_id, state.get("usage"), state.get("seconds") or 0.0)
+    node.attach(run_id, state.get("usage"), state.get("seconds"))
     store = node.config.store
     queue = list(state.get("queue") or ())
     if not queue:

@@ -7,6 +7,7 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END
+from langgraph.types import Overwrite
 
 from rlm_adapters.answers import InvalidAnswerError
 from rlm_adapters.budget import add_usage
@@ -84,7 +85,7 @@ def extract(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
     except (BudgetExceededError, ModelCallError) as error:
         message = f"{message}; no last answer could be asked for: {error}"
     verdict = {"finish_reason": reason, "answer": answer, "error": message}
-    return {**_end(state, node, verdict, usage), "usage": usage}
+    return _end(state, node, verdict, usage)
 
 
 # ------------------------------------------------------------------------------------------------ judging
@@ -157,6 +158,8 @@ def _end(
     """Close the run: its worker goes, the result stands."""
     run_id = state["run_id"]
     node.run.finish(run_id)
+    # The ledger also knows what failed children used; a child's own figures are its deltas.
+    total = node.run.ledger.used if node.depth == 0 else add_usage(state.get("usage"), usage)
     if verdict.get("function"):
         node.emit("final", run_id, state["iterations"], answer=verdict["answer"], function=verdict["function"])
     seconds = node.run.ledger.seconds
@@ -165,7 +168,7 @@ def _end(
         run_id,
         finish_reason=verdict["finish_reason"],
         answer=verdict["answer"],
-        usage=add_usage(state.get("usage"), usage),
+        usage=total,
         iterations=state.get("iterations") or 0,
         seconds=seconds,
         error=verdict.get("error"),
@@ -174,6 +177,7 @@ def _end(
         "answer": verdict["answer"],
         "finish_reason": verdict["finish_reason"],
         "error": verdict.get("error"),
+        "usage": Overwrite(total),
         "seconds": seconds,
         "reply": None,
         "submitted": None,

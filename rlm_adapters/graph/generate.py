@@ -23,7 +23,7 @@ _KEEP_TURNS = 3  # turns that folding leaves whole
 def generate_code(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
     """Write the next cell."""
     run_id = state["run_id"]
-    node.run.attach(run_id, state.get("usage"), state.get("seconds") or 0.0)
+    node.attach(run_id, state.get("usage"), state.get("seconds"))
     iteration = (state.get("iterations") or 0) + 1
     folded = state.get("folded") or 0
     try:

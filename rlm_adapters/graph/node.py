@@ -45,4 +45,6 @@ def _context() -> NodeContext:
     given: Any = runtime.context
     if not isinstance(given, RLMContext) or given.run is None or given.config is None:
         raise SandboxError("an RLM node ran outside of its graph: call the graph that create_rlm_graph returned")
-    return NodeContext(given.config, given.run, given.depth, given.parent_run_id, given.graph, runtime.stream_writer)
+    return NodeContext(
+        given.config, given.run, given.depth, given.parent_run_id, given.graph, runtime.stream_writer, given.mine
+    )

@@ -32,7 +32,7 @@ def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> dict[
     if "query" in names:
         variables[names["query"]] = packed["query"]
     run_id = uuid.uuid4().hex
-    node.run.attach(run_id, None, 0.0)
+    node.attach(run_id)
     node.emit(
         "run_started",
         run_id,

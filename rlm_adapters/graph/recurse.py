@@ -31,9 +31,10 @@ def recurse(task: RecurseInput, node: NodeContext, config: RunnableConfig) -> St
     value: Any = None
     try:
         if function in node.config.tools:
+            args, kwargs = _with_inputs(args, task, node), _with_inputs(kwargs, task, node)
             value = yield from node.config.tools[function].call(args, kwargs, config)
         elif function == "llm_query" and node.may_call:
-            given = bind(LLM_QUERY.parameters or (), args, kwargs)
+            given = _with_inputs(bind(LLM_QUERY.parameters or (), args, kwargs), task, node)
             value, usage = yield from ask_sub_model(node, given, task["run_id"], config)
         elif function == "rlm_query" and node.may_call:
             given = bind(("prompt", "context="), args, kwargs)
@@ -104,11 +105,27 @@ def _ask_child(
 
 def _context_of(context: Any, task: RecurseInput, node: NodeContext) -> Any:
     """The child's context, packed: an input of the parent stays the same stored content."""
-    if isinstance(context, dict) and set(context) == {"$input"}:
+    if _is_input(context):
         return task["variables"].get(context["$input"])
     if context is None or context in ("", [], {}):
         return None
     return node.config.store.pack(context)
+
+
+def _is_input(value: Any) -> bool:
+    """Whether an argument stands for an input of the session itself (its text does not travel)."""
+    return isinstance(value, dict) and set(value) == {"$input"}
+
+
+def _with_inputs(values: Any, task: RecurseInput, node: NodeContext) -> Any:
+    """Arguments (a list or a dict of them) with inputs in place of their names."""
+
+    def resolve(value: Any) -> Any:
+        return node.config.store.unpack(task["variables"].get(value["$input"])) if _is_input(value) else value
+
+    if isinstance(values, dict):
+        return {name: resolve(value) for name, value in values.items()}
+    return [resolve(value) for value in values]
 
 
 class _ChildEndedError(ModelCallError):

@@ -123,6 +123,8 @@ class ChatCodeWriter:
         reading = read_reply(reply.text, names=())
         if reading.final is not None and reading.final.kind == "text":
             return reading.final.text
+        if reading.code:
+            return None  # code instead of an answer: nothing runs any more
         return reply.text.strip() or None
 
     def for_child(self) -> ChatCodeWriter:

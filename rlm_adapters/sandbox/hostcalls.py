@@ -145,12 +145,27 @@ class HostFunctions:
             first = function.parameters[0].rstrip("=") if function.parameters else ""
             if first not in kwargs:
                 raise TypeError(f"{function.name}() takes a list as its first argument")
-            args, kwargs = [kwargs.pop(first)], kwargs
+            args = [kwargs.pop(first)]
         items, *rest = args
         if isinstance(items, (str, bytes, dict)):
             raise TypeError(f"{function.name}() takes a list as its first argument, not {type(items).__name__}")
-        common = [self._convert(a) for a in rest], self._convert_named(kwargs)
-        return [WireCall(target, [self._convert(item), *common[0]], dict(common[1])) for item in items]
+        items = list(items)
+        columns = [self._column(value, len(items)) for value in rest]
+        named = {str.__str__(name): self._column(value, len(items)) for name, value in kwargs.items()}
+        return [
+            WireCall(
+                target,
+                [self._convert(item), *(column[i] for column in columns)],
+                {_singular(name): column[i] for name, column in named.items()},
+            )
+            for i, item in enumerate(items)
+        ]
+
+    def _column(self, value: object, count: int) -> Sequence[Any]:
+        """A further argument of a batch, item by item: a list of the batch's length is taken apart."""
+        if isinstance(value, (list, tuple)) and len(value) == count:
+            return [self._convert(item) for item in value]
+        return [self._convert(value)] * count
 
     def finish(self, function: HostFunction, answers: Sequence[Answer]) -> Any:
         """What the call in the cell returns.
@@ -171,6 +186,11 @@ class HostFunctions:
 
     def _convert_named(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         return {str.__str__(name): self._convert(value) for name, value in kwargs.items()}
+
+
+def _singular(name: str) -> str:
+    """Name of a batch's argument in the call of one item: ``contexts`` holds one ``context`` each."""
+    return name.removesuffix("s") if name == "contexts" else name
 
 
 def _stand_in(failure: Failure) -> FailedAnswer:

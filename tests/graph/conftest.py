@@ -31,12 +31,13 @@ def chat(model_server: ModelServer) -> Callable[..., ChatOpenAI]:
 
 
 @pytest.fixture(params=["sync", "async"])
-def run(request: pytest.FixtureRequest) -> Run:
-    """Run a graph to its end, once by ``invoke`` and once by ``ainvoke``."""
+def run(request: pytest.FixtureRequest) -> Iterator[Run]:
+    """Run a graph to its end, once by ``invoke`` and once by ``ainvoke``.
 
-    def invoke(graph: Any, given: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        if request.param == "sync":
-            return graph.invoke(given, *args, **kwargs)
-        return asyncio.run(graph.ainvoke(given, *args, **kwargs))
-
-    return invoke
+    All calls of a test share one event loop, as the connections of their HTTP client do.
+    """
+    if request.param == "sync":
+        yield lambda graph, given, *args, **kwargs: graph.invoke(given, *args, **kwargs)
+        return
+    with asyncio.Runner() as runner:
+        yield lambda graph, given, *args, **kwargs: runner.run(graph.ainvoke(given, *args, **kwargs))

@@ -176,7 +176,7 @@ def test_a_killed_worker_between_two_cells_is_rebuilt(model_server, chat, sandbo
 
     def kill_then_answer(messages, request):
         for kept in graph.rlm.sessions._kept.values():
-            os.kill(kept.session.pid, signal.SIGKILL)
+            os.kill(kept.session._slot.worker.pid, signal.SIGKILL)
         return cell("SUBMIT(a + 1)")
 
     model_server.script("root", [cell("a = 41"), kill_then_answer])

@@ -145,3 +145,42 @@ def test_a_final_value_survives_a_finally_that_returns(model_server, chat, sandb
     model_server.script("root", [cell(code)])
     result = run(create_rlm_graph(chat("root"), sandbox=sandbox), {"query": "q", "context": "x"})
     assert result["answer"] == "kept"
+
+
+def test_an_input_given_whole_to_a_sub_call_arrives_as_its_text(model_server, chat, sandbox, run):
+    def shout(text: str) -> int:
+        """Length of a text."""
+        return len(text)
+
+    model_server.script("root", [cell("SUBMIT([llm_query(context), shout(context)])")])
+    model_server.script("sub", lambda messages, request: f"{len(messages[-1]['content'])} characters")
+    graph = create_rlm_graph(chat("root"), chat("sub"), tools=[shout], sandbox=sandbox)
+    result = run(graph, {"query": "q", "context": "x" * 9_000})
+    assert result["answer"] == ["9000 characters", 9000]
+
+
+def test_several_children_each_get_their_own_context(model_server, chat, sandbox, run):
+    def root(messages, request):
+        if "how long" in messages[1]["content"]:
+            return cell("SUBMIT(len(context))")
+        return cell("SUBMIT(rlm_query_batched(['how long'] * 3, ['a', 'bb' * 3000, context]))")
+
+    model_server.script("root", root)
+    graph = create_rlm_graph(chat("root"), limits=Limits(max_depth=2), sandbox=sandbox)
+    assert run(graph, {"query": "q", "context": "c" * 50_000})["answer"] == [1, 6000, 50_000]
+
+
+def test_what_a_failed_child_used_is_counted(model_server, chat, sandbox, run):
+    from tests.server import server_error
+
+    def root(messages, request):
+        if "break" not in messages[1]["content"]:
+            return cell("try:\n    rlm_query('break')\nexcept SubCallError as e:\n    SUBMIT(e.kind)")
+        return cell("print(1)") if len(messages) < 4 else server_error("gone", status=403)
+
+    model_server.script("root", root)
+    graph = create_rlm_graph(chat("root"), limits=Limits(max_depth=2), sandbox=sandbox)
+    result = run(graph, {"query": "q", "context": "x"})
+    assert result["answer"] == "auth"
+    assert result["usage"]["calls"] == 1
+    assert len(graph.rlm.sessions) == 0
