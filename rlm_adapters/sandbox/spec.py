@@ -35,7 +35,8 @@ class SessionSpec:
         return {
             "t": "begin",
             "functions": [
-                to_wire({**asdict(f), "parameters": f.parameters and list(f.parameters)}) for f in self.functions
+                to_wire({**asdict(f), "parameters": None if f.parameters is None else list(f.parameters)})
+                for f in self.functions
             ],
             "output_fields": None if self.output_fields is None else list(self.output_fields),
             "output_chars": self.limits.output_chars,
