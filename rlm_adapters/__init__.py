@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlm_adapters.budget import Limits, ModelPrice
+    from rlm_adapters.chat_model import ChatRLM, context_block
     from rlm_adapters.content import ContentRef, ContentStore
-    from rlm_adapters.errors import InputError, ModelCallError, RLMError
+    from rlm_adapters.errors import InputError, ModelCallError, NoAnswerError, RLMError
     from rlm_adapters.events import Event
     from rlm_adapters.graph import create_rlm_graph
     from rlm_adapters.sandbox import Sandbox, SandboxLimits
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ChatRLM": "chat_model",
     "ContentRef": "content",
     "ContentStore": "content",
     "Event": "events",
@@ -27,13 +29,16 @@ _HOMES = {
     "Limits": "budget",
     "ModelCallError": "errors",
     "ModelPrice": "budget",
+    "NoAnswerError": "errors",
     "RLMError": "errors",
     "Sandbox": "sandbox",
     "SandboxLimits": "sandbox",
+    "context_block": "chat_model",
     "create_rlm_graph": "graph",
 }
 
 __all__ = [
+    "ChatRLM",
     "ContentRef",
     "ContentStore",
     "Event",
@@ -41,9 +46,11 @@ __all__ = [
     "Limits",
     "ModelCallError",
     "ModelPrice",
+    "NoAnswerError",
     "RLMError",
     "Sandbox",
     "SandboxLimits",
+    "context_block",
     "create_rlm_graph",
 ]
 

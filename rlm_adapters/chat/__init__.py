@@ -1,0 +1,1 @@
+"""The parts of `rlm_adapters.chat_model.ChatRLM`."""
