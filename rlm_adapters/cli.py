@@ -326,7 +326,17 @@ def _trace_writer(path: Path, stack: ExitStack) -> EventHandler:
 
 
 def _failure(error: Exception) -> dict[str, Any]:
-    return {"answer": None, "finish_reason": "error", "error": str(error), "usage": {}, "iterations": 0}
+    return {"answer": None, "finish_reason": "error", "error": _reason(error), "usage": {}, "iterations": 0}
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, with the operating system's word on it: clients call a refused connection a time-out."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror and not isinstance(error, InputError):
+            return f"{error} ({cause.strerror})"
+        cause = cause.__cause__ or cause.__context__
+    return str(error)
 
 
 def _report(result: Mapping[str, Any], code: ExitCode, *, as_json: bool) -> None:

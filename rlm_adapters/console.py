@@ -233,8 +233,9 @@ class _Run:
 
 
 def _describe_input(item: Mapping[str, Any]) -> str:
-    size = item.get("size")
-    return f"{item.get('name')}: {item.get('type')}" + (f", {size:,}" if isinstance(size, int) else "")
+    size, kind = item.get("size"), item.get("type")
+    unit = {"str": "character", "bytes": "byte"}.get(str(kind), "item")
+    return f"{item.get('name')}: {kind}" + (f", {_count(size, unit)}" if isinstance(size, int) else "")
 
 
 def _count(number: int, noun: str) -> str:

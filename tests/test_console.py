@@ -53,7 +53,7 @@ def test_a_trajectory_is_shown_from_question_to_cost(screen):
     text = screen.text
     shown = [
         "How many?",
-        "context: str, 10,000,000",
+        "context: str, 10,000,000 characters",
         "I look first.",
         "print(len(parts))",
         "100 llm_query calls, 1,000 tokens, 1 failed (rate limit reached)",
