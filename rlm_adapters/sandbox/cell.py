@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from rlm_adapters.errors import SandboxError
 from rlm_adapters.sandbox.forkserver import WorkerProcess
-from rlm_adapters.sandbox.journal import CallIds
+from rlm_adapters.sandbox.frames import Message
+from rlm_adapters.sandbox.journal import CallIds, answer_to_json
 from rlm_adapters.sandbox.types import Answer, HostCall
 
 
@@ -20,6 +19,7 @@ class Cell:
         waiting: the calls that it waits for; empty before it was started.
         known: answers by call id, whether already asked for or not.
         used: those that the cell was given.
+        seconds_left: what is left of its wall time.
         replaced: its worker was lost while it waited.
     """
 
@@ -34,8 +34,7 @@ class Cell:
     def _begin(self, wall_seconds: float) -> None:
         self.ids = CallIds(self._index)
         self.waiting: tuple[HostCall, ...] = ()
-        self._seconds_left = wall_seconds
-        self.deadline = 0.0
+        self.seconds_left = wall_seconds
 
     def restart(self, wall_seconds: float) -> None:
         """Start over in a new worker, with all the answers that are known."""
@@ -46,18 +45,13 @@ class Cell:
         """The calls that it waits for and nobody has answered yet."""
         return tuple(call for call in self.waiting if call.id not in self.known)
 
-    def answer(self, call: str) -> Answer:
-        """The answer to give to a call."""
-        self.used[call] = self.known[call]
-        return self.used[call]
-
-    @contextlib.contextmanager
-    def active(self) -> Iterator[None]:
-        """Around whatever the worker is waited for: this time alone counts for the wall limit."""
-        started = time.monotonic()
-        self.deadline = started + self._seconds_left
-        yield
-        self._seconds_left -= time.monotonic() - started
+    def message(self, cpu_seconds: float) -> Message:
+        """What to tell the worker next: the code, or the answers that it waits for."""
+        if not self.waiting:
+            return {"t": "run", "code": self.code, "cpu": cpu_seconds}
+        for call in self.waiting:
+            self.used[call.id] = self.known[call.id]
+        return {"t": "answers", "answers": [answer_to_json(self.used[call.id]) for call in self.waiting]}
 
 
 class WorkerSlot:

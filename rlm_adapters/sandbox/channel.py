@@ -10,13 +10,18 @@ from typing import Final
 
 from rlm_adapters.sandbox.frames import HEADER, Message, ProtocolError, decode_frame, encode_body
 
-_READ_BYTES: Final = 1 << 20
+_READ_BYTES: Final = 1 << 12
+_MAX_READ_BYTES: Final = 1 << 20
 MAX_FDS: Final = 200
 """Descriptors that fit in one frame (the kernel's own limit is 253)."""
 
 
 class ChannelClosedError(Exception):
     """The other side has closed the socket or is dead."""
+
+
+class ChannelUnsentError(ChannelClosedError):
+    """It had closed the socket before it could take the frame."""
 
 
 class ChannelTimeoutError(Exception):
@@ -36,12 +41,13 @@ class Channel:
     def __init__(self, sock: socket.socket, *, max_frame_bytes: int) -> None:
         self._socket = sock
         self._max_frame_bytes = max_frame_bytes
+        self._ahead = bytearray()
 
     def send(self, message: Message, *, deadline: float, fds: Sequence[int] = ()) -> None:
         """Send one frame before ``deadline`` (of ``time.monotonic``), descriptors attached to its header.
 
         Raises:
-            ChannelClosedError: Nobody will read it.
+            ChannelUnsentError: Nobody will read it.
             ChannelTimeoutError: The other side does not read.
         """
         body = encode_body(message)
@@ -57,7 +63,7 @@ class Channel:
         except TimeoutError:
             raise ChannelTimeoutError from None
         except OSError as error:
-            raise ChannelClosedError(str(error)) from None
+            raise ChannelUnsentError(str(error)) from None
 
     def receive(self, *, deadline: float) -> Message:
         """The next frame, whole, before ``deadline`` (of ``time.monotonic``).
@@ -84,11 +90,11 @@ class Channel:
 
     def _read(self, count: int, deadline: float) -> bytearray:
         # Grown as data comes: a header alone must not make the host reserve what it announces.
-        data = bytearray()
+        data = self._ahead
         try:
             while len(data) < count:
                 self._set_timeout(deadline)
-                chunk = self._socket.recv(min(count - len(data), _READ_BYTES))
+                chunk = self._socket.recv(max(_READ_BYTES, min(count - len(data), _MAX_READ_BYTES)))
                 if not chunk:
                     raise ChannelClosedError("the socket was closed")
                 data += chunk
@@ -96,6 +102,8 @@ class Channel:
             raise ChannelTimeoutError from None
         except OSError as error:
             raise ChannelClosedError(str(error)) from None
+        self._ahead = data[count:]
+        del data[count:]
         return data
 
     def _set_timeout(self, deadline: float) -> None:

@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -122,7 +122,11 @@ class ForkClient:
 
     def end(self, pid: int, *, wait: bool) -> int | None:
         """Kill a worker of this server and reap it."""
-        status: int | None = self._request({"t": "end", "pid": pid, "wait": wait})["status"]
+        message: Message = {"t": "end", "pid": pid, "wait": wait}
+        if not wait:
+            self._tell(message)
+            return None
+        status: int | None = self._request(message)["status"]
         return status
 
     def abandon(self, pid: int) -> None:
@@ -145,6 +149,17 @@ class ForkClient:
         self._channel.close()
 
     def _request(self, message: Message, *, fds: Sequence[int] = ()) -> Message:
+        with self._conversation() as deadline:
+            self._channel.send(message, deadline=deadline, fds=fds)
+            return self._channel.receive(deadline=deadline)
+
+    def _tell(self, message: Message) -> None:
+        with self._conversation() as deadline:
+            self._channel.send(message, deadline=deadline)
+
+    @contextlib.contextmanager
+    def _conversation(self) -> Iterator[float]:
+        """Exclusive use of the channel until a deadline; what goes wrong in it is the end of this server."""
         with self._lock:
             if self._gone:
                 raise ForkServerGoneError("the fork server was closed")
@@ -153,9 +168,7 @@ class ForkClient:
                 while self._abandoned:
                     end = {"t": "end", "pid": self._abandoned.popleft(), "wait": False}
                     self._channel.send(end, deadline=deadline)
-                    self._channel.receive(deadline=deadline)
-                self._channel.send(message, deadline=deadline, fds=fds)
-                return self._channel.receive(deadline=deadline)
+                yield deadline
             except BaseException as error:
                 self._gone = True  # a request without its reply: the next reply would be the wrong one
                 self._channel.close()

@@ -21,12 +21,12 @@ from typing import Any, Final, Protocol, Self, TypeVar
 
 from rlm_adapters.errors import InputError, ReplayDivergenceError, SandboxError
 from rlm_adapters.sandbox.cell import Cell, WorkerSlot
-from rlm_adapters.sandbox.channel import ChannelClosedError, ChannelTimeoutError
+from rlm_adapters.sandbox.channel import ChannelClosedError, ChannelTimeoutError, ChannelUnsentError
 from rlm_adapters.sandbox.driving import aanswer_calls, answer_calls
 from rlm_adapters.sandbox.exits import EXIT_MEMORY
 from rlm_adapters.sandbox.forkserver import WorkerProcess
-from rlm_adapters.sandbox.frames import Message, ProtocolError
-from rlm_adapters.sandbox.journal import answer_to_json, check_answers, output_hash
+from rlm_adapters.sandbox.frames import ProtocolError
+from rlm_adapters.sandbox.journal import check_answers, output_hash
 from rlm_adapters.sandbox.loss import describe_loss
 from rlm_adapters.sandbox.messages import WorkerDone, parse_calls, parse_done, parse_failure, parse_files
 from rlm_adapters.sandbox.spec import SessionSpec
@@ -265,11 +265,9 @@ class Session:
         cell = Cell(index, record.code, record.answers, self._spec.limits.wall_seconds)
         where = f"cell {index + 1} of the journal"
         try:
-            self._tell(worker, cell)
-            while (report := self._receive(worker, cell)) is None:
+            while (report := self._exchange(worker, cell)) is None:
                 if unknown := cell.unknown():
                     raise ReplayDivergenceError(f"{where} asks {unknown[0].function} something else than before")
-                self._tell(worker, cell)
         except (ChannelClosedError, ChannelTimeoutError, ProtocolError) as error:
             raise ReplayDivergenceError(f"{where} does not end as it did before: {error or 'time'}") from None
         if report.error is not None and report.error.kind in LIMIT_KINDS:
@@ -300,14 +298,13 @@ class Session:
             cell.restart(self._spec.limits.wall_seconds)
         worker = self._ready_worker()
         try:
-            self._tell(worker, cell)
-        except ChannelClosedError:  # it was killed while it had nothing to do
-            self._slot.drop(worker)
-            cell.restart(self._spec.limits.wall_seconds)
-            worker = self._ready_worker()
-            self._tell(worker, cell)
-        try:
-            return self._converse(worker, cell)
+            try:
+                return self._converse(worker, cell)
+            except ChannelUnsentError:  # it was killed while it had nothing to do
+                self._slot.drop(worker)
+                cell.restart(self._spec.limits.wall_seconds)
+                worker = self._ready_worker()
+                return self._converse(worker, cell)
         except ChannelTimeoutError:
             self._slot.drop(worker)
             return self._lost(
@@ -322,28 +319,24 @@ class Session:
 
     def _converse(self, worker: WorkerProcess, cell: Cell) -> Pending | Done:
         """Answer what is known until the cell ends or asks for something new."""
-        while True:
-            report = self._receive(worker, cell)
-            if report is not None:
-                return self._finished(worker, cell, report)
+        while (report := self._exchange(worker, cell)) is None:
             if unknown := cell.unknown():
                 return Pending(unknown)
-            self._tell(worker, cell)
+        return self._finished(worker, cell, report)
 
-    def _tell(self, worker: WorkerProcess, cell: Cell) -> None:
-        """Send the cell, or the answers that it waits for."""
-        if cell.waiting:
-            answers = [cell.answer(call.id) for call in cell.waiting]
-            message: Message = {"t": "answers", "answers": [answer_to_json(answer) for answer in answers]}
-        else:
-            message = {"t": "run", "code": cell.code, "cpu": self._spec.limits.cpu_seconds}
-        with cell.active():
-            worker.channel.send(message, deadline=cell.deadline)
+    def _exchange(self, worker: WorkerProcess, cell: Cell) -> WorkerDone | None:
+        """Send the cell, or the answers that it waits for, and take what comes back.
 
-    def _receive(self, worker: WorkerProcess, cell: Cell) -> WorkerDone | None:
-        """The report of the cell's end; None when it waits for calls, which are then ``cell.waiting``."""
-        with cell.active():
-            message = worker.channel.receive(deadline=cell.deadline)
+        Returns:
+            The report of the cell's end; None when it waits for calls, which are then ``cell.waiting``.
+        """
+        message = cell.message(self._spec.limits.cpu_seconds)
+        # The time in which the host waits for the worker, and not the other way round, counts for the wall limit.
+        started = time.monotonic()
+        deadline = started + cell.seconds_left
+        worker.channel.send(message, deadline=deadline)
+        message = worker.channel.receive(deadline=deadline)
+        cell.seconds_left -= time.monotonic() - started
         if message["t"] == "call":
             calls = parse_calls(message, self._offered)
             cell.waiting = tuple(cell.ids.call(call.function, call.args, call.kwargs) for call in calls)

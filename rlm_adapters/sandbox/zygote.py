@@ -47,7 +47,9 @@ class ForkServer:
                 timeout = _REAP_SECONDS if self._dying else None
                 if select.select([self._channel.fd], [], [], timeout)[0]:
                     request, fds = self._channel.receive_fds()
-                    self._channel.send(self._answer(request, fds))
+                    answer = self._answer(request, fds)
+                    if answer is not None:
+                        self._channel.send(answer)
                 self._reap()
         for pid in self._children:
             _kill_group(pid)
@@ -56,9 +58,11 @@ class ForkServer:
                 os.waitpid(-1, 0)
         os._exit(0)
 
-    def _answer(self, request: Message, fds: Sequence[int]) -> Message:
+    def _answer(self, request: Message, fds: Sequence[int]) -> Message | None:
+        """What to answer; None: nobody waits for it."""
         if request["t"] == "end":
-            return {"t": "ended", "status": self._end(request["pid"], wait=request["wait"])}
+            status = self._end(request["pid"], wait=request["wait"])
+            return {"t": "ended", "status": status} if request["wait"] else None
         if request["t"] == "load":
             try:
                 self._loaded.take(request["items"], fds)
