@@ -24,7 +24,9 @@ from rlm_adapters.replies.syntax import Syntax, acts
 PYTHON_LABELS: Final = frozenset(
     {"python", "py", "repl", "ipython", "pycon", "tool_code", "python-repl", "python-console", "pyrepl", "python_repl"}
 )
-_OUTPUT_LABELS: Final = frozenset({"output", "stdout", "console", "result", "results", "observation", "out"})
+_OUTPUT_LABELS: Final = frozenset(
+    {"output", "outputs", "stdout", "console", "result", "results", "observation", "out", "tool_output", "tool_outputs"}
+)
 
 _FENCE: Final = re.compile(
     rf"(?P<lead>[ \t{INVISIBLE}]*(?:>[ \t]?)*[ \t]*(?:(?:[-*+•]|\d{{1,3}}[.)])[ \t]+)?)"
@@ -204,7 +206,7 @@ class Scanner:
         if not isinstance(block, Fence):
             return True
         if block.is_python:
-            return self._syntax.tree(block.body) is None or self._syntax.has_statement(block.body)
+            return True
         tree = self._syntax.tree(block.body) if not block.label else None
         return tree is not None and acts(tree)
 

@@ -56,7 +56,7 @@ _NAME_BEFORE: Final = re.compile(
 )
 _JSON_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
 _BROKEN_CODE: Final = re.compile(  # quote marks in the code were not escaped
-    r'\[?\s*\{(?:[^{}]|\{[^{}]*\}){0,4000}?"code"\s*:\s*"(.*)"\s*\}+\s*\]?\s*(?:</\w+>\s*)?\Z', re.DOTALL
+    r'\[?\s*\{.{0,4000}?"code"\s*:\s*"(.*)"\s*\}+\s*\]?\s*(?:</\w+>\s*)?\Z', re.DOTALL
 )
 _MAX_VALUES: Final = 200
 

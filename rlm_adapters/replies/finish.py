@@ -47,8 +47,7 @@ class Refused:
     """A finish that cannot be taken."""
 
     reason: str
-    """Completes the sentence "Your FINAL ..."."""
-    best: str | None = None
+    """Completes the sentence "Your finish ..."."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,7 @@ class Arguments:
             return TextFinish("text", source)
         if not unknown:
             return TextFinish("expression", source)
-        return Refused(f"uses {_listed(unknown)}, which does not exist in the REPL", source)
+        return Refused(f"uses {_listed(unknown)}, which does not exist in the REPL")
 
     def _quoted(self, value: str) -> TextFinish | Refused:
         stripped = value.strip()

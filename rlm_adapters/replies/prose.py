@@ -57,8 +57,9 @@ def takes_back(text: str) -> bool:
 
 
 def declines(text: str) -> bool:
-    """Whether the reply begins as a refusal."""
-    return _REFUSES.match(text) is not None
+    """Whether a paragraph near the beginning is a refusal."""
+    paragraphs = re.split(r"\n[ \t]*\n", text[:_MAX_SEARCHED])[:3]
+    return any(_REFUSES.match(paragraph) for paragraph in paragraphs)
 
 
 def without_answer_tag(text: str) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from rlm_adapters.replies.bare import bare_code, react_action
 from rlm_adapters.replies.blocks import ROLE_LINE, Block, Fence, Region, Scan, Scanner
 from rlm_adapters.replies.calls import ToolCalls, whole_json
-from rlm_adapters.replies.clean import INVISIBLE, is_blank, normalise_lines, own_turn
+from rlm_adapters.replies.clean import is_blank, normalise_lines, own_turn
 from rlm_adapters.replies.finish import FUNCTIONS, Arguments, Cell, Refused
 from rlm_adapters.replies.harmony import split_harmony
 from rlm_adapters.replies.marks import Mark, Marks, mentioned
@@ -30,6 +31,7 @@ _FILTERED: Final = frozenset({"content_filter", "refusal", "safety", "recitation
 _TEXT_LABELS: Final = frozenset({"", "text", "txt", "plaintext", "plain", "markdown", "md", "final", "answer"})
 _JSON_LABELS: Final = frozenset({"", "json", "json5", "jsonc", "tool_call", "tool_calls", "tool", "function_call"})
 
+_FENCE_LINE: Final = re.compile(r"^[ \t]*(?P<mark>`{3,}|~{3,})(?P<info>[^\n]*)$", re.MULTILINE)
 _DSPY_FIELD: Final = re.compile(r"^[ \t]*\[\[[ \t]*##[ \t]*(\w+)[ \t]*##[ \t]*\]\]", re.MULTILINE)
 
 
@@ -40,6 +42,7 @@ class _Found:
     cells: tuple[str, ...] = ()
     mark: Mark | None = None
     prose: str = ""
+    thought: str = ""
     problem: Problem = "no_code"
     detail: str = ""
     note: str = ""
@@ -130,16 +133,18 @@ class _Reader:
             text = harmony.text
             called += tuple(cell for name, body in harmony.calls for cell in self._calls.named(name, body))
         blank = is_blank(text)
-        spoken = drop_thoughts(own_turn(text))
+        whole, spoken = text, drop_thoughts(own_turn(text))
         thoughts.append(spoken.thought)
         text = own_turn(spoken.text)
+        if is_blank(text) and not spoken.unclosed:  # the turn's opening mark stood behind the thought
+            text = own_turn(drop_thoughts(whole).text)
         inner = without_answer_tag(text)
         text = inner if Marks(inner).opens(0) else text
         found = self._find(text) if not is_blank(text) else _Found()
         if called:
             cells = tuple(mended(cell, self._syntax) or cell for cell in called)
-            found = _Found(cells, found.mark, found.prose, note=found.note, refused=found.refused)
-        thoughts.append(found.prose)
+            found = replace(found, cells=cells)
+        thoughts += [found.thought, found.prose]
         thought = "\n\n".join(part.strip() for part in thoughts if part.strip())
         reading = self._decide(found, text, thought)
         if reading.kind != "repair" or reading.repair not in ("no_code", "unparsable", "empty"):
@@ -173,7 +178,7 @@ class _Reader:
                 names = ", ".join(sorted(self._names)[:30])
                 hint = f" These variables exist: {names}." if names else ""
                 detail = f"Your finish {finish.reason}.{hint}"
-                return _repair("bad_final", detail, best=finish.best or best, thought=thought)
+                return _repair("bad_final", detail, best=best, thought=thought)
             note = f"{note} Your finish {finish.reason}, so it was ignored.".strip()
             finish = None
         if cells:
@@ -228,11 +233,10 @@ class _Reader:
         finishes = Marks(body).opens(0) and self._syntax.tree(body) is None
         python = Fence("python", body, closed=True)
         found = self._in_text(body) if fenced or finishes else self._from_python([python])
-        return _Found(found.cells, found.mark, prose, found.problem, found.detail, found.note, found.refused)
+        return replace(found, thought=prose)
 
     def _in_text(self, text: str) -> _Found:
-        text = _without_orphan_fence(text)
-        text = _before_dialogue(text)
+        text = _with_fence_opened(_before_dialogue(text), self._syntax)
         has_container = re.search(r"^[ \t>*+\d.-]*(?:`{3}|~{3}|<\w)", text, re.MULTILINE) or "```" in text
         if not has_container and not self._calls.opens(text, 0, len(text)):
             action = react_action(text)
@@ -273,7 +277,7 @@ class _Reader:
             problem = self._why_nothing(scan)
         if scan.unclosed_finish and not found.cells and mark is None:
             detail = "Your FINAL( was never closed by `)` at the end of a line."
-        return _Found(found.cells, mark, scan.prose, problem, detail, found.note, refused)
+        return replace(found, mark=mark, prose=scan.prose, problem=problem, detail=detail, refused=refused)
 
     def _from_python(self, fences: Sequence[Fence]) -> _Found:
         """The blocks with a Python label."""
@@ -427,22 +431,26 @@ def _fenced(text: str, field: re.Match[str]) -> bool:
     return len(re.findall(r"^[ \t]*`{3}", text[: field.start()], re.MULTILINE)) % 2 == 1
 
 
-def _without_orphan_fence(text: str) -> str:
-    """A single closing fence at the end: the opening one was part of the prompt."""
-    stripped = text.rstrip().rstrip(INVISIBLE)
-    head, newline, last = stripped.rpartition("\n")
-    if newline and re.fullmatch(r"[ \t]*(?:`{3,}|~{3,})", last) and last.strip() not in head:
-        return head
-    return text
+def _with_fence_opened(text: str, syntax: Syntax) -> str:
+    """Put back an opening fence that was part of the prompt: the reply begins as code and holds one bare close."""
+    marks = list(itertools.islice(_FENCE_LINE.finditer(text), 2))
+    if len(marks) != 1 or marks[0]["info"].strip():
+        return text
+    before = text[: marks[0].start()]
+    tree = syntax.tree(before) if before.strip() else None
+    return f"{marks[0]['mark']}python\n{text.lstrip(chr(10))}" if tree is not None and acts(tree) else text
 
 
 def _before_dialogue(text: str) -> str:
-    """Cut an invented conversation (a user's line, later an assistant's) after a reply without code."""
-    first = next((r for r in ROLE_LINE.finditer(text) if re.search("user|human", r[0], re.IGNORECASE)), None)
-    before = text[: first.start()] if first else ""
-    if first is None or (before.strip() and not before.endswith("\n\n")):
-        return text
-    if before.count("```") % 2 == 1:
-        return text
-    answers = any(re.search("assistant|ai", r[0], re.IGNORECASE) for r in ROLE_LINE.finditer(text, first.end()))
-    return before if answers else text
+    """Cut an invented conversation: a user's paragraph and an assistant's, with no block between them."""
+    roles = list(itertools.islice(ROLE_LINE.finditer(text), 200))
+    for user, answer in itertools.pairwise(roles):
+        if not re.search("user|human", user[0], re.IGNORECASE) or not re.search(
+            "assistant|ai", answer[0], re.IGNORECASE
+        ):
+            continue
+        before = text[: user.start()]
+        alone = not before.strip() or before.endswith("\n\n")
+        if alone and before.count("```") % 2 == 0 and "```" not in text[user.end() : answer.start()]:
+            return before
+    return text
