@@ -30,6 +30,9 @@ _COUNTS = ("calls", "root_calls", "input_tokens", "output_tokens", "cost", "ahea
 _MODEL_COUNTS = ("calls", "input_tokens", "output_tokens", "cost")
 
 _MIN_OUTPUT_TOKENS = 16  # an answer shorter than this is not worth its call
+_LAST_OUTPUT_TOKENS = 1_000  # kept for the answer that is asked for when a limit ends the run
+_LAST_SHARE = 0.25  # the most of a token or cost limit that is kept for it
+_LAST_SECONDS_SHARE, _LAST_SECONDS = 0.1, 30.0  # of a time limit: a tenth, at most half a minute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +237,18 @@ class Ledger:
         self._used = empty_usage()
         self._reserved: set[Reservation] = set()
         self._waiting: list[Future[None]] = []
+        self._last_tokens = 0
+        self._last_cost = 0.0
+
+    def keep_for_last(self, model: str, input_tokens: int) -> None:
+        """Keep enough of the budget for one last question to the root LM, whose prompt grows with the run."""
+        limits = self.limits
+        with self._lock:
+            if limits.max_tokens is not None:
+                self._last_tokens = min(input_tokens + _LAST_OUTPUT_TOKENS, int(limits.max_tokens * _LAST_SHARE))
+            if limits.max_cost is not None:
+                cost = self._prices.require(model).cost(input_tokens, _LAST_OUTPUT_TOKENS)
+                self._last_cost = min(cost, limits.max_cost * _LAST_SHARE)
 
     # -- before and after a call
 
@@ -256,16 +271,16 @@ class Ledger:
             BudgetExceededError: it does not fit at all.
         """
         with self._lock:
-            self._check_time()
+            self._check_time(kind)
             limits = self.limits
             if kind == "sub" and limits.max_calls is not None and self._left_calls() < 1:
                 raise BudgetExceededError(f"all {limits.max_calls} sub-calls of this run are used", limit="max_calls")
             wanted = min(output_tokens or limits.max_output_tokens, limits.max_output_tokens)
-            room = self._output_room(model, input_tokens, beside=self._reserved)
-            alone = self._output_room(model, input_tokens, beside=())
+            room = self._output_room(model, kind, input_tokens, beside=self._reserved)
+            alone = self._output_room(model, kind, input_tokens, beside=())
             if room is not None and alone is not None:
                 if alone < min(wanted, _MIN_OUTPUT_TOKENS):
-                    raise self._too_expensive(input_tokens)
+                    raise self._too_expensive(kind, input_tokens)
                 if room < min(wanted, alone):
                     # Better wait for the calls in flight, which mostly take less than they reserved, than be cut off.
                     future: Future[None] = Future()
@@ -341,61 +356,71 @@ class Ledger:
                 None if limits.max_seconds is None else max(0.0, limits.max_seconds - self.seconds),
             )
 
-    def seconds_left(self) -> float | None:
-        """Seconds until the wall-time limit, None without one."""
-        return None if self.limits.max_seconds is None else self.limits.max_seconds - self.seconds
+    def seconds_left(self, kind: CallKind = "root") -> float | None:
+        """Seconds until the time is over for this kind of call, None without a limit."""
+        limit = self.limits.max_seconds
+        if limit is None:
+            return None
+        kept = 0.0 if kind == "extract" else min(limit * _LAST_SECONDS_SHARE, _LAST_SECONDS)
+        return limit - kept - self.seconds
 
     def exhausted(self) -> str | None:
         """Name of a limit that allows no further turn of the root LM, None while there is none."""
+        left = self.seconds_left()
         with self._lock:
-            if self.limits.max_seconds is not None and self.seconds >= self.limits.max_seconds:
+            if left is not None and left <= 0:
                 return "max_seconds"
-            if self.limits.max_tokens is not None and self._left_tokens(()) < _MIN_OUTPUT_TOKENS:
+            if self.limits.max_tokens is not None and self._left_tokens((), "root") < _MIN_OUTPUT_TOKENS:
                 return "max_tokens"
-            if self.limits.max_cost is not None and self._left_cost(()) <= 0:
+            if self.limits.max_cost is not None and self._left_cost((), "root") <= 0:
                 return "max_cost"
         return None
 
     # -- parts, called with the lock held
 
-    def _check_time(self) -> None:
-        if self.limits.max_seconds is not None and self.seconds >= self.limits.max_seconds:
+    def _check_time(self, kind: CallKind) -> None:
+        left = self.seconds_left(kind)
+        if left is not None and left <= 0:
             raise BudgetExceededError(f"the run's {self.limits.max_seconds:g} seconds are over", limit="max_seconds")
 
     def _left_calls(self) -> int:
         in_flight = sum(reservation.kind == "sub" for reservation in self._reserved)
         return (self.limits.max_calls or 0) - int(self._used["calls"]) - in_flight
 
-    def _left_tokens(self, beside: Iterable[Reservation]) -> int:
+    def _left_tokens(self, beside: Iterable[Reservation], kind: CallKind = "extract") -> int:
         used = int(self._used["input_tokens"]) + int(self._used["output_tokens"])
-        return (self.limits.max_tokens or 0) - used - sum(reservation.tokens for reservation in beside)
+        kept = 0 if kind == "extract" else self._last_tokens
+        return (self.limits.max_tokens or 0) - used - kept - sum(one.tokens for one in beside)
 
-    def _left_cost(self, beside: Iterable[Reservation]) -> float:
-        return (self.limits.max_cost or 0.0) - float(self._used["cost"]) - sum(one.cost for one in beside)
+    def _left_cost(self, beside: Iterable[Reservation], kind: CallKind = "extract") -> float:
+        kept = 0.0 if kind == "extract" else self._last_cost
+        return (self.limits.max_cost or 0.0) - float(self._used["cost"]) - kept - sum(one.cost for one in beside)
 
-    def _output_room(self, model: str, input_tokens: int, *, beside: Collection[Reservation]) -> int | None:
+    def _output_room(
+        self, model: str, kind: CallKind, input_tokens: int, *, beside: Collection[Reservation]
+    ) -> int | None:
         """Output tokens that fit beside the given reservations; None without a token or cost limit."""
         rooms: list[int] = []
         if self.limits.max_tokens is not None:
-            rooms.append(self._left_tokens(beside) - input_tokens)
+            rooms.append(self._left_tokens(beside, kind) - input_tokens)
         if self.limits.max_cost is not None:
             price = self._prices.require(model)
-            money = self._left_cost(beside) - price.cost(input_tokens, 0)
+            money = self._left_cost(beside, kind) - price.cost(input_tokens, 0)
             if price.output > 0:
                 rooms.append(math.floor(money * 1e6 / price.output))
             else:
                 rooms.append(self.limits.max_output_tokens if money >= 0 else -1)
         return min(rooms, default=None)
 
-    def _too_expensive(self, input_tokens: int) -> BudgetExceededError:
+    def _too_expensive(self, kind: CallKind, input_tokens: int) -> BudgetExceededError:
         limits = self.limits
-        if limits.max_tokens is not None and self._left_tokens(()) - input_tokens < _MIN_OUTPUT_TOKENS:
-            left = max(0, self._left_tokens(()))
+        left = max(0, self._left_tokens((), kind))
+        if limits.max_tokens is not None and left - input_tokens < _MIN_OUTPUT_TOKENS:
             return BudgetExceededError(
                 f"a call of about {input_tokens:,} tokens does not fit into the {left:,} left of {limits.max_tokens:,}",
                 limit="max_tokens",
             )
-        money = max(0.0, self._left_cost(()))
+        money = max(0.0, self._left_cost((), kind))
         return BudgetExceededError(
             f"a call of about {input_tokens:,} tokens does not fit into the ${money:.4f} that are left",
             limit="max_cost",

@@ -292,7 +292,7 @@ class ModelCaller:
         limits = self.ledger.limits
         most = reservation.output_tokens
         for attempt in range(limits.max_retries + 1):
-            left = self.ledger.seconds_left()
+            left = self.ledger.seconds_left(reservation.kind)
             if left is not None and left <= 0:
                 raise BudgetExceededError(f"the run's {limits.max_seconds:g} seconds are over", limit="max_seconds")
             timeout = limits.call_timeout if left is None else min(limits.call_timeout, left)

@@ -88,7 +88,8 @@ def test_time_is_counted_over_a_resume():
     ledger = Ledger(Limits(max_seconds=10), clock=lambda: now[0])
     ledger.restore_time(8)
     now[0] += 1
-    assert ledger.seconds_left() == pytest.approx(1.0)
+    assert ledger.seconds_left("extract") == pytest.approx(1.0)
+    assert ledger.seconds_left() == pytest.approx(0.0), "a tenth is kept for the last answer"
     now[0] += 2
     with pytest.raises(BudgetExceededError, match="seconds are over"):
         reserve(ledger)

@@ -56,6 +56,8 @@ def _ask(
     if window and writer.target.estimate(prompt) > window * _FILL and foldable > trajectory.folded:
         trajectory = replace(trajectory, folded=foldable)
         prompt = writer.prompt(trajectory)
+    if node.depth == 0:
+        node.run.ledger.keep_for_last(writer.extract_target.name, writer.target.estimate(prompt))
     for last in (False, True):
         node.emit("iteration_started", state["run_id"], iteration, prompt_chars=3 * writer.target.estimate(prompt))
         try:

@@ -141,3 +141,17 @@ def test_tools_that_clash_are_refused(chat, sandbox):
 
     with pytest.raises(InputError, match="REPL gives itself"):
         create_rlm_graph(chat("root"), tools=[llm_query], sandbox=sandbox)
+
+
+def test_a_run_out_of_tokens_still_gives_its_best_answer(model_server, chat, sandbox, run):
+    def root(messages, request):
+        if "no more code will be run" in str(messages[-1]["content"]):
+            return "Best so far: 17."
+        return cell("print('word ' * 300)")
+
+    model_server.script("root", root)
+    limits = Limits(max_tokens=30_000, max_output_tokens=500, max_iterations=100)
+    result = run(create_rlm_graph(chat("root"), limits=limits, sandbox=sandbox), {"query": "q", "context": "x"})
+    assert (result["finish_reason"], result["answer"]) == ("budget", "Best so far: 17.")
+    used = sum(len(record.prompt) // 4 + record.completion_tokens for record in model_server.requests)
+    assert used <= 30_000
