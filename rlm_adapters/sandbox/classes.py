@@ -148,6 +148,8 @@ class Classes:
     def __init__(self) -> None:
         self.own: set[type] = set()
         """Classes made by cells. Compared by identity: no class in it has a metaclass that a cell wrote."""
+        self.guest: set[type] = set()
+        """Those of them that belong to a module run as a guest: cells own their instances, not the classes."""
         self.plain: set[type] = set()
         """Those of them on which every attribute with one underscore is the cell's own."""
         self._known: set[type] = {*BUILTIN_CLASSES, *EXCEPTION_CLASSES, RootStandIn}
@@ -204,8 +206,8 @@ class Classes:
         return _real_type(value) in self.own or self.is_own_class(value)
 
     def is_own_class(self, value: object) -> bool:
-        """Whether ``value`` is a class that a cell made."""
-        return isinstance(value, _real_type) and value in self.own
+        """Whether ``value`` is a class that a cell made, and may change."""
+        return isinstance(value, _real_type) and value in self.own and value not in self.guest
 
     def build_class(self, body: Any, name: str, /, *bases: object, metaclass: object = None, **keywords: Any) -> type:
         """``__build_class__`` of the cells: the class statement, with checked bases."""

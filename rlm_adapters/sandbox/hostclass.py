@@ -25,11 +25,12 @@ def checked_class(real: _T, *, hide: Iterable[str] = ()) -> _T:
     """
     real_meta = type(real)
 
-    def instancecheck(cls: type, instance: object) -> bool:
-        return bool(real_meta.__instancecheck__(real if cls is edition else cls, instance))
+    # By the method resolution order, not by the metaclass: an ABC asks its subclasses, and would come back here.
+    def subclasscheck(cls: type, other: Any) -> bool:
+        return (real if cls is edition else cls) in type.__dict__["__mro__"].__get__(other)
 
-    def subclasscheck(cls: type, other: type) -> bool:
-        return bool(real_meta.__subclasscheck__(real if cls is edition else cls, other))
+    def instancecheck(cls: type, instance: object) -> bool:
+        return subclasscheck(cls, type(instance))
 
     checks = {"__instancecheck__": instancecheck, "__subclasscheck__": subclasscheck}
     meta: Any = type(real_meta.__name__, (real_meta,), checks)

@@ -91,7 +91,7 @@ def check_tree(tree: ast.Module, known: Container[str] = ()) -> None:
     Raises:
         PolicyError: the policy refuses something in it.
     """
-    transformer = CellTransformer(known, _bound_names(tree))
+    transformer = CellTransformer(tree, known)
     transformer.visit(tree)
     if transformer.violations:
         raise PolicyError(transformer.violations)
@@ -133,11 +133,11 @@ class CellTransformer(RestrictingNodeTransformer):  # type: ignore[misc]  # Rest
     The hooks that it inserts are names of the form ``_x_``, which cells can neither read nor bind.
     """
 
-    def __init__(self, known: Container[str], bound: Container[str]) -> None:
+    def __init__(self, tree: ast.Module, known: Container[str]) -> None:
         super().__init__()
         self.violations: list[Violation] = []
+        self._tree = tree
         self._known = known
-        self._bound = bound
         self._scopes: list[str | None] = []
         """Enclosing scopes from the outside in: the name of a class, None for a function."""
 
@@ -235,7 +235,7 @@ class CellTransformer(RestrictingNodeTransformer):  # type: ignore[misc]  # Rest
         """Say what to write instead of ``exec``; send ``x.format(...)`` to the guarded formatter."""
         if isinstance(node.func, ast.Name) and node.func.id in REFUSED_CALLS:
             name = node.func.id
-            if name not in self._bound and name not in self._known:
+            if name not in self._known and name not in _bound_names(self._tree):
                 self.error(node, REFUSED_CALLS[name])
         if isinstance(node.func, ast.Attribute) and node.func.attr == "format":
             # One call instead of a bound guard that is thrown away after it is called.

@@ -25,6 +25,7 @@ from rlm_adapters.sandbox.hostcalls import CallHost, HostFunctions, InputReferen
 from rlm_adapters.sandbox.modules import Modules
 from rlm_adapters.sandbox.output import Output
 from rlm_adapters.sandbox.policy import compile_cell
+from rlm_adapters.sandbox.quiet import quiet_interpreter
 from rlm_adapters.sandbox.tasks import Scheduler, run_coroutine
 from rlm_adapters.sandbox.tracebacks import CellSources, describe
 from rlm_adapters.sandbox.types import CellError, Final as FinalValue, HostFunction, VariableInfo
@@ -103,7 +104,7 @@ class Repl:
         machine: dict[str, Any] = {f.name: host_functions.bind(f) for f in functions}
         machine.update(self._finish.functions(), SHOW_VARS=self._make_show_vars())
         machine.update(SubCallError=SubCallError, ToolError=ToolError)
-        self._machine = frozenset(machine)
+        self._machine = frozenset(machine) | {"print", "open"}
         for error in (SubCallError, ToolError):
             classes.allow(error)
         self._builtins.update(machine, _display_=self._display)
@@ -131,8 +132,8 @@ class Repl:
         self._finish.final = None
         error: CellError | None = None
         try:
-            error = self._attempt(code, filename)
-            self._finish.take_answer_dict(self.namespace.get("answer") if error is None else None)
+            with quiet_interpreter(self._output):
+                error = self._attempt(code, filename)
         except CellTimeout:
             error = CellError("cpu", "TimeoutError", _TIMEOUT)
         except MemoryError:
@@ -150,6 +151,7 @@ class Repl:
                 self._context.run(self._execute, compiled)
             finally:
                 self._scheduler.end()
+            self._finish.take_answer_dict(self.namespace.get("answer"))
         except FinalSignal:
             return None
         except CellTimeout as timeout:

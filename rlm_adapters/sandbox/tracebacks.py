@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Final
 
+from rlm_adapters.sandbox.control import ControlFlow
 from rlm_adapters.sandbox.policy import PolicyError
 from rlm_adapters.sandbox.types import CellError
 
@@ -39,7 +40,9 @@ def message_of(error: BaseException) -> str:
     """``str(error)``, whatever the cell has done to it."""
     try:
         text = str.__str__(str(error))
-    except Exception as second:  # noqa: BLE001 - code of the cell can raise anything
+    except ControlFlow:
+        raise
+    except BaseException as second:  # noqa: BLE001 - code of the cell can raise anything
         text = f"<the exception's own __str__ failed: {type(second).__name__}>"
     if len(text) > _MAX_MESSAGE:
         text = f"{text[:_MAX_MESSAGE]}... [{len(text) - _MAX_MESSAGE:,} characters omitted]"

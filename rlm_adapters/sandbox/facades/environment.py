@@ -46,7 +46,9 @@ class Environment:
             primitives: functions that it is built on.
         """
         namespace: dict[str, Any] = {"__builtins__": self.builtins, "__name__": name, **(primitives or {})}
+        before = set(self.classes.own)
         exec(guest_code(name), namespace)  # noqa: S102 - compiled under the policy
+        self.classes.guest |= self.classes.own - before
         return {key: value for key, value in namespace.items() if key[:1] != "_"}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from rlm_adapters.sandbox.facades.environment import Builder, Environment
+from rlm_adapters.sandbox.quiet import quiet_logger
 
 try:
     import pypdf
@@ -61,7 +62,8 @@ class Page:
     def extract_text(self, *_args: object, extraction_mode: str = "plain", **_kwargs: object) -> str:
         """The text of the page."""
         mode = "layout" if extraction_mode == "layout" else "plain"
-        return str(_hidden(self, Page, "_page").extract_text(extraction_mode=mode))
+        with quiet_logger("pypdf"):
+            return str(_hidden(self, Page, "_page").extract_text(extraction_mode=mode))
 
     def extractText(self) -> str:  # noqa: N802 - the name in old versions of PyPDF2
         """The text of the page."""
@@ -115,7 +117,8 @@ class PdfReader:
                 data = file.read()
         if not isinstance(data, bytes):
             raise TypeError("PdfReader needs a file opened in binary mode: open(path, 'rb')")
-        self._reader = pypdf.PdfReader(io.BytesIO(data), strict=bool(strict), password=password)
+        with quiet_logger("pypdf"):
+            self._reader = pypdf.PdfReader(io.BytesIO(data), strict=bool(strict), password=password)
 
     @property
     def pages(self) -> Pages:
