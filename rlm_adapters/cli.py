@@ -330,12 +330,12 @@ def _failure(error: Exception) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, with the operating system's word on it: clients call a refused connection a time-out."""
+    """What went wrong; clients call a refused connection a time-out, so the operating system has the last word."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror and not isinstance(error, InputError):
-            return f"{error} ({cause.strerror})"
-        cause = cause.__cause__ or cause.__context__
+        if isinstance(cause, ConnectionError) and cause.strerror:
+            return f"no connection to the model's server: {cause.strerror}; check --base-url and that it runs"
+        cause = cause.__cause__
     return str(error)
 
 

@@ -228,7 +228,7 @@ def test_a_server_that_is_not_there_is_an_error(model_server, text, monkeypatch)
     arguments = ["ask", "q", str(text), "--model", "openai:root", "--base-url", "http://127.0.0.1:9/v1", "--quiet"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1
-    assert "connection" in result.stderr.lower()
+    assert "no connection to the model's server: Connect call failed ('127.0.0.1', 9)" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
