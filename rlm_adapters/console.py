@@ -133,11 +133,16 @@ class ConsoleView:
         error = data.get("error")
         body = "\n".join(safe(str(part)).rstrip() for part in (data.get("stdout"), error) if part)
         title = run.title(f"{'error in' if error else 'output of'} cell {event.iteration}")
-        self._screen.block(title, clipped(body) or "(no output)", "red" if error else "green", run.depth)
+        if body:
+            self._screen.block(title, clipped(body), "red" if error else "green", run.depth)
+        else:
+            self._screen.line(run.title(f"cell {event.iteration} printed nothing"), "dim", run.depth)
 
     def _calls_started(self, event: Event, run: _Run) -> None:
-        run.calls.start(event.data.get("count", 1), str(event.data.get("function", "")))
-        self._screen.working(event.run_id, run.title(run.calls.name), run.calls.total)
+        count = event.data.get("count", 1)
+        run.calls.start(count, str(event.data.get("function", "")))
+        # One call at a time says nothing of how many will follow.
+        self._screen.working(event.run_id, run.title(run.calls.name), run.calls.total if count > 1 else None)
         self._screen.advance(event.run_id, run.calls.done)
 
     def _call_finished(self, event: Event, run: _Run) -> None:
@@ -308,7 +313,7 @@ class _Panels:
 
 
 def _counts(done: int, total: float | None) -> str:
-    return "" if total is None else f"{done:,}/{total:,.0f}"
+    return f"{done:,}/{total:,.0f}" if total is not None else f"{done:,} done" if done else ""
 
 
 class _Lines:

@@ -81,6 +81,15 @@ def test_a_batch_has_a_progress_line_on_a_terminal():
     assert re.search(r"llm_query .* 10/40", screen.text)
 
 
+def test_calls_one_by_one_are_counted_without_a_total():
+    screen = Screen(terminal=True)
+    for _ in range(7):
+        screen.show("calls_started", 1, count=1, function="llm_query")
+        screen.show("call_finished", 1, total=1)
+    screen.view._screen._progress.refresh()
+    assert re.search(r"llm_query .* 7 done", screen.text)
+
+
 def test_waves_of_one_cell_add_up(screen):
     screen.show("code", 1, code="x")
     for _ in range(3):
@@ -91,7 +100,8 @@ def test_waves_of_one_cell_add_up(screen):
     screen.show("cell_output", 2, stdout="")
     text = screen.text
     assert text.count("3 llm_query calls") == 1
-    assert text.count("(no output)") == 2
+    assert "cell 1 printed nothing" in text
+    assert "cell 2 printed nothing" in text
 
 
 def test_a_child_is_labelled_and_indented():
