@@ -90,9 +90,9 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
     _RESERVED_RESULT_NAMES = frozenset({*dspy.RLM._RESERVED_RESULT_NAMES, RESULT_FIELD})  # noqa: SLF001 - extended
     _RESERVED_SANDBOX_NAMES = frozenset({
         *dspy.RLM._RESERVED_SANDBOX_NAMES, "FINAL", "FINAL_VAR", "SHOW_VARS", "rlm_query", "rlm_query_batched",
-    })  # fmt: skip  # noqa: SLF001
+    })  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - as in dspy.RLM
         self,
         signature: Any,
         max_iters: int = 20,
