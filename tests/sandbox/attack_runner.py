@@ -64,6 +64,16 @@ def make_repl(files: dict[str, str]) -> Repl:
     return repl
 
 
+def text_of(value: Any) -> str:
+    """The start of the text of a submitted value, which is plain data by then."""
+    if isinstance(value, str):
+        value = value[:200]
+    try:
+        return ascii(value)[:500]
+    except ValueError:
+        return "a number with too many digits"
+
+
 def run_attack(request: dict[str, Any]) -> dict[str, Any]:
     """Run the cell, then the probe; look at what is there afterwards."""
     repl = make_repl(request["files"])
@@ -73,7 +83,7 @@ def run_attack(request: dict[str, Any]) -> dict[str, Any]:
     verdict = {
         "error": outcome.error and f"{outcome.error.kind} {outcome.error.type}: {outcome.error.message}"[:500],
         "stdout": outcome.stdout[:2_000],
-        "final": outcome.final and [outcome.final.value],
+        "final": outcome.final and text_of(outcome.final.value),
         "leak": held.get("PWN"),
         "printed": leak(outcome.stdout),
         "probe": None,
