@@ -6,12 +6,9 @@ docs/langchain.md.
 
 from __future__ import annotations
 
-import hashlib
-import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
@@ -19,78 +16,36 @@ from langchain_core.callbacks import (
     CallbackManager,
     CallbackManagerForLLMRun,
 )
-from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
-from langchain_core.language_models.base import LangSmithParams
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import LC_ID_PREFIX, AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
-from langgraph.checkpoint.base import BaseCheckpointSaver
-from pydantic import ConfigDict, Field, field_validator
 from typing_extensions import override
 
-from rlm_adapters.answers import OutputSpec
-from rlm_adapters.budget import Limits, PriceTable
 from rlm_adapters.chat.answer import PROVIDER, to_chunks, to_message
 from rlm_adapters.chat.blocks import context_block
-from rlm_adapters.chat.call import RUN_MANAGER, CallOptions, described, hashed, with_config_context
-from rlm_adapters.chat.direct import DirectCall, ask_directly, astream_directly, is_short, stream_directly
+from rlm_adapters.chat.call import RUN_MANAGER, CallOptions, with_config_context
+from rlm_adapters.chat.direct import ask_directly, astream_directly, stream_directly
 from rlm_adapters.chat.isolation import adopted, ambient_writer, apart, child_callbacks
 from rlm_adapters.chat.progress import Progress
-from rlm_adapters.chat.runs import Ask, Runs
+from rlm_adapters.chat.runs import Ask
 from rlm_adapters.chat.schema import StructuredMethod, answer_schema, parser_of, with_raw
+from rlm_adapters.chat.settings import RLMSettings
 from rlm_adapters.chat.tools import (
-    ToolCallRequired,
     ToolChoice,
-    caller_tools,
-    instructions_for,
     openai_tools,
-    returned,
 )
-from rlm_adapters.content import ContentStore
 from rlm_adapters.effects import Steps, adrive, drive
 from rlm_adapters.errors import ModelCallError
-from rlm_adapters.events import EventHandler
-from rlm_adapters.graph import RLMConfig, RLMGraph, create_rlm_graph
 from rlm_adapters.graph.tools import tool_table
-from rlm_adapters.models import ChatTarget, model_name
-from rlm_adapters.prompts import ChatCodeWriter, Trajectory, system_prompt
-from rlm_adapters.sandbox import Isolation, Sandbox, SandboxLimits
+from rlm_adapters.models import model_name
 
 __all__ = ["ChatRLM", "context_block"]
 
-ToolMode: TypeAlias = Literal["caller", "repl"]
 _RunManager: TypeAlias = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None
 
 
-class _Runtime:
-    """The live parts of a chat model, made at its first call and shared by its copies."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._runs: Runs | None = None
-
-    def runs(self, make: Callable[[], Runs]) -> Runs:
-        """The graph and its suspended runs."""
-        with self._lock:
-            if self._runs is None:
-                self._runs = make()
-            return self._runs
-
-    def close(self) -> None:
-        """End the workers; the next call makes new ones."""
-        with self._lock:
-            runs, self._runs = self._runs, None
-        if runs is not None:
-            runs.close()
-
-    def __deepcopy__(self, memo: Any) -> _Runtime:
-        return self
-
-    def __reduce__(self) -> tuple[type[_Runtime], tuple[()]]:
-        return _Runtime, ()
-
-
-class ChatRLM(BaseChatModel):
+class ChatRLM(RLMSettings):
     """A chat model that answers with a Recursive Language Model (arXiv 2512.24601).
 
     ``ChatRLM(model=ChatOpenAI(...))`` stands wherever a chat model can stand: in chains, agents and graphs. Long texts,
@@ -106,142 +61,9 @@ class ChatRLM(BaseChatModel):
         NoAnswerError: the run ended without an answer.
     """
 
-    model: BaseChatModel
-    """The root LM, which writes the cells; a name such as ``"openai:gpt-5"`` is resolved by ``init_chat_model``."""
-    sub_model: BaseChatModel | None = None
-    """Answers ``llm_query`` in the cells; None: the root LM."""
-    models: dict[str, BaseChatModel] = Field(default_factory=dict)
-    """Further models for ``llm_query(model=...)``, by name."""
-
-    limits: Limits = Field(default_factory=Limits)
-    """Bounds of one call, over its whole call tree."""
-    prices: dict[str, Any] = Field(default_factory=dict)
-    """Dollars per million tokens (input, output) by model name, for ``Limits.max_cost`` and the reported cost."""
-    instructions: str = ""
-    """Standing instructions for the root LM, before those of system messages."""
-    worked_example: bool = False
-    """Show the root LM a short solved task; helps weak models."""
-
-    context_threshold: int = Field(default=20_000, ge=1_000)
-    """Characters from which a text in a message becomes a variable."""
-    direct_below: int = Field(default=0, ge=0)
-    """Messages of together fewer characters go straight to the root LM, as one plain call; 0: never."""
-
-    tools: Sequence[Any] = ()
-    """Tools that every call has and that run inside the loop."""
-    tool_mode: ToolMode = "caller"
-    """What `bind_tools` does. ``caller``: a tool call in a cell leaves as ``AIMessage.tool_calls``, and the
-    ToolMessages resume that cell. ``repl``: the tools run inside the loop."""
-    suspended_seconds: float = Field(default=3_600.0, gt=0)
-    """How long a run waits for the results of its tool calls. After that the messages start a fresh run."""
-    max_suspended: int = Field(default=1_000, ge=1)
-    """How many runs wait at most; the oldest are given up first."""
-    checkpointer: BaseCheckpointSaver[str] | None = Field(default=None, exclude=True, repr=False)
-    """Where waiting runs are saved; None: in this process's memory. With a durable one use a durable ``store``."""
-
-    trace_inner: bool = True
-    """Whether callbacks and tracers see the runs of the graph and of the inner models, nested under this one's."""
-    on_event: EventHandler | None = Field(default=None, exclude=True, repr=False)
-    """Called with every `rlm_adapters.Event` of every run."""
-
-    store: ContentStore | None = Field(default=None, exclude=True, repr=False)
-    """Where big inputs live; None: a private directory."""
-    sandbox: Sandbox | None = Field(default=None, exclude=True, repr=False)
-    """Runs the cells; None: one of its own."""
-    sandbox_limits: SandboxLimits | None = None
-    """Limits of one run's cells, when ``sandbox`` is not given."""
-    require: Isolation | None = None
-    """``"os"`` refuses to run where the operating system cannot confine the cells."""
-
-    temperature: float | None = None
-    """Of the inner models."""
-    max_tokens: int | None = None
-    """Of each reply of the inner models, cells included: a small figure cuts code off."""
-    stop: list[str] | None = None
-    """The answer ends before the first of these. They do not concern the cells."""
-    timeout: float | None = None
-    """Seconds for one call of an inner model; ``limits.max_seconds`` bounds the whole."""
-    max_retries: int | None = None
-    """Of one call of an inner model."""
-    streaming: bool | None = None
-    """True: ``invoke`` reports its answer to ``on_llm_new_token`` in pieces."""
-
-    runtime: _Runtime = Field(default_factory=_Runtime, exclude=True, repr=False)
-    """Internal."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", protected_namespaces=())
-
-    @field_validator("model", "sub_model", mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        from langchain.chat_models import init_chat_model  # noqa: PLC0415 - slow to import
-
-        return init_chat_model(value)
-
     def close(self) -> None:
         """End the workers and remove private content; not needed at the end of a process."""
         self.runtime.close()
-
-    # -- what LangChain asks about a model
-
-    @property
-    def _llm_type(self) -> str:
-        return PROVIDER
-
-    @property
-    def model_name(self) -> str:
-        """``rlm:`` and the name of the root LM."""
-        return f"{PROVIDER}:{model_name(self.model)}"
-
-    @property
-    @override
-    def _identifying_params(self) -> Mapping[str, Any]:
-        """All that the answer depends on: caches compare it."""
-        prompt = system_prompt(Trajectory(query=""), worked_example=self.worked_example)
-        return {
-            "model_name": self.model_name,
-            "model": _identity(self.model),
-            "sub_model": None if self.sub_model is None else _identity(self.sub_model),
-            "models": {name: _identity(model) for name, model in self.models.items()},
-            "limits": asdict(self.limits),
-            "prompt": hashlib.sha256(prompt.encode()).hexdigest(),
-            "instructions": self.instructions,
-            "context_threshold": self.context_threshold,
-            "direct_below": self.direct_below,
-            "tools": sorted(tool_table(self.tools)),
-            "tool_mode": self.tool_mode,
-            "temperature": self.temperature,
-            "max_tokens": self.max_tokens,
-            "stop": self.stop,
-        }
-
-    @override
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = super()._get_ls_params(stop=stop if stop is not None else self.stop, **kwargs)
-        params["ls_provider"] = PROVIDER
-        return params
-
-    @override
-    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
-        return super()._get_invocation_params(stop=stop, **described(kwargs))
-
-    @override
-    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
-        params = {**self._identifying_params, **hashed(kwargs), "stop": stop}
-        return str(sorted(params.items(), key=lambda item: item[0]))
-
-    @override
-    def _resolve_model_profile(self) -> ModelProfile | None:
-        """The inner models' profiles: the input is not bound by a window, sub-calls see images and the like."""
-        looking = self.sub_model or self.model
-        profile = dict(self.model.profile or {})
-        for key in [key for key in profile if key.endswith("_inputs")]:
-            profile[key] = (looking.profile or {}).get(key, False)
-        profile.pop("max_input_tokens", None)
-        profile |= {"text_inputs": True, "tool_calling": True, "tool_choice": True, "structured_output": True}
-        return ModelProfile(**profile)  # type: ignore[typeddict-item]
 
     # -- binding
 
@@ -366,15 +188,11 @@ class ChatRLM(BaseChatModel):
             yield chunk
 
     @override
-    def stream_events(  # type: ignore[override]
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Any:
+    def stream_events(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         return super().stream_events(input, config, **with_config_context(config, kwargs))
 
     @override
-    def astream_events(  # type: ignore[override]
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Any:
+    def astream_events(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         return super().astream_events(input, config, **with_config_context(config, kwargs))
 
     @override
@@ -499,83 +317,11 @@ class ChatRLM(BaseChatModel):
                 inputs=options.inputs,
                 suspendable=bool(options.tools),
                 parallel=parallel,
+                callbacks=child_callbacks(manager, traced=self.trace_inner),
+                listen=lambda run: Progress(manager, write, lambda: run.ledger.used),
             )
-            callbacks = child_callbacks(manager, traced=self.trace_inner)
-            outcome = yield from runs.ask(ask, callbacks, lambda run: Progress(manager, write, lambda: run.ledger.used))
+            outcome = yield from runs.ask(ask)
         return to_message(outcome, model_name=name, schema=options.schema, stop=list(options.stop))
-
-    def _make_runs(self) -> Runs:
-        graph: RLMGraph = create_rlm_graph(
-            self.model,
-            self.sub_model,
-            models=self.models,
-            limits=self.limits,
-            prices=self.prices,
-            store=self.store,
-            sandbox=self.sandbox,
-            sandbox_limits=self.sandbox_limits,
-            require=self.require,
-        )
-        return Runs(graph, saver=self.checkpointer, seconds=self.suspended_seconds, count=self.max_suspended)
-
-    def _configured(self, base: RLMConfig, options: CallOptions) -> tuple[RLMConfig, bool]:
-        """The graph's configuration for one call, and whether several tool calls may leave together."""
-        inner = dict(options.model_options)
-        root = ChatTarget(self.model, options=inner)
-        inner.pop("model", None)
-        choice = ToolChoice.of(options.tools, options.tool_choice)
-        leaving = caller_tools(choice.tools, strict=options.strict)
-        parallel = options.parallel is not False
-        output = OutputSpec() if options.schema is None else options.schema.spec
-        if choice.required and options.schema is None:
-            output = ToolCallRequired(names=tuple(leaving))
-        limits = self.limits
-        if options.timeout is not None:
-            limits = replace(limits, call_timeout=float(options.timeout))
-        if options.max_retries is not None:
-            limits = replace(limits, max_retries=options.max_retries)
-        config = replace(
-            base,
-            writer=ChatCodeWriter(root, self.worked_example),
-            sub=ChatTarget(self.sub_model or self.model, options=inner),
-            models={name: ChatTarget(model, name, inner) for name, model in self.models.items()},
-            tools={**tool_table((*self.tools, *options.repl_tools)), **leaving},
-            limits=limits,
-            prices=PriceTable(self.prices),
-            output=output,
-            instructions="\n\n".join(
-                part for part in (self.instructions, instructions_for(leaving, parallel=parallel)) if part
-            ),
-            on_event=self.on_event,
-        )
-        return config, parallel
-
-    def _direct_call(self, messages: Sequence[BaseMessage], options: CallOptions) -> DirectCall | None:
-        """The plain call that a short conversation is; None when the router is off or the call needs a run."""
-        if options.context is not None or options.inputs or options.repl_tools or self.tools:
-            return None
-        if not is_short(messages, self.direct_below) or returned(messages) is not None:
-            return None
-        return DirectCall(
-            target=ChatTarget(self.model, options=options.model_options),
-            messages=messages,
-            prices=PriceTable(self.prices),
-            tools=options.tools,
-            tool_choice=options.tool_choice,
-            parallel=options.parallel,
-            schema=options.schema,
-            stop=options.stop,
-        )
-
-    def _options(self, stop: list[str] | None, kwargs: Mapping[str, Any]) -> CallOptions:
-        defaults = {
-            "stop": self.stop,
-            "timeout": self.timeout,
-            "max_retries": self.max_retries,
-            "temperature": self.temperature,
-            "max_tokens": self.max_tokens,
-        }
-        return CallOptions.read(kwargs, stop=stop, defaults=defaults)
 
     def _opened(self, config: RunnableConfig | None, kind: Any) -> tuple[RunnableConfig, Any]:
         """A config that fixes the id of the run to come, and the manager that this run will have."""
@@ -600,10 +346,5 @@ class ChatRLM(BaseChatModel):
             yield chunk
 
 
-def _identity(model: BaseChatModel) -> dict[str, Any]:
-    return {**model._identifying_params, "_type": model._llm_type}  # noqa: SLF001 - LangChain's own names
-
-
 def _child_config(manager: _RunManager, *, traced: bool) -> RunnableConfig:
     return {"callbacks": child_callbacks(manager, traced=traced)}
-

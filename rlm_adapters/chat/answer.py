@@ -127,7 +127,9 @@ def to_chunks(message: AIMessage) -> Iterator[ChatGenerationChunk]:
 def last_chunk(usage: UsageMetadata | None, metadata: Mapping[str, Any]) -> ChatGenerationChunk:
     """The end of a stream."""
     return ChatGenerationChunk(
-        message=AIMessageChunk(content="", usage_metadata=usage, response_metadata=dict(metadata), chunk_position="last")
+        message=AIMessageChunk(
+            content="", usage_metadata=usage, response_metadata=dict(metadata), chunk_position="last"
+        )
     )
 
 

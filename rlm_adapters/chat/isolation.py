@@ -27,6 +27,7 @@ from langsmith.run_helpers import tracing_context
 
 from rlm_adapters.models import NOSTREAM
 
+
 @contextmanager
 def apart(*, traced: bool = True) -> Iterator[None]:
     """Leave the enclosing Runnable's configuration out of what is called in this block.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,11 +40,15 @@ class Ask:
         inputs: explicit variables.
         suspendable: whether the cells have tools of an agent.
         parallel: whether several tool calls may leave together.
+        callbacks: for the graph's run.
+        listen: makes the listener of a run tree.
     """
 
     messages: Sequence[BaseMessage]
     config: RLMConfig
     threshold: int
+    callbacks: BaseCallbackManager | None
+    listen: Callable[[Run], Progress]
     context: Any = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
     suspendable: bool = False
@@ -65,12 +70,7 @@ class Runs:
         self.suspended = SuspendedRuns(saver or InMemorySaver(), seconds=seconds, count=count)
         self._saving: RLMGraph = self.graph.copy({"checkpointer": self.suspended.saver})
 
-    def ask(
-        self,
-        ask: Ask,
-        callbacks: BaseCallbackManager | None,
-        listen: Callable[[Run], Progress],
-    ) -> Steps[Outcome]:
+    def ask(self, ask: Ask) -> Steps[Outcome]:
         """Run, or go on with the run whose tools have answered.
 
         Raises:
@@ -83,7 +83,7 @@ class Runs:
         if back is not None:
             saved = yield from self._saved(back.thread)
             if saved is not None:
-                return (yield from self._go_on(ask, back, saved, callbacks, listen))
+                return (yield from self._go_on(ask, back, saved))
         taken = tuple(ask.config.tools)
         given = yield _off_loop(
             lambda: read_conversation(
@@ -91,7 +91,7 @@ class Runs:
             ).to_input()
         )
         thread = new_thread() if ask.suspendable else None
-        return (yield from self._run(ask, given, thread, {}, callbacks, listen))
+        return (yield from self._run(ask, given, thread, {}))
 
     def close(self) -> None:
         """End the workers."""
@@ -108,32 +108,17 @@ class Runs:
             return None
         return _Saved(tuple(state.interrupts), state.values.get("usage") or {})
 
-    def _go_on(
-        self,
-        ask: Ask,
-        back: Returned,
-        saved: _Saved,
-        callbacks: BaseCallbackManager | None,
-        listen: Callable[[Run], Progress],
-    ) -> Steps[Outcome]:
+    def _go_on(self, ask: Ask, back: Returned, saved: _Saved) -> Steps[Outcome]:
         # Without a waiting call the run failed after an earlier resume: it goes on from where it was saved.
         results = back.resume_map(saved.interrupts)
-        given = Command(resume=results) if results else None
-        return (yield from self._run(ask, given, back.thread, saved.usage, callbacks, listen))
+        given: Command[Any] | None = Command(resume=results) if results else None
+        return (yield from self._run(ask, given, back.thread, saved.usage))
 
-    def _run(
-        self,
-        ask: Ask,
-        given: Any,
-        thread: str | None,
-        before: Usage,
-        callbacks: BaseCallbackManager | None,
-        listen: Callable[[Run], Progress],
-    ) -> Steps[Outcome]:
+    def _run(self, ask: Ask, given: Any, thread: str | None, before: Usage) -> Steps[Outcome]:
         graph = self.graph if thread is None else self._saving
-        run = _ListenedRun(ask.config, listen)
+        run = _ListenedRun(ask.config, ask.listen)
         context = RLMContext(config=ask.config, run=run)
-        config = _config(thread, callbacks)
+        config = _config(thread, ask.callbacks)
         try:
             result = yield Wait(
                 lambda: graph.invoke(given, config, context=context),
@@ -158,6 +143,34 @@ class Runs:
         if thread is not None:
             yield from self.suspended.forget(thread)
         return _outcome(result, usage, run.progress.run_id)
+
+
+class Runtime:
+    """The live parts of a chat model, made at its first call and shared by its copies."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs: Runs | None = None
+
+    def runs(self, make: Callable[[], Runs]) -> Runs:
+        """The graph and its suspended runs."""
+        with self._lock:
+            if self._runs is None:
+                self._runs = make()
+            return self._runs
+
+    def close(self) -> None:
+        """End the workers; the next call makes new ones."""
+        with self._lock:
+            runs, self._runs = self._runs, None
+        if runs is not None:
+            runs.close()
+
+    def __deepcopy__(self, memo: Any) -> Runtime:
+        return self
+
+    def __reduce__(self) -> tuple[type[Runtime], tuple[()]]:
+        return Runtime, ()
 
 
 @dataclass(frozen=True, slots=True)

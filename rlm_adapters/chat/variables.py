@@ -1,4 +1,4 @@
-"""Variables of a run, as they are gathered from messages: names that clash with nothing, and how the text names them."""
+"""Variables of a run, gathered from messages: names that clash with nothing, and how the text speaks of them."""
 
 from __future__ import annotations
 

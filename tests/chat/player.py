@@ -12,7 +12,7 @@ import re
 from tests.server import cell, question_text, turn_of
 from tests.server.scripts import Message, ModelRequest
 
-_TOOL = re.compile(r"^- `(\w+)\((.*?)\)`: (.*)$", re.M)
+_TOOL = re.compile(r"^- `(\w+)\((.*?)\)`: (.*)$", re.MULTILINE)
 _FIELD = re.compile(r"(\w+)=\.\.\.")
 _OURS = {"llm_query", "llm_query_batched", "rlm_query", "rlm_query_batched", "SUBMIT", "SHOW_VARS"}
 _MADE_UP = {"int": "7", "float": "1.5", "bool": "True", "list": "[]", "dict": "{}", "None": "None"}
@@ -23,7 +23,9 @@ def play(messages: list[Message], request: ModelRequest) -> str:
     del request
     told = question_text(messages)
     system, opening = messages[0]["content"], messages[1]["content"]
-    question = re.search(r"^Question: (.*?)(?=\n\n(?:Inputs|There are no inputs|The input))", opening, re.M | re.S)
+    question = re.search(
+        r"^Question: (.*?)(?=\n\n(?:Inputs|There are no inputs|The input))", opening, re.MULTILINE | re.DOTALL
+    )
     asked = question.group(1) if question else opening
     if schema := re.search(r"SUBMIT\(([^)]*)\) with (.*)", opening):
         return cell(f"SUBMIT({_fields(schema.group(1), schema.group(2), asked)})")

@@ -60,11 +60,3 @@ class TestIntegrationWithoutInnerTraces(OnTheServer, ChatModelIntegrationTests):
     @property
     def chat_model_params(self):
         return {**super().chat_model_params, "trace_inner": False}
-
-
-class TestIntegrationThroughTheRouter(OnTheServer, ChatModelIntegrationTests):
-    """Long inputs only are a matter for the RLM here; the suite's are short."""
-
-    @property
-    def chat_model_params(self):
-        return {**super().chat_model_params, "trace_inner": False, "context_threshold": 1_000}
