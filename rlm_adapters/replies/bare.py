@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import textwrap
 from typing import Final
 
 from rlm_adapters.replies.blocks import ROLE_LINE
@@ -54,8 +55,10 @@ def bare_code(text: str, syntax: Syntax) -> tuple[str, str] | None:
         tree = syntax.tree(repaired) if repaired is not None else None
         if repaired is not None and tree is not None and _is_cell(tree, repaired):
             return repaired, ""
-    for paragraph in list(re.finditer(r"\n[ \t]*\n(?=\S)", whole))[-_MAX_TAILS:]:
+    for paragraph in list(re.finditer(r"\n[ \t]*\n(?=\S|    \S|\t\S)", whole))[-_MAX_TAILS:]:
         tail = whole[paragraph.end() :]
+        if tail.startswith(("    ", "\t")):  # Markdown's indented block
+            tail = textwrap.dedent(tail)
         tree = syntax.tree(tail)
         if tree is not None and _is_cell(tree, tail) and _is_clearly_code(tree):
             return mended(tail, syntax) or tail, whole[: paragraph.start()]

@@ -22,7 +22,19 @@ from rlm_adapters.replies.prose import is_prose
 from rlm_adapters.replies.syntax import Syntax, acts
 
 PYTHON_LABELS: Final = frozenset(
-    {"python", "py", "repl", "ipython", "pycon", "tool_code", "python-repl", "python-console", "pyrepl", "python_repl"}
+    {
+        "python",
+        "py",
+        "repl",
+        "ipython",
+        "pycon",
+        "tool_code",
+        "python-repl",
+        "python-console",
+        "pyrepl",
+        "jupyter",
+        "python_repl",
+    }
 )
 _OUTPUT_LABELS: Final = frozenset(
     {"output", "outputs", "stdout", "console", "result", "results", "observation", "out", "tool_output", "tool_outputs"}
@@ -270,7 +282,8 @@ class Scanner:
             if fits(body_to(close_line)):
                 return close_line, close_line + 1, True
         if self._extensions > 0:
-            limit = closes[0] if closes else len(self._lines)
+            in_string = bool(closes) and self._syntax.incomplete(body_to(closes[0]))
+            limit = closes[0] if closes and not in_string else len(self._lines)
             at = bisect_left(self._fallbacks, number + 1)
             for end in self._fallbacks[at : at + _MAX_CLOSES]:
                 if end >= limit:
@@ -284,6 +297,10 @@ class Scanner:
                     continue
                 if self._syntax.has_statement(body_to(end)):
                     return end, end, False
+        if not closes and self._extensions > 0:
+            forgotten = self._forgotten_close(number, body_to)
+            if forgotten is not None:
+                return forgotten
         for tried, close_line in enumerate(closes[:_MAX_MENDED_CLOSES]):
             if self._extensions <= 0 or (tried and not self._syntax.incomplete(body_to(closes[tried - 1]))):
                 break
@@ -297,6 +314,24 @@ class Scanner:
         if closes:
             return limit, limit + 1, True
         return self._before_prose(number, body_to), limit, False
+
+    def _forgotten_close(self, number: int, body_to: Callable[[int], str]) -> tuple[int, int, bool] | None:
+        """For a block without a close: a shorter one, or a finish that is no Python, when the body parses up to it."""
+        if self._syntax.tree(body_to(len(self._lines))) is not None:
+            return None
+        at = bisect_right(self._closes, number)
+        shorter = [(line, line + 1, True) for line in self._closes[at : at + _MAX_MENDED_CLOSES]]
+        finishes = [
+            (line, line, False)
+            for line in range(number + 1, len(self._lines))
+            if self._lines[line].startswith("FINAL") and self._marks.opens(self._starts[line])
+        ]
+        for end, following, closed in shorter + finishes[:_MAX_MENDED_CLOSES]:
+            self._extensions -= 1
+            if self._syntax.has_statement(body_to(end)):
+                return end, following, closed
+        self._extensions -= 50  # looked at every line
+        return None
 
     def _broken_off_at(self, number: int, limit: int) -> int | None:
         """Where a block that parses at no end was left: another one opens in it, or somebody else speaks."""
@@ -365,6 +400,7 @@ class Scanner:
             if "</" not in line or not (found := close.fullmatch(line)):
                 continue
             body = found["body"] if end == number else "\n".join([head, *self._lines[number + 1 : end], found["body"]])
+            body = re.sub(r"^\s*<!\[CDATA\[\n?|\n?\]\]>\s*$", "", body)
             region = Region(body.strip("\n"), is_call=False)
             first = first or (region, end + 1)
             if "```" in body or self._syntax.tree(region.text) is not None:
@@ -382,6 +418,8 @@ class Scanner:
 
 def _label_and_rest(info: str) -> tuple[str, str]:
     """Label and the rest of an info string: ``{.python}``, ``Python3``, ``python title="x"``, ``repl id=3``."""
+    if re.match(r"[\w./-]+\.py(?:\s|$)", info):
+        return "python", ""
     found = re.match(r"[{.\s]*([A-Za-z_][\w+#-]*)((?:\d|\.\d)*)\}?[:,;]?\s*(.*)", info, re.DOTALL)
     if found is None:
         return "", info

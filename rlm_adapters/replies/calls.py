@@ -96,6 +96,11 @@ class ToolCalls:
         body = re.sub(r"^<\|(?:interpreter|plugin)\|>\s*", "", body.removeprefix("<|action_start|>"))
         return self._raw(without_fence(body.strip()))
 
+    def is_whole(self, region: str) -> bool:
+        """Whether the region holds a call that can be read, so that only its name is unknown."""
+        start = re.compile(r"[{]").search(region)
+        return _PARAMETER.search(region) is not None or (start is not None and bool(_decode(region, start.start())[0]))
+
     def in_json(self, text: str, position: int = 0, *, line_starts_only: bool = False) -> list[str]:
         """Cells of the JSON values in a text from the offset on, in order."""
         cells: list[str] = []

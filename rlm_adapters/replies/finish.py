@@ -36,6 +36,7 @@ _PLACEHOLDER: Final = re.compile(
     re.IGNORECASE,
 )
 _VARIABLE_PLACEHOLDER: Final = re.compile(r"<[^<>\n]*>|\.\.\.|…")
+_NAMED_VARIABLE: Final = re.compile(r"(?:name|var|variable|variable_name|var_name)\s*=\s*(?!=)")
 _SNAKE: Final = re.compile(r"_*[a-z][a-z0-9]*(?:_+[a-z0-9]+)+_*")
 _INNER_FINAL_VAR: Final = re.compile(r"FINAL_VAR\(\s*[\"'“‘]?\s*([^\W\d]\w*)\s*[\"'”’]?\s*\)")
 _QUOTES: Final = {'"': '"', "'": "'", "“": "”", "‘": "’", "`": "`", "„": "“", "「": "」"}
@@ -94,6 +95,8 @@ class Arguments:
         if inner := _INNER_FINAL_VAR.fullmatch(source):
             return TextFinish("var", inner[1])
         source = _unwrapped(source)
+        if source in ("True", "False", "true", "false"):
+            return TextFinish("text", source, source.lower() == "true")
         if _is_name(source):
             return self._bare_name(source)
         if re.fullmatch(r"<[^<>\n]*>", source) or _PLACEHOLDER.fullmatch(source):
@@ -125,8 +128,6 @@ class Arguments:
     def _bare_name(self, name: str) -> TextFinish | Refused:
         if name in self._names:
             return TextFinish("var", name)
-        if name in ("True", "False", "true", "false"):
-            return TextFinish("text", name, name.lower() == "true")
         if name in FUNCTIONS or _SNAKE.fullmatch(name):
             return Refused(f"names {name}, which is no variable of the REPL")
         if _PLACEHOLDER.fullmatch(name):
@@ -136,7 +137,8 @@ class Arguments:
     def _variable(self, source: str) -> TextFinish | Refused:
         if not source or _VARIABLE_PLACEHOLDER.fullmatch(source):
             return Refused("names no variable")
-        bare = _unquoted(source)
+        named = _NAMED_VARIABLE.match(source)
+        bare = _unquoted(source[named.end() :] if named else source)
         if _is_name(bare):
             return TextFinish("var", bare)
         if inner := _INNER_FINAL_VAR.fullmatch(bare):

@@ -8,13 +8,15 @@ are talk about the protocol. The argument is prose as often as Python, so its en
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
 from rlm_adapters.replies.clean import INVISIBLE
 
 _MARK: Final = re.compile(
-    rf"[ \t{INVISIBLE}]*(?:>[ \t]*)*(?:\#{{1,6}}[ \t]+)?(?:[-*+•][ \t]+)?"
+    rf"[ \t{INVISIBLE}]*(?:[\u2190-\u21ff\u2600-\u27bf\u2b00-\u2bff\ufe0f\U0001f300-\U0001faff]{{1,4}}[ \t]*)?"
+    rf"(?:>[ \t]*)*(?:\#{{1,6}}[ \t]+)?(?:[-*+•][ \t]+)?"
     r"(?:[*_]{0,3}(?:final[ \t]+)?answer[*_]{0,3}[ \t]*:[*_]{0,3}[ \t]*)?"
     rf"[*_`~\"“'{INVISIBLE}]{{0,6}}(?P<function>FINAL(?:\\?_VAR)?|SUBMIT)[*_`]{{0,3}}[ \t]*(?P<open>[(（])",
     re.IGNORECASE,
@@ -56,6 +58,7 @@ class Marks:
         self._text = text
         self._strict: dict[int, int] | None = None
         self._lenient: dict[int, int] | None = None
+        self._no_brackets: set[int] = set()
         self._no_string_end: dict[str, int] = {}
 
     def opens(self, line_start: int) -> re.Match[str] | None:
@@ -86,11 +89,16 @@ class Marks:
             return close
         if self._strict is None or self._lenient is None:
             self._strict = _matches(self._text)
-            self._lenient = _matches(self._text, lenient=True)
-        for matches in (self._strict, self._lenient):
-            close = matches.get(open_)
+            self._no_brackets = {m.end() - 1 for m in _NOT_BRACKETS.finditer(self._text)}
+            self._lenient = _matches(self._text, self._no_brackets)
+        strict, lenient = self._strict.get(open_), self._lenient.get(open_)
+        if strict is not None and strict in self._no_brackets:
+            strict = None  # a smiley at the end of a line
+        for close in (strict, lenient):
             if close is not None and self._ends_line(close):
                 return close
+        if strict is not None and re.compile(r"[)）]+[^\w()（）\n]*(?=\n|\Z)").match(self._text, strict + 1):
+            return strict  # closed once too often
         line_end = self._text.find("\n", open_)
         line = self._text[open_ + 1 : line_end if line_end >= 0 else len(self._text)]
         last = max(line.rfind(")"), line.rfind("）"))
@@ -128,14 +136,18 @@ def mentioned(text: str) -> str | None:
     return found[1].strip() if found else None
 
 
-def _matches(text: str, *, lenient: bool = False) -> dict[int, int]:
+def _follows_function(text: str, bracket: int) -> bool:
+    before = text[max(0, bracket - 16) : bracket].rstrip(" \t*_`")
+    return before.endswith(("FINAL", "VAR", "SUBMIT"))
+
+
+def _matches(text: str, skip: Collection[int] = ()) -> dict[int, int]:
     """For each opening bracket its closing one, in one pass."""
-    skip = {m.end() - 1 for m in _NOT_BRACKETS.finditer(text)} if lenient else set()
     pairs: dict[int, int] = {}
     stack: list[int] = []
     for bracket in _PAREN.finditer(text):
         at = bracket.start()
-        if at in skip:
+        if at in skip and (bracket[0] in "(（" or (stack and _follows_function(text, stack[-1]))):
             continue
         if bracket[0] in "(（":
             stack.append(at)

@@ -147,7 +147,13 @@ class _Reader:
         thoughts += [found.thought, found.prose]
         thought = "\n\n".join(part.strip() for part in thoughts if part.strip())
         reading = self._decide(found, text, thought)
-        if reading.kind != "repair" or reading.repair not in ("no_code", "unparsable", "empty"):
+        if reading.kind != "repair" or reading.repair not in (
+            "no_code",
+            "unparsable",
+            "empty",
+            "cut_off",
+            "unknown_tool",
+        ):
             return reading
         best = reading.best_so_far
         if reason in _CUT_OFF:
@@ -229,6 +235,8 @@ class _Reader:
     def _in_field(self, body: str, before: str) -> _Found:
         """The content of DSPy's code field: fences, or code as it stands."""
         prose = _DSPY_FIELD.sub("", before).strip()
+        if body.strip() in ("None", "null", "N/A"):
+            return _Found(thought=prose)
         fenced = re.search(r"^[ \t]*(?:`{3}|~{3})", body, re.MULTILINE) or body.startswith("<")
         finishes = Marks(body).opens(0) and self._syntax.tree(body) is None
         python = Fence("python", body, closed=True)
@@ -292,8 +300,8 @@ class _Reader:
                 if (alone := self._only_finish(body)) is not None:
                     finish = alone
                 elif not fence.closed and index == len(fences) - 1:
-                    problem = "cut_off"
-                    note = "The last block was cut off and was not run."
+                    problem = "unparsable"
+                    note = "The last block was not closed and does not parse, so it was not run."
                 elif is_prose(body, self._syntax):
                     problem = "unparsable" if problem == "no_code" else problem
                 elif re.match(r"\s*(?:!|%%)", body):
@@ -385,7 +393,7 @@ class _Reader:
     def _why_nothing(self, scan: Scan) -> Problem:
         for block in scan.blocks:
             if isinstance(block, Region):
-                return "unknown_tool" if block.is_call else "unparsable"
+                return "unknown_tool" if block.is_call and self._calls.is_whole(block.text) else "unparsable"
             if isinstance(block, Fence) and block.label not in (*_TEXT_LABELS, *_JSON_LABELS, *_PYTHON):
                 return "other_language"
         return "no_code"
