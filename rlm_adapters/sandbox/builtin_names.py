@@ -64,6 +64,7 @@ def make_builtins(
         _write_=guards.write,
         _update_=guards.update,
         _format_=guards.call_format,
+        _super_=guards.super,
         _await_=awaitable,
         _check_=reraise_control_flow,
         _Exception_=Exception,

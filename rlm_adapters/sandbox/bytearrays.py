@@ -31,11 +31,19 @@ def _exactly(method: Callable[..., Any]) -> Callable[..., Any]:
     def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(self, bytearray):
             raise TypeError("expected a bytearray")
-        result = method(self, *[_exact(a) for a in args], **{name: _exact(a) for name, a in kwargs.items()})
-        return ByteArray(result) if type(result) is bytearray else result
+        return _checked(method(self, *[_exact(a) for a in args], **{name: _exact(a) for name, a in kwargs.items()}))
 
     call.__name__ = method.__name__
     return call
+
+
+def _checked(result: Any) -> Any:
+    """The result, with every plain ``bytearray`` in it turned into one of this class."""
+    if type(result) is bytearray:
+        return ByteArray(result)
+    if type(result) in (list, tuple):
+        return type(result)(_checked(item) for item in result)
+    return result
 
 
 _SAFE: Final = frozenset(

@@ -14,13 +14,14 @@ import typing
 from typing import Any, Final, NoReturn
 
 from rlm_adapters.sandbox.control import ControlFlow
+from rlm_adapters.sandbox.names import Access, classify_attribute
 
 _real_type = type
 _real_build_class = builtins.__build_class__
 
 BUILTIN_CLASSES: Final = (
     int, float, complex, bool, str, bytes, list, tuple, dict, set, frozenset, range, slice, enumerate, zip, map,
-    filter, reversed, property, classmethod, staticmethod, super, type(None), type(...), type(NotImplemented),
+    filter, reversed, property, classmethod, staticmethod, type(None), type(...), type(NotImplemented),
 )  # fmt: skip
 
 EXCEPTION_CLASSES: Final = tuple(
@@ -180,10 +181,26 @@ class Classes:
 
     def adopt(self, cls: type) -> type:
         """Count a class that a facade made for the cell (a named tuple, a dataclass with slots) as its own."""
+        self._check_fields(cls)
         self.own.add(cls)
         if all(base in self.own or base in self._plain_bases or base is object for base in cls.__mro__):
             self.plain.add(cls)
         return cls
+
+    def _check_fields(self, cls: type) -> None:
+        """See that no generated method or pattern reads an attribute of a host class by the name of a field.
+
+        Raises:
+            TypeError: a field is called like an attribute of a base class that is guarded.
+        """
+        hosts = [base for base in cls.__mro__ if base not in self.own and base is not cls and base is not object]
+        for name in getattr(cls, "__dataclass_fields__", ()):
+            if classify_attribute(name) is not Access.PLAIN and any(name in base.__dict__ for base in hosts):
+                raise TypeError(f"a class with a field {name!r} cannot inherit from {hosts[0].__name__!r} here")
+        patterns = cls.__dict__.get("__match_args__", ())
+        if any(classify_attribute(name) is not Access.PLAIN for name in patterns):
+            # Python reads them in C, of whatever passes isinstance(), past every guard.
+            _real_type.__setattr__(cls, "__match_args__", ())
 
     # What cells ask
 
@@ -205,6 +222,10 @@ class Classes:
         """Whether ``value`` is a class that a cell made, or an instance of one."""
         return _real_type(value) in self.own or self.is_own_class(value)
 
+    def is_initializable(self, cls: type) -> bool:
+        """Whether ``cls.__init__`` may be called on an object that exists."""
+        return cls in self.own or cls in _PLAIN_BASES or cls is RootStandIn
+
     def is_own_class(self, value: object) -> bool:
         """Whether ``value`` is a class that a cell made, and may change."""
         return isinstance(value, _real_type) and value in self.own and value not in self.guest
@@ -215,15 +236,19 @@ class Classes:
             if metaclass is not ABC_META:
                 raise TypeError("metaclass= takes only abc.ABCMeta here; use a base class or a class decorator")
             keywords["metaclass"] = abc.ABCMeta
-        real_bases = [self._base(base) for base in bases if base is not RootStandIn]
+        real_bases = [self.check_base(base) for base in bases if base is not RootStandIn]
         cls: type = _real_build_class(body, name, *real_bases, **keywords)
         for method in ("__exit__", "__aexit__"):
             if method in cls.__dict__:
                 _real_type.__setattr__(cls, method, _guard_exit(method, cls.__dict__[method]))
         return self.adopt(cls)
 
-    def _base(self, base: object) -> object:
-        """The base to really use, if it is allowed."""
+    def check_base(self, base: object) -> object:
+        """The base to really use for ``base``.
+
+        Raises:
+            TypeError: cells cannot subclass it.
+        """
         if isinstance(base, BaseStandIn):
             return base._real  # noqa: SLF001 - hidden from cells, not from this module
         if isinstance(base, _real_type) and not isinstance(base, types.GenericAlias):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import operator
 import os
 import posixpath
 import stat
@@ -201,6 +202,8 @@ class FileSystem:
             return
         if self.exists(full):
             raise FileExistsError(errno.EEXIST, "File exists", str(path))
+        if any(self.is_file(parent) for parent in _parents(full)):
+            raise NotADirectoryError(errno.ENOTDIR, "Not a directory", str(path))
         if posixpath.dirname(full) not in self._directories:
             if not parents:
                 raise self.not_found(str(path))
@@ -220,13 +223,19 @@ class FileSystem:
     def remove_directory(self, path: object) -> None:
         """``os.rmdir``."""
         full = self.full_path(path)
-        if self.list(path) or full in ("/", ROOT):
+        if full in ("/", ROOT) or self.list(path):
             raise OSError(errno.ENOTEMPTY, "Directory not empty", str(path))
         self._directories.discard(full)
 
     def rename(self, source: object, target: object) -> None:
         """``os.rename``."""
+        if self.is_dir(source):
+            raise IsADirectoryError(errno.EISDIR, "directories cannot be renamed here", str(source))
+        if self.full_path(source) in self._given:
+            raise PermissionError(errno.EACCES, "Permission denied (input files are read-only)", str(source))
         data = bytes(self.read(self.full_path(source), str(source)))
+        if self.full_path(source) == self.full_path(target):
+            return
         with self.open(target, "wb") as file:
             file.write(data)
         self.remove(source)
@@ -235,10 +244,7 @@ class FileSystem:
         return {*self._given, *self._written, *self._directories}
 
     def _add_parents(self, full: str) -> None:
-        parent = posixpath.dirname(full)
-        while parent not in self._directories:
-            self._directories.add(parent)
-            parent = posixpath.dirname(parent)
+        self._directories.update(_parents(full))
 
 
 class MemoryFile(io.RawIOBase):
@@ -280,8 +286,10 @@ class MemoryFile(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int:
         """Fill ``buffer`` from the current position."""
         self._check(self._readable, "not readable")
-        chunk = self._data[self._position : self._position + len(buffer)]
-        buffer[: len(chunk)] = chunk
+        if not isinstance(buffer, (memoryview, bytearray)):
+            raise TypeError(f"readinto() takes a bytearray, not {type(buffer).__name__!r}")
+        chunk = bytes(self._data[self._position : self._position + len(buffer)])
+        memoryview(buffer)[: len(chunk)] = chunk
         self._position += len(chunk)
         return len(chunk)
 
@@ -311,8 +319,8 @@ class MemoryFile(io.RawIOBase):
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Move the position."""
         self._check(not self.closed, "closed")
-        start = (0, self._position, len(self._data))[whence]
-        self._position = max(0, start + offset)
+        start = (0, self._position, len(self._data))[operator.index(whence)]
+        self._position = max(0, start + _integer(offset))
         return self._position
 
     def tell(self) -> int:
@@ -323,7 +331,9 @@ class MemoryFile(io.RawIOBase):
         """Cut the file, or extend it with zeros."""
         self._check(self._writable, "not writable")
         assert isinstance(self._data, bytearray)
-        size = self._position if size is None else size
+        size = self._position if size is None else _integer(size)
+        if size < 0:
+            raise OSError(errno.EINVAL, "Invalid argument")
         grow = size - len(self._data)
         self._system.charge(grow)
         if grow > 0:
@@ -339,8 +349,19 @@ class MemoryFile(io.RawIOBase):
             raise io.UnsupportedOperation(problem)
 
 
+def _integer(value: Any) -> int:
+    """An exact integer: another object's own arithmetic must not get into the quota."""
+    return int.__pos__(operator.index(value))
+
+
 def _normal(path: str) -> str:
     return posixpath.normpath(posixpath.join(ROOT, path)).replace("//", "/")
+
+
+def _parents(path: str) -> Iterator[str]:
+    while path != "/":
+        path = posixpath.dirname(path)
+        yield path
 
 
 def _relative(path: str) -> str:

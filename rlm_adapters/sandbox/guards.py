@@ -176,6 +176,12 @@ class Guards:
         """``delattr`` of the cells."""
         _delattr(self.write(owner, _assignable(name)), name)
 
+    def super(self, cls: Any, owner: Any) -> Any:
+        """``super(cls, owner)`` of the cells, for classes that they made."""
+        if not isinstance(cls, type) or cls not in self.classes.own:
+            raise TypeError("super() takes a class defined in a cell as its first argument here")
+        return builtins.super(cls, owner)
+
     def is_own_function(self, value: object) -> bool:
         """Whether a cell has defined this function."""
         return type(value) is types.FunctionType and value.__globals__ is self._namespace
@@ -225,10 +231,14 @@ class Guards:
 
     def _method(self, owner: Any, name: str) -> Any:
         """A special method called by name: ``super().__init__()``, ``Base.__init__(self)``, ``xs.__len__()``."""
-        found = _defining_class(owner if isinstance(owner, type) else type(owner), name)
+        cls = owner if isinstance(owner, type) else type(owner)
+        found = _defining_class(cls, name)
         if found in self.classes.own or self._is_trusted(owner):
             return _getattr(owner, name)
         is_builtin = found is not None and found.__module__ == "builtins"
+        if name == "__init__":
+            # Initialising an existing object again is a write: of a property of a class, for example.
+            is_builtin = is_builtin and self.classes.is_initializable(cls)
         if is_builtin and not isinstance(found.__dict__[name], types.FunctionType):  # type: ignore[union-attr]
             return _getattr(owner, name)
         raise AttributeError(f"the attribute {name!r} of {_kind(owner)} is not available here")

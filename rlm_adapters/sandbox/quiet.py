@@ -36,17 +36,11 @@ def quiet_interpreter(output: Writer) -> Iterator[None]:
 def quiet_logger(name: str) -> Iterator[None]:
     """Silence a library that reports what it finds in a file to the real standard error."""
     logger = logging.getLogger(name)
-    previous, logger.disabled = logger.disabled, True
-    children = [
-        child
-        for key, child in logger.manager.loggerDict.items()
-        if key.startswith(f"{name}.") and isinstance(child, logging.Logger) and not child.disabled
-    ]
-    for child in children:
-        child.disabled = True
+    previous, logger.propagate = logger.propagate, False
+    handler = logging.NullHandler()
+    logger.addHandler(handler)
     try:
         yield
     finally:
-        logger.disabled = previous
-        for child in children:
-            child.disabled = False
+        logger.removeHandler(handler)
+        logger.propagate = previous

@@ -19,8 +19,11 @@ from rlm_adapters.sandbox.hostcalls import CallHost, HostFunctions, WireCall
 from rlm_adapters.sandbox.types import Answer, HostFunction
 
 _MAX_THREADS: Final = 128
-_STACK_BYTES: Final = 1 << 20
-"""Python frames need no C stack; calls through C do, and a worker's address space is limited."""
+_MAX_STACK: Final = 8 << 20
+"""Enough for any recursion that Python itself allows, through C as well (3.13 needs more than 4 MB)."""
+_STACKS: Final = 192 << 20
+"""Address space for the stacks of all tasks together. With very many tasks each gets less: Python calling Python
+needs none of it."""
 
 
 class Waitable:
@@ -222,7 +225,8 @@ class Scheduler:
     def _start(self, task: Task) -> None:
         task.thread = threading.Thread(target=self._main, args=(task,), daemon=True)
         self._started[task] = None
-        previous = threading.stack_size(_STACK_BYTES)
+        share = _STACKS // min(_MAX_THREADS, len(self._ready) + len(self._started))
+        previous = threading.stack_size(min(_MAX_STACK, share) // 4096 * 4096)
         try:
             task.thread.start()
         finally:

@@ -73,7 +73,8 @@ class _Converter:
             return self._float(value)
         if depth > _MAX_DEPTH:
             raise ValueError(f"the value is nested more than {_MAX_DEPTH} levels deep")
-        if self._items > _MAX_ITEMS:
+        more = len(value) if type(value) in (list, tuple, dict, set, deque, range) else 0
+        if self._items + more > _MAX_ITEMS:
             raise ValueError(f"the value has more than {_MAX_ITEMS:,} items")
         if isinstance(value, dict):
             return {self._key(key): self.convert(item, depth + 1) for key, item in dict.items(value)}

@@ -7,6 +7,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from rlm_adapters.sandbox.control import ControlFlow
 from rlm_adapters.sandbox.facades.environment import Builder, Environment
 from rlm_adapters.sandbox.tasks import Waitable, run_coroutine
 
@@ -18,11 +19,13 @@ def primitives(environment: Environment) -> dict[str, Any]:
     def spawn(function: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
         """Start a task: functions to wait for it, to ask whether it is done, and to have its outcome."""
         task = scheduler.submit(function, *args, **kwargs)
-        return (
-            lambda: scheduler.wait_for(task),
-            lambda: task.done,
-            lambda: (task.value, task.error),
-        )
+
+        def outcome() -> tuple[Any, BaseException | None]:
+            if isinstance(task.error, ControlFlow):
+                return None, RuntimeError("the task has ended its cell")
+            return task.value, task.error
+
+        return (lambda: scheduler.wait_for(task)), (lambda: task.done), outcome
 
     def condition() -> tuple[Callable[[Callable[[], Any]], None], Callable[[], None]]:
         """Functions to wait until a predicate holds, and to let those who wait look again."""

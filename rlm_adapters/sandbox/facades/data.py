@@ -37,9 +37,10 @@ def check_field_names(names: Iterable[object], kind: str) -> None:
 
 
 def _split_names(names: Any) -> list[Any]:
+    """The names of fields, in exact types."""
     if isinstance(names, str):
         return str.__str__(names).replace(",", " ").split()
-    return [item[0] if isinstance(item, (tuple, list)) else item for item in names]
+    return [str.__str__(name) if isinstance(name, str) else name for name in names]
 
 
 def _collections(environment: Environment) -> Mapping[str, object]:
@@ -54,11 +55,11 @@ def _collections(environment: Environment) -> Mapping[str, object]:
     ) -> type:
         """A class of tuples with named fields."""
         del module
-        names = [str.__str__(name) if isinstance(name, str) else name for name in _split_names(field_names)]
+        names = _split_names(field_names)
         if not rename:
             check_field_names(names, "namedtuple")
         made = collections.namedtuple(  # type: ignore[misc]  # noqa: PYI024 - this is namedtuple
-            str(typename), names, rename=rename, defaults=defaults, module="__main__"
+            str.__str__(str(typename)), names, rename=rename, defaults=defaults, module="__main__"
         )
         return classes.adopt(made)
 
@@ -139,33 +140,28 @@ def _dataclasses(environment: Environment) -> Mapping[str, object]:
     }
 
 
-class _EnumType(enum.EnumType):
-    """Checks the names given to ``Enum("Name", names)``, which would otherwise become any attribute of a class."""
-
-    def __call__(cls, value: Any, names: Any = None, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
-        if names is not None and not cls._member_map_:
-            check_field_names(names if isinstance(names, Mapping) else _split_names(names), "Enum")
-            kwargs["module"] = "__main__"
-        if names is None:
-            return super().__call__(value, *args, **kwargs)
-        return super().__call__(value, names, *args, **kwargs)
-
-
-def _safe_enum(real: Any) -> Any:
-    bases = (real,)
-    namespace = _EnumType.__prepare__(real.__name__, bases)
-    return _EnumType(real.__name__, bases, namespace)
-
-
-_ENUMS: Final = {
-    name: _safe_enum(getattr(enum, name)) for name in ("Enum", "IntEnum", "StrEnum", "Flag", "IntFlag")
-}
-
-
 def _enum(environment: Environment) -> Mapping[str, object]:
     classes = environment.classes
-    for cls in _ENUMS.values():
-        classes.allow(cls, base=True)
+
+    class CellEnumType(enum.EnumType):
+        """Checks the names given to ``Enum("Name", names)``, which would otherwise become any attribute of a class."""
+
+        def __call__(cls, value: Any, names: Any = None, *args: Any, **options: Any) -> Any:  # noqa: N805
+            if names is None or cls._member_map_:
+                return super().__call__(value, *([] if names is None else [names]), *args, **options)
+            members = _snapshot(names)
+            check_field_names([name for name, _ in members] if members else _split_names(names), "Enum")
+            kept: dict[str, Any] = {key: options[key] for key in ("start", "boundary") if key in options}
+            if options.get("type") is not None:
+                kept["type"] = classes.check_base(options["type"])
+            made = super().__call__(str(value), members or _split_names(names), module="__main__", **kept)
+            return classes.adopt(made)
+
+    made: dict[str, Any] = {}
+    for name in ("Enum", "IntEnum", "StrEnum", "Flag", "IntFlag"):
+        real = getattr(enum, name)
+        made[name] = CellEnumType(name, (real,), CellEnumType.__prepare__(name, (real,)))
+        classes.allow(made[name], base=True)
 
     def unique(cls: Any) -> Any:
         """Refuse an Enum that has one value twice."""
@@ -173,7 +169,17 @@ def _enum(environment: Environment) -> Mapping[str, object]:
             raise TypeError("unique() takes an Enum defined in a cell here")
         return enum.unique(cls)
 
-    return {**_ENUMS, "auto": enum.auto, "unique": unique}
+    return {**made, "auto": enum.auto, "unique": unique}
+
+
+def _snapshot(names: Any) -> list[tuple[str, Any]]:
+    """The pairs of names and values that were given, read once; nothing if only names were given."""
+    if isinstance(names, dict):
+        return [(key, value) for key, value in dict.items(names)]
+    if isinstance(names, str):
+        return []
+    items = list(names)
+    return [(item[0], item[1]) for item in items] if items and all(type(i) in (tuple, list) for i in items) else []
 
 
 _TYPING: Final = """Any Optional Union List Dict Tuple Set FrozenSet Callable Iterable Iterator Generator Sequence
@@ -212,6 +218,9 @@ def _typing(environment: Environment) -> Mapping[str, object]:
 
     return {
         **pick("typing", _TYPING),
+        # The aliases of typing lead to the unchecked classes.
+        "Counter": Counter,
+        "ChainMap": ChainMap,
         "NamedTuple": BaseStandIn("typing.NamedTuple", typing.NamedTuple, named_tuple),
         "TypedDict": BaseStandIn("typing.TypedDict", typing.TypedDict, typed_dict),
         "runtime_checkable": runtime_checkable,

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from rlm_adapters.sandbox.control import ControlFlow
 from rlm_adapters.sandbox.facade import pick
 from rlm_adapters.sandbox.facades.environment import Builder, Environment
 from rlm_adapters.sandbox.files import ROOT
@@ -197,7 +198,7 @@ def _sys(environment: Environment) -> Mapping[str, object]:
 
     def exc_info() -> tuple[Any, Any, None]:
         """The exception that is being handled, without its traceback."""
-        error = sys.exc_info()[1]
+        error = handled_exception()
         return (environment.classes.type_of(error) if error else None), error, None
 
     return {
@@ -242,11 +243,11 @@ def _traceback(environment: Environment) -> Mapping[str, object]:
         for candidate in (value, *args):
             if isinstance(candidate, BaseException):
                 return candidate
-        return sys.exc_info()[1]
+        return handled_exception()
 
     def format_exc(*_: object, **__: object) -> str:
         """The exception that is being handled, as Python prints it."""
-        error = sys.exc_info()[1]
+        error = handled_exception()
         return "NoneType: None\n" if error is None else format_exception(error, sources)
 
     def print_exc(*_: object, file: Any = None, **__: object) -> None:
@@ -276,6 +277,12 @@ def _traceback(environment: Environment) -> Mapping[str, object]:
         "format_tb": lambda *_: [],
         "print_stack": lambda *_: None,
     }
+
+
+def handled_exception() -> BaseException | None:
+    """The exception that the cell is handling; what ends a cell is none of its business."""
+    error = sys.exc_info()[1]
+    return None if isinstance(error, ControlFlow) else error
 
 
 def _calendar(_: Environment) -> Mapping[str, object]:

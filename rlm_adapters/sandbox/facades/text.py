@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import csv
 import difflib
+import functools
 import html.parser
 import json
 import pprint
+import re
 import string
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from rlm_adapters.sandbox.facade import pick
@@ -31,12 +33,33 @@ NodeVisitor: Final = checked_class(ast.NodeVisitor)
 PrettyPrinter: Final = checked_class(pprint.PrettyPrinter)
 
 
+_RE_FLAGS_AT: Final = {
+    "compile": 1, "search": 2, "match": 2, "fullmatch": 2, "findall": 2, "finditer": 2, "split": 3, "sub": 4, "subn": 4,
+}  # fmt: skip
+"""Where each function takes its flags."""
+
+
+def _without_debug(function: Callable[..., Any], position: int) -> Callable[..., Any]:
+    """The flag re.DEBUG prints to the real standard output."""
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        if len(args) > position:
+            args = (*args[:position], int(args[position]) & ~re.DEBUG, *args[position + 1 :])
+        elif "flags" in kwargs:
+            kwargs["flags"] = int(kwargs["flags"]) & ~re.DEBUG
+        return function(*args, **kwargs)
+
+    return checked
+
+
 def _re(_: Environment) -> Mapping[str, object]:
-    return pick(
+    names = pick(
         "re",
-        """compile search match fullmatch split sub subn findall finditer escape error PatternError Pattern Match
+        """escape error PatternError Pattern Match
         IGNORECASE I MULTILINE M DOTALL S VERBOSE X ASCII A UNICODE U LOCALE L RegexFlag NOFLAG""",
     )
+    return {**names, **{name: _without_debug(getattr(re, name), at) for name, at in _RE_FLAGS_AT.items()}}
 
 
 def _json(environment: Environment) -> Mapping[str, object]:
@@ -93,7 +116,21 @@ def _ast(environment: Environment) -> Mapping[str, object]:
             todo.extend(iter_child_nodes(item))
             yield item
 
-    functions = pick("ast", "parse literal_eval dump unparse get_docstring get_source_segment")
+    def on_plain_tree(function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function that reads the fields of a tree by the names that the nodes themselves give."""
+
+        @functools.wraps(function)
+        def checked(tree: Any, *args: Any, **kwargs: Any) -> Any:
+            nodes = walk(tree) if isinstance(tree, ast.AST) else ()
+            if any("_fields" in node.__dict__ or "_attributes" in node.__dict__ for node in nodes):
+                raise TypeError("the nodes of the tree have fields of their own")
+            return function(tree, *args, **kwargs)
+
+        return checked
+
+    tree_functions = pick("ast", "literal_eval dump unparse get_docstring")
+    functions = {name: on_plain_tree(function) for name, function in tree_functions.items()}
+    functions.update(pick("ast", "parse get_source_segment"))
     own = {"iter_fields": iter_fields, "iter_child_nodes": iter_child_nodes, "walk": walk}
     return {**nodes, **functions, **own, "NodeVisitor": NodeVisitor}
 
