@@ -22,7 +22,7 @@ from tests.server.replies import (
     refused,
     server_error,
 )
-from tests.server.scripts import ModelRequest, by_question, cell, flaky, question_text, turn_of
+from tests.server.scripts import ModelRequest, by_question, cell, flaky, question_text, text_of, turn_of
 from tests.server.server import ModelServer, RequestRecord
 
 __all__ = [
@@ -43,5 +43,6 @@ __all__ = [
     "rate_limited",
     "refused",
     "server_error",
+    "text_of",
     "turn_of",
 ]
