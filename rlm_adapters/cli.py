@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import json
+import logging
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -15,7 +15,6 @@ from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from types import GenericAlias
 from typing import Annotated, Any, TextIO
 
 import typer
@@ -29,6 +28,7 @@ from rlm_adapters.console import ConsoleView, answer_text, safe
 from rlm_adapters.errors import InputError, MissingExtraError, RLMError
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.inputs import STDIN, load_paths
+from rlm_adapters.options import parse_output_type, parse_price
 from rlm_adapters.providers import open_chat_model
 
 
@@ -46,8 +46,13 @@ class ExitCode(IntEnum):
     """Ctrl-C, or SIGTERM."""
 
 
-_EXIT_CODES = {"submitted": ExitCode.ANSWERED, "text": ExitCode.ANSWERED, "direct": ExitCode.ANSWERED}
-_EXIT_CODES |= {"error": ExitCode.FAILED}
+_EXIT_CODES = {
+    "submitted": ExitCode.ANSWERED,
+    "text": ExitCode.ANSWERED,
+    "direct": ExitCode.ANSWERED,
+    "error": ExitCode.FAILED,
+}
+"""By finish reason; any other is a limit."""
 
 _EPILOG = (
     "Exit status: 0 answered, 1 a model or the machine failed, 2 bad input, 3 partial answer (a limit ended the run), "
@@ -66,6 +71,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line."""
+    logging.getLogger("pypdf").setLevel(logging.ERROR)  # it warns of every flaw that it has mended
     app()
 
 
@@ -188,62 +194,7 @@ def ask(
     raise typer.Exit(code)
 
 
-# What the options mean
-
-
-def parse_output_type(text: str) -> Any:
-    """A type such as ``int`` or ``list[str]``, or a JSON schema, given as text or as the name of a .json file.
-
-    Raises:
-        InputError: it is none of these.
-    """
-    text = text.strip()
-    if text.startswith("{") or text.endswith(".json"):
-        try:
-            return json.loads(text if text.startswith("{") else Path(text).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"--output-type {text}: {error.strerror}; give a file with a JSON schema") from error
-        except ValueError as error:
-            raise InputError(f"--output-type {text[:80]}: not JSON ({error})") from error
-    try:
-        return _type_of(ast.parse(text, mode="eval").body)
-    except (SyntaxError, ValueError):
-        raise InputError(
-            f"--output-type {text!r} is not known: give int, float, bool, str, list[...], dict[str, ...], "
-            "or a JSON schema as text or .json file"
-        ) from None
-
-
-_TYPES = {"int": int, "float": float, "bool": bool, "str": str, "list": list, "dict": dict}
-
-
-def _type_of(node: ast.expr) -> Any:
-    if isinstance(node, ast.Name) and node.id in _TYPES:
-        return _TYPES[node.id]
-    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in {"list", "dict"}:
-        items = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        parts = tuple(_type_of(item) for item in items)
-        if len(parts) == {"list": 1, "dict": 2}[node.value.id]:
-            return GenericAlias(_TYPES[node.value.id], parts)
-    raise ValueError
-
-
-def parse_price(text: str) -> tuple[str, tuple[float, float]]:
-    """``MODEL=IN,OUT``: a model and its prices in dollars per million tokens.
-
-    Raises:
-        InputError: it is not of this form.
-    """
-    name, _, prices = text.rpartition("=")
-    try:
-        given, made = (float(price) for price in prices.split(","))
-    except ValueError:
-        raise InputError(
-            f"--price {text!r}: give MODEL=IN,OUT in dollars per million tokens, as gpt-5=1.25,10"
-        ) from None
-    if not name or not (given >= 0 and made >= 0):
-        raise InputError(f"--price {text!r}: give MODEL=IN,OUT in dollars per million tokens, as gpt-5=1.25,10")
-    return name, (given, made)
+# What the arguments mean
 
 
 def _checked(value: str, name: str, remedy: str) -> str:
@@ -336,7 +287,7 @@ def _reason(error: Exception) -> str:
         if isinstance(cause, ConnectionError) and cause.strerror:
             return f"no connection to the model's server: {cause.strerror}; check --base-url and that it runs"
         cause = cause.__cause__
-    return str(error)
+    return " ".join(str(error).split())
 
 
 def _report(result: Mapping[str, Any], code: ExitCode, *, as_json: bool) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from rlm_adapters.cli import app, parse_output_type, parse_price
+from rlm_adapters.cli import app
 from rlm_adapters.errors import InputError
 from rlm_adapters.events import Event
+from rlm_adapters.options import parse_output_type, parse_price
 from tests.server import by_question, cell, never_answers, server_error
 
 ROOT = Path(__file__).parents[1]
