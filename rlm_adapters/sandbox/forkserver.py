@@ -13,15 +13,16 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from rlm_adapters.errors import InputError, SandboxError
 from rlm_adapters.sandbox.channel import Channel, ChannelClosedError, ChannelTimeoutError
 from rlm_adapters.sandbox.frames import Message, ProtocolError
 from rlm_adapters.sandbox.inputs import Load
 
+_T = TypeVar("_T")
 _REQUEST_SECONDS: Final = 60.0
 _MAX_REPLY_BYTES: Final = 1 << 20
 _PACKAGE_ROOT: Final = str(Path(__file__).resolve().parents[2])
@@ -110,15 +111,25 @@ class ForkClient:
         Raises:
             ForkServerGoneError: The fork server is dead.
         """
+        pid, sock = self._fork("fork")
+        return WorkerProcess(self, pid, sock, max_frame_bytes)
+
+    def fork_holder(self) -> Holder:
+        """A fork server without inputs, to be given some.
+
+        Raises:
+            ForkServerGoneError: This fork server is dead.
+        """
+        return Holder(self, *self._fork("fork_holder"))
+
+    def _fork(self, request: str) -> tuple[int, socket.socket]:
         ours, theirs = socket.socketpair()
-        try:
-            reply = self._request({"t": "fork"}, fds=[theirs.fileno()])
-            return WorkerProcess(self, reply["pid"], ours, max_frame_bytes)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
+        with theirs:
+            try:
+                return self._request({"t": request}, fds=[theirs.fileno()])["pid"], ours
+            except BaseException:
+                ours.close()
+                raise
 
     def end(self, pid: int, *, wait: bool) -> int | None:
         """Kill a worker of this server and reap it."""
@@ -175,6 +186,28 @@ class ForkClient:
                 if isinstance(error, (ChannelClosedError, ChannelTimeoutError, ProtocolError)):
                     raise ForkServerGoneError(str(error)) from None
                 raise
+
+
+class Holder(ForkClient):
+    """A process that holds decoded inputs; the workers forked from it share them copy-on-write.
+
+    It ends, with its workers, when nobody refers to it any more.
+    """
+
+    def __init__(self, parent: ForkClient, pid: int, sock: socket.socket) -> None:
+        super().__init__(sock)
+        # A finalizer takes no lock: it may run in a thread that is talking to one of these processes.
+        self._end = weakref.finalize(self, _abandon_holder, self._channel, parent, pid)
+
+    def close(self) -> None:
+        """End the holder and its workers."""
+        self._gone = True
+        self._end()
+
+
+def _abandon_holder(channel: Channel, parent: ForkClient, pid: int) -> None:
+    channel.close()
+    parent.abandon(pid)
 
 
 class Zygote(ForkClient):
@@ -277,14 +310,25 @@ class SharedZygote:
         Raises:
             SandboxError: None can be had.
         """
+        return self._ask(lambda zygote: zygote.fork(max_frame_bytes=max_frame_bytes))
+
+    def _ask(self, request: Callable[[Zygote], _T]) -> _T:
         for _ in range(2):
             zygote = self._current()
             zygote.hello()
             try:
-                return zygote.fork(max_frame_bytes=max_frame_bytes)
+                return request(zygote)
             except ForkServerGoneError:
                 self._replace(zygote)
         raise SandboxError("no worker could be started: the sandbox's fork server died twice")
+
+    def fork_holder(self) -> Holder:
+        """A new holder, from a new zygote if the old one has died.
+
+        Raises:
+            SandboxError: None can be had.
+        """
+        return self._ask(Zygote.fork_holder)
 
     def _current(self) -> Zygote:
         with self._lock:

@@ -1,33 +1,22 @@
-"""Inputs of a session on their way into a worker: small values inside a frame, big ones by descriptor.
-
-The host gives a read-only descriptor of a file, or of an anonymous memory file; the worker maps it and decodes
-straight from the mapping, so that it holds the text once. Sent as a JSON frame, 100 MB of text took 650 ms and
-three times its size at the peak; this way 230 ms and once its size.
-"""
+"""Inputs of a session, and the steps in which a worker gets them."""
 
 from __future__ import annotations
 
-import codecs
-import json
-import mmap
 import os
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import IO, Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from rlm_adapters.errors import InputError
-from rlm_adapters.sandbox.frames import dumps, from_wire, to_plain, to_wire
+from rlm_adapters.sandbox.encoding import encode
 
 Target: TypeAlias = Literal["variable", "file"]
 
-_INLINE_CHARS: Final = 1 << 16
-"""Larger text and bytes go by descriptor."""
-_INLINE_ITEMS: Final = 1_000
-_CHUNK: Final = 1 << 20
+HELD_BYTES: Final = 4 << 20
+"""Smaller inputs are decoded faster than a process to hold them is made."""
 _BATCH: Final = 100
+"""Values per step: well below the number of descriptors that the kernel lets through at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,91 +43,123 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class Big:
+    """An input that is worth being held by a process of its own, for workers to share copy-on-write.
+
+    Attributes:
+        key: equal for equal content, within one process and as long as the content lives.
+        target, name, value: what it is in its session.
+    """
+
+    key: str
+    target: Target
+    name: str
+    value: object
+
+
 class Inputs:
-    """What a session is opened with: variables by name and workspace files by path, checked."""
+    """What a session is opened with, checked.
 
-    variables: Mapping[str, object]
-    files: Mapping[str, bytes | str | os.PathLike[str]]
+    Args:
+        variables: by name.
+        files: of the workspace, by path there; a path of a file here, or bytes.
 
-    def __post_init__(self) -> None:
-        for name in self.variables:
+    Raises:
+        InputError: A name cannot be one.
+    """
+
+    def __init__(self, variables: Mapping[str, object], files: Mapping[str, bytes | str | os.PathLike[str]]) -> None:
+        for name in variables:
             if type(name) is not str or not name.isidentifier():
                 raise InputError(f"the variable name {name!r} is not a Python identifier: choose another")
-        for path in self.files:
+        for path in files:
             if type(path) is not str or not path.strip():
                 raise InputError(f"the file name {path!r} is not a path: give a non-empty str")
+        self._all: dict[tuple[Target, str], object] = {("variable", name): value for name, value in variables.items()}
+        for path, data in files.items():
+            as_file = isinstance(data, (str, os.PathLike))
+            self._all["file", path] = FileVariable(path=data, kind="bytes") if as_file else data  # type: ignore[arg-type]
 
-    def loads(self) -> Iterator[Load]:
+    def big(self) -> list[Big]:
+        """The inputs that are worth being held."""
+        bigs = []
+        for (target, name), value in self._all.items():
+            key = _key_if_big(value)
+            if key is not None:
+                bigs.append(Big(key, target, name, value))
+        return bigs
+
+    def loads(self, held: Collection[Big] = ()) -> Iterator[Load]:
         """The steps of the hand-over; descriptors of a step are closed when the next one is asked for.
+
+        Args:
+            held: inputs that the process has already got.
 
         Raises:
             InputError: A value is of a type that cannot enter the sandbox, or a file cannot be read.
         """
-        pending = [("variable", name, value) for name, value in self.variables.items()]
-        pending += [("file", path, data) for path, data in self.files.items()]
-        for start in range(0, len(pending), _BATCH):
-            with ExitStack() as stack:
-                fds: list[int] = []
-                items = [
-                    _item(target, name, value, fds, stack) for target, name, value in pending[start : start + _BATCH]
-                ]
-                yield Load(items, fds)
+        keys = {(big.target, big.name): big.key for big in held}
+        pending = [
+            (target, name, _Held(keys[target, name]) if (target, name) in keys else value)
+            for (target, name), value in self._all.items()
+        ]
+        yield from _loads(pending)
+
+
+def loads_to_hold(bigs: Sequence[Big]) -> Iterator[Load]:
+    """The steps in which a holder takes these inputs, one by one."""
+    for big in bigs:
+        for load in _loads([("held", big.name, big.value)]):
+            load.items[0]["key"] = big.key
+            yield load
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """In place of a value: the process has it under this key."""
+
+    key: str
+
+
+def _loads(pending: Sequence[tuple[str, str, object]]) -> Iterator[Load]:
+    for start in range(0, len(pending), _BATCH):
+        with ExitStack() as stack:
+            fds: list[int] = []
+            batch = pending[start : start + _BATCH]
+            yield Load([_item(target, name, value, fds, stack) for target, name, value in batch], fds)
+
+
+def _key_if_big(value: object) -> str | None:
+    """A key for text and bytes above the threshold.
+
+    Not for lists and dicts: every process that walks through one writes its reference counts, and the kernel then
+    copies the pages, so that sharing would cost memory instead of saving it.
+    """
+    if type(value) is str or type(value) is bytes:
+        return f"object {id(value)}" if len(value) >= HELD_BYTES else None
+    if isinstance(value, FileVariable) and value.kind in ("text", "bytes"):
+        try:
+            found = os.stat(value.path)  # noqa: PTH116 - a path or a descriptor
+        except OSError:  # reported when it is opened
+            return None
+        if found.st_size >= HELD_BYTES:
+            return f"{value.kind} {found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns}"
+    return None
 
 
 def _item(target: str, name: str, value: object, fds: list[int], stack: ExitStack) -> dict[str, Any]:
     """Describe one value for the worker, adding its descriptor to ``fds`` when it goes by one."""
     head = {"target": target, "name": name}
-    if target == "file" and isinstance(value, (str, os.PathLike)):
-        value = FileVariable(path=value, kind="bytes")
+    if isinstance(value, _Held):
+        return {**head, "kind": "held", "key": value.key}
     if isinstance(value, FileVariable):
         fds.append(_open(name, value, stack))
         return {**head, "kind": value.kind, "fd": len(fds) - 1}
-    kind, data = _classify(name, value)
-    if kind == "inline":
-        return {**head, "kind": kind, "value": data}
-    memory = stack.enter_context(_memory_file())
-    for chunk in _chunks(kind, data):
-        left = memoryview(chunk)
-        while left:  # a single write takes 2 GB at most
-            left = left[memory.write(left) :]
-    _seal(memory.fileno())
-    fds.append(memory.fileno())
+    kind, content = encode(name, value, stack)
+    if isinstance(content, str):
+        return {**head, "kind": kind, "inline": content}
+    fds.append(content)
     return {**head, "kind": kind, "fd": len(fds) - 1}
-
-
-def _classify(name: str, value: object) -> tuple[str, Any]:
-    """How a value that the host holds travels, and the value in exact types."""
-    if type(value) is str or type(value) is bytes:
-        if len(value) > _INLINE_CHARS:
-            return ("text" if type(value) is str else "bytes"), value
-        return "inline", to_wire(value)
-    try:
-        wire = to_wire(to_plain(value))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the variable {name!r} cannot be handed over: {error}") from None
-    if isinstance(wire, (list, dict)) and (len(wire) > _INLINE_ITEMS or len(dumps(wire)) > _INLINE_CHARS):
-        return "wire", wire
-    if type(wire) is str and len(wire) > _INLINE_CHARS:
-        return "text", wire
-    return "inline", wire
-
-
-def _chunks(kind: str, data: Any) -> Iterator[bytes]:
-    """The encoded value piece by piece, so that the host never holds a second copy of it."""
-    if kind == "bytes":
-        yield data
-    elif kind == "text":
-        for start in range(0, len(data), _CHUNK):
-            yield data[start : start + _CHUNK].encode("utf-8", "surrogatepass")
-    else:
-        opening, closing = "[]" if type(data) is list else "{}"
-        entries = data if type(data) is list else list(data.items())
-        yield opening.encode()
-        for start in range(0, len(entries), _INLINE_ITEMS):
-            part = entries[start : start + _INLINE_ITEMS]
-            text = dumps(part if type(data) is list else dict(part))[1:-1]
-            yield (("," if start else "") + text).encode("utf-8", "surrogatepass")
-        yield closing.encode()
 
 
 def _open(name: str, variable: FileVariable, stack: ExitStack) -> int:
@@ -151,45 +172,3 @@ def _open(name: str, variable: FileVariable, stack: ExitStack) -> int:
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"{name!r} cannot be read from {os.fspath(variable.path)!r}: {reason}") from None
-
-
-def _memory_file() -> IO[bytes]:
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("rlm-input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "w+b", buffering=0)
-    return tempfile.TemporaryFile(buffering=0)
-
-
-def _seal(fd: int) -> None:
-    """Nobody changes the content any more, the worker included."""
-    if sys.platform == "linux":
-        import fcntl  # noqa: PLC0415 - not on every platform
-
-        seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
-
-
-def load_value(item: Mapping[str, Any], fds: Sequence[int]) -> Any:
-    """In the worker: the value that an item describes.
-
-    Raises:
-        ValueError: The content is not what its kind says.
-    """
-    if item["kind"] == "inline":
-        return from_wire(item["value"], trusted=True)
-    fd = fds[item["fd"]]
-    size = os.fstat(fd).st_size
-    if not size:
-        return _decode(item["kind"], b"")
-    with mmap.mmap(fd, size, access=mmap.ACCESS_READ) as mapping:
-        return _decode(item["kind"], mapping)
-
-
-def _decode(kind: str, data: mmap.mmap | bytes) -> Any:
-    if kind == "bytes":
-        return bytes(data)
-    # No bytes object in between: one copy, the text itself.
-    text = codecs.utf_8_decode(data, "surrogatepass", True)[0]  # type: ignore[arg-type,unused-ignore]
-    if kind == "text":
-        return text
-    value = json.loads(text)
-    return from_wire(value, trusted=True) if kind == "wire" else value

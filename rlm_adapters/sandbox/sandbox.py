@@ -7,27 +7,24 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from rlm_adapters.errors import InputError, IsolationError, SandboxError
-from rlm_adapters.sandbox.channel import ChannelClosedError, ChannelTimeoutError
 from rlm_adapters.sandbox.driving import describe_functions
-from rlm_adapters.sandbox.forkserver import SharedZygote, WorkerProcess, shared_zygote
-from rlm_adapters.sandbox.frames import Message, ProtocolError
+from rlm_adapters.sandbox.forkserver import SharedZygote, shared_zygote
 from rlm_adapters.sandbox.hardening.confinement import ALL_LAYERS
 from rlm_adapters.sandbox.inputs import Inputs
-from rlm_adapters.sandbox.messages import parse_failure
 from rlm_adapters.sandbox.session import Session
 from rlm_adapters.sandbox.spec import SessionSpec
 from rlm_adapters.sandbox.types import CellRecord, HostFunction, Isolation, SandboxLimits
+from rlm_adapters.sandbox.workers import HeldInputs, WorkerFactory
 
 _T = TypeVar("_T")
 
-_START_SECONDS: Final = 120.0
 _MAX_THREADS: Final = 512
 _PLAIN_MODULES: Final = (
     "rlm_adapters.sandbox.plain",
@@ -97,6 +94,7 @@ class Sandbox:
         self._threads: ThreadPoolExecutor | None = None
         self._zygote = shared_zygote((*allow_modules, *(_PLAIN_MODULES if _policy_off else ())))
         self._zygote.acquire()
+        self._held_inputs = HeldInputs(self._zygote)
         self._release = weakref.finalize(self, SharedZygote.release, self._zygote)
         if require == "os" and self.isolation != "os":
             report = self.report
@@ -134,6 +132,7 @@ class Sandbox:
         seed: int = 0,
         epoch: float | None = None,
         journal: Sequence[CellRecord] = (),
+        scope: Hashable | None = None,
     ) -> Session:
         """Open a session; its worker is running when this returns, the journal replayed in it.
 
@@ -146,6 +145,7 @@ class Sandbox:
             seed: of the session's random numbers.
             epoch: instant, in seconds, at which its clock starts; None: now. A replay needs the same.
             journal: finished cells of an earlier session with the same inputs, run again with their answers.
+            scope: sessions of one scope (a run and its children) with the same big texts share one copy of them.
 
         Raises:
             InputError: An input, file or function cannot be offered.
@@ -153,7 +153,7 @@ class Sandbox:
             ReplayDivergenceError: The journal does not rebuild what it did before.
         """
         described, callables = describe_functions(functions)
-        inputs = Inputs(dict(variables), dict(files))
+        inputs = Inputs(variables, files)
         clash = sorted({function.name for function in described} & set(variables))
         if clash:
             raise InputError(f"{clash[0]!r} is the name of both a variable and a function: rename one")
@@ -168,7 +168,8 @@ class Sandbox:
             layers=self.report.layers,
             plain=self._policy_off,
         )
-        session = Session(self, spec, callables, journal)
+        workers = WorkerFactory(self._zygote, spec, self._held_inputs, scope)
+        session = Session(workers, self.thread_pool, callables, journal)
         try:
             session.warm()
         except BaseException:
@@ -176,27 +177,6 @@ class Sandbox:
             raise
         self._sessions.add(session)
         return session
-
-    def start(self, spec: SessionSpec) -> WorkerProcess:
-        """A worker that has the inputs of ``spec`` and is ready for its cells.
-
-        Raises:
-            InputError: An input cannot be read or decoded.
-            SandboxError: The worker did not start.
-        """
-        worker = self._zygote.fork(max_frame_bytes=spec.limits.frame_bytes)
-        deadline = time.monotonic() + _START_SECONDS
-        try:
-            for load in spec.inputs.loads():
-                worker.channel.send({"t": "load", "items": list(load.items)}, deadline=deadline, fds=load.fds)
-            worker.channel.send(spec.begin(), deadline=deadline)
-            _check_ready(worker.channel.receive(deadline=deadline), spec)
-        except (ChannelClosedError, ChannelTimeoutError, ProtocolError) as error:
-            raise SandboxError(f"a worker did not start: {error or 'it took too long'}") from None
-        except BaseException:
-            worker.end()
-            raise
-        return worker
 
     def thread_pool(self) -> ThreadPoolExecutor:
         """Threads for the asynchronous forms of the sessions' methods, apart from asyncio's own."""
@@ -229,14 +209,6 @@ class Sandbox:
 
     def _wants(self, layer: str) -> bool:
         return self._only_layers is None or layer in self._only_layers
-
-
-def _check_ready(message: Message, spec: SessionSpec) -> None:
-    """Refuse a worker that is not confined by every layer that this machine has."""
-    if message["t"] == "failed":
-        raise SandboxError(f"a worker did not start: {parse_failure(message)}")
-    if message["t"] != "ready" or sorted(message["layers"]) != sorted(spec.layers):
-        raise SandboxError("a worker is not confined as it should be")
 
 
 def _check_limits(limits: SandboxLimits) -> None:

@@ -47,11 +47,13 @@ LIMIT_KINDS: Final = frozenset({"cpu", "memory", "wall", "crash"})
 class WorkerSource(Protocol):
     """Where a session gets its workers."""
 
-    def start(self, spec: SessionSpec) -> WorkerProcess:
-        """A worker that has the inputs and was told to begin."""
+    spec: SessionSpec
 
-    def thread_pool(self) -> ThreadPoolExecutor:
-        """Threads for the asynchronous methods."""
+    def start(self) -> WorkerProcess:
+        """A worker that has the session's inputs and waits for a cell."""
+
+    def close(self) -> None:
+        """No more workers are needed."""
 
 
 class Session:
@@ -66,15 +68,16 @@ class Session:
 
     def __init__(
         self,
-        source: WorkerSource,
-        spec: SessionSpec,
+        workers: WorkerSource,
+        thread_pool: Callable[[], ThreadPoolExecutor],
         callables: Mapping[str, Callable[..., Any]],
         journal: Sequence[CellRecord] = (),
     ) -> None:
+        self._spec = spec = workers.spec
         self.epoch: Final = spec.epoch
         self.seed: Final = spec.seed
-        self._source = source
-        self._spec = spec
+        self._workers = workers
+        self._thread_pool = thread_pool
         self._offered = spec.offered
         self._callables = dict(callables)
         self._records = list(journal)
@@ -162,12 +165,12 @@ class Session:
         self._check_callables()
         step = await self.astart(code)
         while isinstance(step, Pending):
-            answers = await aanswer_calls(step.calls, self._callables, self._source.thread_pool())
+            answers = await aanswer_calls(step.calls, self._callables, self._thread_pool())
             step = await self.aresume(answers)
         return step
 
     async def _in_thread(self, step: Callable[[], _T]) -> _T:
-        pool = self._source.thread_pool()
+        pool = self._thread_pool()
         future = asyncio.wrap_future(pool.submit(step))
         try:
             return await asyncio.shield(future)
@@ -214,6 +217,7 @@ class Session:
         """Kill the worker for good."""
         self._closed = True
         self._slot.kill()
+        self._workers.close()
 
     def __enter__(self) -> Self:
         return self
@@ -249,7 +253,7 @@ class Session:
         if worker is not None:
             return worker
         kills = self._slot.kills
-        worker = self._source.start(self._spec)
+        worker = self._workers.start()
         self._slot.fill(worker, kills)
         try:
             for index, record in enumerate(self._records):

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, Protocol
 
 from rlm_adapters.sandbox.control import CellTimeout, ControlFlow
+from rlm_adapters.sandbox.encoding import load_value
 from rlm_adapters.sandbox.exits import EXIT_FAILED, EXIT_HOST_GONE, EXIT_MEMORY
 from rlm_adapters.sandbox.frames import (
     HEADER,
@@ -28,7 +29,6 @@ from rlm_adapters.sandbox.frames import (
     to_wire,
 )
 from rlm_adapters.sandbox.hardening.confinement import Confinement, address_space, confine
-from rlm_adapters.sandbox.inputs import load_value
 from rlm_adapters.sandbox.hostcalls import WireCall
 from rlm_adapters.sandbox.repl import CellOutcome, Repl
 from rlm_adapters.sandbox.types import Answer, CellError, Failure, HostFunction, Value
@@ -55,22 +55,34 @@ class Interpreter(Protocol):
 
 @dataclass(slots=True)
 class Loaded:
-    """Inputs that this process holds decoded."""
+    """Inputs that this process holds decoded.
+
+    Attributes:
+        variables: of the session, by name.
+        files: of the session's workspace, by path.
+        held: values that a holder keeps for the workers forked from it, by key.
+        growth: by how many bytes decoding all this has grown the address space.
+    """
 
     variables: dict[str, Any] = field(default_factory=dict)
-    files: dict[str, bytes] = field(default_factory=dict)
+    files: dict[str, Any] = field(default_factory=dict)
+    held: dict[str, Any] = field(default_factory=dict)
     growth: int = 0
-    """By how many bytes decoding them has grown the address space."""
 
     def take(self, items: Sequence[dict[str, Any]], fds: Sequence[int]) -> None:
-        """Decode the items of a load frame and close its descriptors."""
+        """Decode the items of a load frame and close its descriptors.
+
+        Raises:
+            ValueError: The content of one is not what its kind says.
+        """
         before = address_space()
+        targets = {"variable": self.variables, "file": self.files, "held": self.held}
         for item in items:
-            target = self.variables if item["target"] == "variable" else self.files
             try:
-                target[item["name"]] = load_value(item, fds)
+                value = self.held[item["key"]] if item["kind"] == "held" else load_value(item, fds)
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"the content of {item['name']!r} is not valid {item['kind']}: {error}") from None
+            targets[item["target"]][item["key" if item["target"] == "held" else "name"]] = value
         for fd in fds:
             os.close(fd)
         self.growth += max(0, address_space() - before)
@@ -191,7 +203,11 @@ class Worker:
             message, fds = self._channel.receive_fds()
             if message["t"] == "begin":
                 return message
-            self._loaded.take(message["items"], fds)
+            try:
+                self._loaded.take(message["items"], fds)
+            except ValueError as error:
+                self._channel.send({"t": "refused", "message": str(error)})
+                os._exit(EXIT_FAILED)
 
     def _begin(self, settings: Message) -> None:
         self._frame_bytes = settings["frame_bytes"]
@@ -312,5 +328,3 @@ def main(fd: int, loaded: Loaded) -> NoReturn:
         except OSError:
             status = EXIT_HOST_GONE
     os._exit(status)
-
-

@@ -29,6 +29,8 @@ from rlm_adapters.sandbox.hardening import linux, probe
 
 _MAX_FILES: Final = 1024
 _REAP_SECONDS: Final = 0.05
+_STATUS_SECONDS: Final = 0.005
+_STATUS_TRIES: Final = 20
 
 
 class ForkServer:
@@ -66,8 +68,9 @@ class ForkServer:
         if request["t"] == "load":
             try:
                 self._loaded.take(request["items"], fds)
-            except ValueError as error:
-                return {"t": "failed", "message": str(error)}
+            except (ValueError, MemoryError) as error:
+                return {"t": "failed", "message": str(error) or "there is not enough memory for it"}
+            gc.freeze()
             return {"t": "loaded"}
         return {"t": "forked", "pid": self._fork(fds[0], holder=request["t"] == "fork_holder")}
 
@@ -78,6 +81,7 @@ class ForkServer:
             try:
                 _settle(fd, parent)
                 if holder:
+                    linux.adopt_orphans()
                     ForkServer(worker.GuestChannel(fd), worker.Loaded()).serve()
                 worker.main(fd, self._loaded)
             finally:
@@ -127,11 +131,11 @@ def _kill_group(pid: int) -> None:
 
 def _status_soon(pid: int) -> int | None:
     """The exit status of a child that has just closed its socket, without reaping it; None: it still lives."""
-    for _ in range(100):
+    for _ in range(_STATUS_TRIES):
         result = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if result is not None:
             return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
-        select.select([], [], [], 0.01)
+        select.select([], [], [], _STATUS_SECONDS)
     return None
 
 

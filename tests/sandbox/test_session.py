@@ -179,6 +179,8 @@ def test_a_limit_that_is_none_is_refused(limits):
         [{"id": i, "text": f"t{i}", "raw": b"\x00"} for i in range(3_000)],
         {str(i): [i, None, True] for i in range(5_000)},
         {"$bytes": "not bytes"},
+        {"raw": b"\x00", **{str(i): "x" * 500 for i in range(10_000)}, "$bytes": "not bytes"},
+        ["x" * 3_000_000, b"", {"$escaped": {"$bytes": 1}}],
         3,
         2.5,
         None,
@@ -225,7 +227,7 @@ def test_files_are_handed_over_as_variables_and_as_workspace_files(sandbox, tmp_
 @pytest.mark.parametrize(("kind", "content"), [("text", b"\xff\xfe\xff"), ("json", b"{")])
 def test_a_file_that_is_not_what_its_kind_says_is_named(sandbox, tmp_path, kind, content):
     (tmp_path / "bad").write_bytes(content)
-    with pytest.raises(SandboxError, match=f"the content of 'x' is not valid {kind}"):
+    with pytest.raises(InputError, match=f"the content of 'x' is not valid {kind}"):
         sandbox.open(variables={"x": FileVariable(path=tmp_path / "bad", kind=kind)})
 
 
