@@ -4,7 +4,8 @@ Models wrap the same cell in a dozen ways (fences, tool calls written as text, J
 quote code they rejected). :func:`read_reply` is a pure function from the raw reply to a :class:`Reading`.
 """
 
-from rlm_adapters.replies.read import accept_provisional, read_reply
+from rlm_adapters.replies.provisional import accept_provisional
+from rlm_adapters.replies.read import read_reply
 from rlm_adapters.replies.reading import UNSET, Problem, Reading, TextFinish
 
 __all__ = ["UNSET", "Problem", "Reading", "TextFinish", "accept_provisional", "read_reply"]

@@ -7,8 +7,8 @@ import re
 import textwrap
 from typing import Final
 
-from rlm_adapters.replies.blocks import ROLE_LINE
 from rlm_adapters.replies.calls import without_fence
+from rlm_adapters.replies.invented import ROLE_LINE
 from rlm_adapters.replies.mend import mended
 from rlm_adapters.replies.syntax import Syntax, acts
 

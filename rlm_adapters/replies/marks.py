@@ -22,10 +22,8 @@ _MARK: Final = re.compile(
     re.IGNORECASE,
 )
 _PAREN: Final = re.compile(r"[()（）]")
-_NOT_BRACKETS: Final = re.compile(
-    # an enumerator (" 1) heat") or a smiley is no bracket
-    r"(?<![^\s（(,;:])(?:\d{1,3}|[A-Za-z]|[ivx]{2,4})[)）]|[:;=]['-]?[()](?!\w)"
-)
+_ENUMERATOR: Final = re.compile(r"(?<![^\s,;:])(?:\d{1,3}|[A-Za-z]|[ivx]{2,4})[)）]")  # " 1) heat"
+_SMILEY: Final = re.compile(r"[:;=]['-]?[()](?!\w)")
 _TAIL: Final = re.compile(r"[^\w()（）\n]*(?:[ \t]#[^\n]*|[ \t]*[(（][^()（）\n]*[)）][^\w()（）\n]*)?(?=\n|\Z)")
 _STRING: Final = (
     r"(?P<prefix>[rRbBuUfF]{0,2})(?:"
@@ -58,7 +56,7 @@ class Marks:
         self._text = text
         self._strict: dict[int, int] | None = None
         self._lenient: dict[int, int] | None = None
-        self._no_brackets: set[int] = set()
+        self._smileys: set[int] = set()
         self._no_string_end: dict[str, int] = {}
 
     def opens(self, line_start: int) -> re.Match[str] | None:
@@ -89,11 +87,12 @@ class Marks:
             return close
         if self._strict is None or self._lenient is None:
             self._strict = _matches(self._text)
-            self._no_brackets = {m.end() - 1 for m in _NOT_BRACKETS.finditer(self._text)}
-            self._lenient = _matches(self._text, self._no_brackets)
+            self._smileys = {m.end() - 1 for m in _SMILEY.finditer(self._text)}
+            enumerators = {m.end() - 1 for m in _ENUMERATOR.finditer(self._text)}
+            self._lenient = _matches(self._text, self._smileys | enumerators)
         strict, lenient = self._strict.get(open_), self._lenient.get(open_)
-        if strict is not None and strict in self._no_brackets:
-            strict = None  # a smiley at the end of a line
+        if strict is not None and strict in self._smileys:
+            strict = None
         for close in (strict, lenient):
             if close is not None and self._ends_line(close):
                 return close

@@ -7,7 +7,7 @@ import pytest
 from tests.replies.corpus import as_expected, count, load, read
 
 
-@pytest.mark.parametrize(("corpus", "size"), [("replies.json", 114), ("replies_own.json", 139)])
+@pytest.mark.parametrize(("corpus", "size"), [("replies.json", 114), ("replies_own.json", 140)])
 def test_every_reply_of_a_corpus_is_read_as_expected(corpus: str, size: int) -> None:
     good, total, others = count(corpus)
     print(f"{good} of {total} read as expected")

@@ -1,0 +1,70 @@
+# ruff: noqa: RUF001 - the characters that models write are the subject
+"""Outputs and turns that the model invented: what follows one rests on nothing."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import re
+from typing import Final
+
+OUTPUT_LABELS: Final = frozenset(
+    {"output", "outputs", "stdout", "console", "result", "results", "observation", "out", "tool_output", "tool_outputs"}
+)
+"""Labels of fences that claim to hold an output."""
+
+ROLE_LINE: Final = re.compile(
+    r"^(?:[ \t>#*_]*(?:user|human|assistant|system|tool|observation|tool[ _]response|ai)[ \t]*[*_]*[ \t]*:[*_]*(?=\s|$)"
+    r"|[ \t]*\#{1,4}[ \t]*(?:user|human|instruction|observation|system)[ \t]*$"
+    r"|[ \t]*<(?:tool_response|tool_result|observation|function_results|user|human)>)",
+    re.IGNORECASE | re.MULTILINE,
+)
+OUTPUT_LINE: Final = re.compile(
+    r"[ \t>#*_\[]*(?:(?:the|repl|execution|console|program|code|python|printed|cell|terminal|simulated)[ \t]+){0,2}"
+    r"(?:outputs?|observation|stdout|printed|out[ \t]?\[\d+\])[ \t\]]*(?:\([^)\n]*\))?[*_]*[ \t]*:[*_]*"
+    r"|[ \t]*<(?:output|result|results|stdout|repl_output|execution_output|execution_result|interpreter)>"
+    r"|[ \t]*\[\[[ \t]*\#\#[ \t]*(?:output|repl_output|observation|stdout)",
+    re.IGNORECASE,
+)
+_RESULT_LINE: Final = re.compile(
+    r"[ \t>#*_]*(?:(?:execution|the|repl|code)[ \t]+)?results?[*_]*[ \t]*:[*_]*(?P<rest>[^\n]*)", re.IGNORECASE
+)
+_MAX_ROLES: Final = 200
+
+
+def is_invented(line: str, *, after_code: bool) -> bool:
+    """Whether another voice begins on this line: somebody's turn, or, after code, its output."""
+    if ROLE_LINE.match(line):
+        return True
+    if not after_code:
+        return False
+    if OUTPUT_LINE.match(line):
+        return True
+    result = _RESULT_LINE.match(line)
+    return result is not None and _is_value(result["rest"].strip(" \t*_"))
+
+
+def before_dialogue(text: str) -> str:
+    """Cut an invented conversation: a user's paragraph and an assistant's, with no block between them."""
+    roles = list(itertools.islice(ROLE_LINE.finditer(text), _MAX_ROLES))
+    for user, answer in itertools.pairwise(roles):
+        if not re.search("user|human", user[0], re.IGNORECASE) or not re.search(
+            "assistant|ai", answer[0], re.IGNORECASE
+        ):
+            continue
+        before = text[: user.start()]
+        alone = not before.strip() or before.endswith("\n\n")
+        if alone and before.count("```") % 2 == 0 and "```" not in text[user.end() : answer.start()]:
+            return before
+    return text
+
+
+def _is_value(text: str) -> bool:
+    """Nothing, a literal or a quotation: what an output label is followed by."""
+    if not text or text[0] in "\"'“‘`":
+        return True
+    try:
+        ast.literal_eval(text[:10_000])
+    except (SyntaxError, ValueError, RecursionError, MemoryError, TypeError):
+        return bool(re.fullmatch(r"[\d.,%$€ ]+", text))
+    return True
