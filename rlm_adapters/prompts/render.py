@@ -70,7 +70,7 @@ def _result(result: CellResult, number: int, cells: int) -> str:
     elif result.error is None:
         parts.append(f"Output{which}: nothing was printed.")
     if result.error:
-        parts.append(f"Error{which}:\n{result.error}")
+        parts.append(f"Error{which}:\n{result.error.rstrip()}")
     return "\n\n".join(parts)
 
 
