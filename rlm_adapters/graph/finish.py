@@ -43,7 +43,7 @@ def check_final(state: RLMState, node: NodeContext, config: RunnableConfig) -> d
     if stop is None and repairs > node.config.limits.max_repairs:
         error = f"{repairs} replies in a row could not be used (last: {verdict['problem']})"
         candidate = verdict.get("candidate") or state.get("candidate")
-        return _end(state, node, {"finish_reason": "error", "answer": candidate, "error": error})
+        return _end(state, node, {"finish_reason": "error", "answer": _fitting(candidate, node), "error": error})
     trajectory = trajectory_of(state, node, iteration=iteration + 1)
     observation = node.config.writer.observe(verdict["outcome"], trajectory)
     turn: TurnEntry = {"reply": replied, "observation": node.config.store.pack(observation)}
@@ -69,7 +69,7 @@ def extract(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
     limit = state.get("stop") or "max_iterations"
     reason = _REASONS.get(limit, "budget")
     message = state.get("error") or f"the limit {limit}={getattr(node.config.limits, limit, None)!r} was reached"
-    answer: Any = state.get("candidate")
+    answer: Any = _fitting(state.get("candidate"), node)
     usage: dict[str, Any] = {}
     writer = node.config.writer
     try:
@@ -145,9 +145,16 @@ def _results(outputs: list[CellOutput], node: NodeContext) -> tuple[CellResult, 
 def _extracted(reply: ModelReply, node: NodeContext, candidate: Any) -> Any:
     """The answer in the reply to the last question; the candidate if there is none."""
     value = node.config.writer.read_answer(reply)
+    return candidate if value is None else _fitting(value, node)
+
+
+def _fitting(value: Any, node: NodeContext) -> Any:
+    """A value as the answer, None when it is not what was asked for: a limit does not excuse a wrong type."""
+    if value is None:
+        return None
+    spec = node.config.output
     try:
-        spec = node.config.output
-        return candidate if value is None else spec.to_json(spec.validate(value))
+        return spec.to_json(spec.validate(value))
     except InvalidAnswerError:
         return None
 
