@@ -109,7 +109,7 @@ def test_the_founding_example_reads_page_52_of_the_book(model_server):
         "['Origin-of-Species.pdf']",
         "True",
         "import PyPDF2",
-        "ten thousand sharp wedges",
+        "destruction inevitably falls",
         "submitted",
     ):
         assert shown in trajectory
