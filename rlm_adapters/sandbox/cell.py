@@ -9,6 +9,7 @@ from rlm_adapters.errors import SandboxError
 from rlm_adapters.sandbox.forkserver import WorkerProcess
 from rlm_adapters.sandbox.frames import Message
 from rlm_adapters.sandbox.journal import CallIds, answer_to_json
+from rlm_adapters.sandbox.runahead.account import AheadAccount, CellAhead
 from rlm_adapters.sandbox.types import Answer, HostCall
 
 
@@ -21,14 +22,23 @@ class Cell:
         used: those that the cell was given.
         seconds_left: what is left of its wall time.
         replaced: its worker was lost while it waited.
+        ahead: its run-ahead.
     """
 
-    def __init__(self, index: int, code: str, known: Mapping[str, Answer], wall_seconds: float) -> None:
+    def __init__(
+        self,
+        index: int,
+        code: str,
+        known: Mapping[str, Answer],
+        wall_seconds: float,
+        ahead: CellAhead | None = None,
+    ) -> None:
         self._index = index
         self.code = code
         self.known = dict(known)
         self.used: dict[str, Answer] = {}
         self.replaced = False
+        self.ahead = ahead or CellAhead(AheadAccount(enabled=False), index, ())
         self._begin(wall_seconds)
 
     def _begin(self, wall_seconds: float) -> None:
@@ -39,16 +49,17 @@ class Cell:
     def restart(self, wall_seconds: float) -> None:
         """Start over in a new worker, with all the answers that are known."""
         self._begin(wall_seconds)
+        self.ahead.restart()
         self.replaced = True
 
     def unknown(self) -> tuple[HostCall, ...]:
         """The calls that it waits for and nobody has answered yet."""
         return tuple(call for call in self.waiting if call.id not in self.known)
 
-    def message(self, cpu_seconds: float) -> Message:
+    def message(self, cpu_seconds: float, *, ahead: bool = False) -> Message:
         """What to tell the worker next: the code, or the answers that it waits for."""
         if not self.waiting:
-            return {"t": "run", "code": self.code, "cpu": cpu_seconds}
+            return {"t": "run", "code": self.code, "cpu": cpu_seconds, "ahead": ahead}
         for call in self.waiting:
             self.used[call.id] = self.known[call.id]
         return {"t": "answers", "answers": [answer_to_json(self.used[call.id]) for call in self.waiting]}

@@ -47,10 +47,16 @@ def parse_calls(message: Message, offered: Collection[str]) -> list[WorkerCall]:
     calls = _typed(message.get("calls"), list)
     if not 0 < len(calls) <= _MAX_CALLS:
         raise ProtocolError(f"{len(calls)} calls in one frame")
-    return [_parse_call(_typed(call, dict), offered) for call in calls]
+    return [parse_call(call, offered) for call in calls]
 
 
-def _parse_call(call: dict[str, Any], offered: Collection[str]) -> WorkerCall:
+def parse_call(wire: object, offered: Collection[str]) -> WorkerCall:
+    """One call.
+
+    Raises:
+        ProtocolError: It is malformed, or calls what was not offered.
+    """
+    call: dict[str, Any] = _typed(wire, dict)
     function = _typed(call.get("f"), str)
     if function not in offered:
         raise ProtocolError("a call of a function that was not offered")

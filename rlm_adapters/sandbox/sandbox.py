@@ -11,17 +11,18 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 from rlm_adapters.errors import InputError, IsolationError, SandboxError
 from rlm_adapters.sandbox.driving import describe_functions
-from rlm_adapters.sandbox.forkserver import SharedZygote, shared_zygote
 from rlm_adapters.sandbox.hardening.confinement import ALL_LAYERS
 from rlm_adapters.sandbox.inputs import Inputs
+from rlm_adapters.sandbox.runahead.account import AheadAccount
 from rlm_adapters.sandbox.session import Session
 from rlm_adapters.sandbox.spec import SessionSpec
 from rlm_adapters.sandbox.types import CellRecord, HostFunction, Isolation, SandboxLimits
 from rlm_adapters.sandbox.workers import HeldInputs, WorkerFactory
+from rlm_adapters.sandbox.zygotes import SharedZygote, shared_zygote
 
 _T = TypeVar("_T")
 
@@ -65,6 +66,9 @@ class Sandbox:
         allow_modules: real modules that cells may import besides the sandbox's own facades (``["numpy"]``). This
             gives up the language policy for them: whatever such a module can reach, a cell can reach, up to what
             the operating system's layers leave.
+        parallel: ``"ahead"``: while a cell waits for an LM call, the calls that it will make later are found and
+            offered together with it (``HostCall.ahead``; see `runahead`). ``"off"``: one after the other.
+        max_ahead: most calls that go out together.
 
     Raises:
         InputError: A limit makes no sense.
@@ -77,6 +81,8 @@ class Sandbox:
         limits: SandboxLimits = SandboxLimits(),  # noqa: B008 - frozen
         require: Isolation | None = None,
         allow_modules: Sequence[str] = (),
+        parallel: Literal["ahead", "off"] = "ahead",
+        max_ahead: int = 64,
         _policy_off: bool = False,
         _layers: Sequence[str] | None = None,
     ) -> None:
@@ -85,7 +91,13 @@ class Sandbox:
             raise InputError(f'require={require!r} is unknown: use "os", "process" or None')
         if not hasattr(os, "fork"):
             raise SandboxError("the sandbox needs a platform with fork (Linux or macOS)")
+        if parallel not in ("ahead", "off"):
+            raise InputError(f'parallel={parallel!r} is unknown: use "ahead" or "off"')
+        if isinstance(max_ahead, bool) or not isinstance(max_ahead, int) or max_ahead < 1:
+            raise InputError(f"max_ahead={max_ahead!r}: give a number of calls, at least 1")
         self._limits = limits
+        self._ahead = parallel == "ahead"
+        self._max_ahead = max_ahead
         self._allow_modules = tuple(allow_modules)
         self._policy_off = _policy_off
         self._only_layers = None if _layers is None else frozenset(_layers)
@@ -133,6 +145,7 @@ class Sandbox:
         epoch: float | None = None,
         journal: Sequence[CellRecord] = (),
         scope: Hashable | None = None,
+        ahead: AheadAccount | None = None,
     ) -> Session:
         """Open a session; its worker is running when this returns, the journal replayed in it.
 
@@ -146,6 +159,7 @@ class Sandbox:
             epoch: instant, in seconds, at which its clock starts; None: now. A replay needs the same.
             journal: finished cells of an earlier session with the same inputs, run again with their answers.
             scope: sessions of one scope (a run and its children) with the same big texts share one copy of them.
+            ahead: counts and bounds the run-ahead of this session together with others; None: one of its own.
 
         Raises:
             InputError: An input, file or function cannot be offered.
@@ -167,9 +181,10 @@ class Sandbox:
             allow_modules=self._allow_modules,
             layers=self.report.layers,
             plain=self._policy_off,
+            ahead=self._ahead and not all(function.effects for function in described),
         )
         workers = WorkerFactory(self._zygote, spec, self._held_inputs, scope)
-        session = Session(workers, self.thread_pool, callables, journal)
+        session = Session(workers, self.thread_pool, callables, journal, ahead or self.ahead_account())
         try:
             session.warm()
         except BaseException:
@@ -177,6 +192,10 @@ class Sandbox:
             raise
         self._sessions.add(session)
         return session
+
+    def ahead_account(self) -> AheadAccount:
+        """A new account for the run-ahead of some sessions, as this sandbox was told to run ahead."""
+        return AheadAccount(self._max_ahead, enabled=self._ahead)
 
     def thread_pool(self) -> ThreadPoolExecutor:
         """Threads for the asynchronous forms of the sessions' methods, apart from asyncio's own."""

@@ -29,17 +29,20 @@ from rlm_adapters.sandbox.frames import ProtocolError
 from rlm_adapters.sandbox.journal import check_answers, output_hash
 from rlm_adapters.sandbox.loss import describe_loss
 from rlm_adapters.sandbox.messages import WorkerDone, parse_calls, parse_done, parse_failure, parse_files
+from rlm_adapters.sandbox.runahead.account import AheadAccount, CellAhead
 from rlm_adapters.sandbox.spec import SessionSpec
 from rlm_adapters.sandbox.types import (
     Answer,
     CellError,
     CellRecord,
     Done,
+    HostCall,
     Pending,
     VariableInfo,
 )
 
 _T = TypeVar("_T")
+_LOOK_SECONDS: Final = 30.0  # of wall time; a worker gives its child far less
 LIMIT_KINDS: Final = frozenset({"cpu", "memory", "wall", "crash"})
 """Errors after which a cell leaves no trace: the worker is replaced and a replay skips the cell."""
 
@@ -72,8 +75,10 @@ class Session:
         thread_pool: Callable[[], ThreadPoolExecutor],
         callables: Mapping[str, Callable[..., Any]],
         journal: Sequence[CellRecord] = (),
+        ahead: AheadAccount | None = None,
     ) -> None:
         self._spec = spec = workers.spec
+        self._ahead = ahead or AheadAccount(enabled=False)
         self.epoch: Final = spec.epoch
         self.seed: Final = spec.seed
         self._workers = workers
@@ -116,7 +121,8 @@ class Session:
         with self._exclusively():
             if self._cell is not None:
                 raise SandboxError("a cell is waiting for answers: resume it, or kill the session")
-            return self._go_on(Cell(len(self._records), code, known, self._spec.limits.wall_seconds))
+            ahead = CellAhead(self._ahead, len(self._records), self._spec.pure if self._spec.ahead else ())
+            return self._go_on(Cell(len(self._records), code, known, self._spec.limits.wall_seconds, ahead))
 
     def resume(self, answers: Mapping[str, Answer]) -> Pending | Done:
         """Go on with a waiting cell. Answers may come in parts; those to calls not yet asked are kept.
@@ -294,6 +300,8 @@ class Session:
             raise SandboxError("the session was killed while a cell was running")
         self._cell = cell if isinstance(step, Pending) else None
         if isinstance(step, Done):
+            calls, wasted = cell.ahead.settle(cell.known, cell.used)
+            step = replace(step, ahead_calls=calls, ahead_wasted=wasted)
             self._records.append(_record(cell, step))
         return step
 
@@ -325,8 +333,26 @@ class Session:
         """Answer what is known until the cell ends or asks for something new."""
         while (report := self._exchange(worker, cell)) is None:
             if unknown := cell.unknown():
-                return Pending(unknown)
+                return Pending(unknown + self._look_ahead(worker, cell))
         return self._finished(worker, cell, report)
+
+    def _look_ahead(self, worker: WorkerProcess, cell: Cell) -> tuple[HostCall, ...]:
+        """Calls that the cell will ask for later, as far as that can be told now.
+
+        Whatever goes wrong with it is not the cell's fault: it goes on without, in a new worker if need be.
+        """
+        request = cell.ahead.request(len(cell.waiting), cell.known)
+        if request is None:
+            return ()
+        deadline = time.monotonic() + _LOOK_SECONDS
+        try:
+            worker.channel.send(request, deadline=deadline)
+            found = worker.channel.receive(deadline=deadline)
+            return cell.ahead.take(found, request, {*cell.known, *(call.id for call in cell.waiting)})
+        except (ChannelClosedError, ChannelTimeoutError, ProtocolError):
+            self._slot.drop(worker)
+            cell.ahead.close()
+            return ()
 
     def _exchange(self, worker: WorkerProcess, cell: Cell) -> WorkerDone | None:
         """Send the cell, or the answers that it waits for, and take what comes back.
@@ -334,7 +360,7 @@ class Session:
         Returns:
             The report of the cell's end; None when it waits for calls, which are then ``cell.waiting``.
         """
-        message = cell.message(self._spec.limits.cpu_seconds)
+        message = cell.message(self._spec.limits.cpu_seconds, ahead=cell.ahead.wanted)
         # The time in which the host waits for the worker, and not the other way round, counts for the wall limit.
         started = time.monotonic()
         deadline = started + cell.seconds_left

@@ -22,6 +22,8 @@ class SessionSpec:
     allow_modules: tuple[str, ...]
     layers: tuple[str, ...]
     plain: bool = False
+    ahead: bool = False
+    """Workers may fork themselves to run cells ahead."""
 
     @property
     def offered(self) -> frozenset[str]:
@@ -29,6 +31,12 @@ class SessionSpec:
         return frozenset(function.batch_of or function.name for function in self.functions) | {
             function.name for function in self.functions
         }
+
+    @property
+    def pure(self) -> frozenset[str]:
+        """Names of the functions that are LM calls without effects: they may be called ahead."""
+        effects = {function.name for function in self.functions if function.effects}
+        return frozenset(f.batch_of or f.name for f in self.functions if not f.effects) - effects
 
     def begin(self) -> Message:
         """The frame that begins a session in a worker that has its inputs."""
@@ -48,4 +56,5 @@ class SessionSpec:
             "allow_modules": list(self.allow_modules),
             "layers": list(self.layers),
             "plain": self.plain,
+            "ahead": self.ahead,
         }

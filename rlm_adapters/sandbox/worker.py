@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
-import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
-from rlm_adapters.sandbox.control import CellTimeout, ControlFlow
+from rlm_adapters.sandbox.control import ControlFlow
 from rlm_adapters.sandbox.encoding import load_value
 from rlm_adapters.sandbox.exits import EXIT_FAILED, EXIT_HOST_GONE, EXIT_MEMORY
 from rlm_adapters.sandbox.frames import (
-    HEADER,
     Message,
-    decode_trusted,
     encode_body,
     from_wire,
     has_too_many_items,
@@ -31,10 +27,10 @@ from rlm_adapters.sandbox.frames import (
 from rlm_adapters.sandbox.hardening.confinement import Confinement, address_space, confine
 from rlm_adapters.sandbox.hostcalls import WireCall
 from rlm_adapters.sandbox.repl import CellOutcome, Repl
+from rlm_adapters.sandbox.runahead.worker import Ahead
+from rlm_adapters.sandbox.timer import CpuTimer
 from rlm_adapters.sandbox.types import Answer, CellError, Failure, HostFunction, Value
-
-_REPEAT_SECONDS: Final = 0.5
-_READ_BYTES: Final = 1 << 20
+from rlm_adapters.sandbox.worker_channel import WorkerChannel
 
 
 class Interpreter(Protocol):
@@ -88,103 +84,15 @@ class Loaded:
         self.growth += max(0, address_space() - before)
 
 
-class GuestChannel:
-    """The inner end of the socket: the host is trusted, and waiting costs nothing."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def send(self, message: Message) -> None:
-        """Send one frame, whole."""
-        self.send_body(encode_body(message, errors="replace"))
-
-    def send_body(self, body: bytes) -> None:
-        """Send an encoded frame with plain ``write``: a confined worker needs no socket call at all."""
-        left = memoryview(HEADER.pack(len(body)) + body)
-        while left:
-            left = left[os.write(self.fd, left) :]
-
-    def receive(self) -> Message:
-        """The next frame.
-
-        Raises:
-            EOFError: The host has closed the channel, or is dead.
-        """
-        return self._body(self._read(HEADER.size))
-
-    def receive_fds(self) -> tuple[Message, list[int]]:
-        """The next frame and the descriptors that came with it. Not possible any more once confined."""
-        with socket.socket(fileno=os.dup(self.fd)) as sock:
-            header, fds, _, _ = socket.recv_fds(sock, HEADER.size, 256)
-        if not header:
-            raise EOFError
-        return self._body(header + self._read(HEADER.size - len(header))), list(fds)
-
-    def _body(self, header: bytes) -> Message:
-        return decode_trusted(self._read(HEADER.unpack(header)[0]))
-
-    def _read(self, count: int) -> bytes:
-        chunks = []
-        while count:
-            chunk = os.read(self.fd, min(count, _READ_BYTES))
-            if not chunk:
-                raise EOFError
-            chunks.append(chunk)
-            count -= len(chunk)
-        return b"".join(chunks)
-
-
-class CpuTimer:
-    """Raises `CellTimeout` in the cell when its CPU time is used up, and again every half second.
-
-    While a frame is on its way the exception is put off: half a frame would end the session.
-    """
-
-    def __init__(self) -> None:
-        self._armed = False
-        self._deferred = False
-        self._late = False
-        signal.signal(signal.SIGPROF, self._expire)
-
-    def start(self, seconds: float) -> None:
-        """Give the cell so much CPU time from now; waiting for the host costs none."""
-        self._armed = True
-        signal.setitimer(signal.ITIMER_PROF, max(seconds, 1e-3), _REPEAT_SECONDS)
-
-    def stop(self) -> None:
-        """The cell has ended; from here on nothing is raised."""
-        while self._armed:
-            try:
-                self._armed = False
-            except CellTimeout:
-                continue
-        self._late = False
-        signal.setitimer(signal.ITIMER_PROF, 0)
-
-    def __enter__(self) -> None:
-        self._deferred = True
-
-    def __exit__(self, *exception: object) -> None:
-        self._deferred = False
-        if self._late:
-            self._late = False
-            raise CellTimeout
-
-    def _expire(self, _signum: int, _frame: object) -> None:
-        if self._deferred:
-            self._late = True
-        elif self._armed:
-            raise CellTimeout
-
-
 class Worker:
     """Serves one session until the host closes the channel."""
 
-    def __init__(self, channel: GuestChannel, loaded: Loaded) -> None:
+    def __init__(self, channel: WorkerChannel, loaded: Loaded) -> None:
         self._channel = channel
         self._loaded = loaded
         self._timer = CpuTimer()
         self._frame_bytes = 0
+        self._ahead: Ahead | None = None
         self._interpreter: Interpreter
 
     def serve(self) -> None:
@@ -193,7 +101,7 @@ class Worker:
         while True:
             message = self._channel.receive()
             if message["t"] == "run":
-                self._channel.send_body(self._run(message["code"], message["cpu"]))
+                self._channel.send_body(self._run(message["code"], message["cpu"], ahead=message["ahead"]))
             else:
                 self._channel.send({"t": "files", "files": to_wire(self._interpreter.files_written())})
 
@@ -221,7 +129,12 @@ class Worker:
         gc.collect()
         gc.freeze()  # what is there now is never looked at again by the collector
         held = confine(
-            Confinement(memory_bytes=memory, input_bytes=self._loaded.growth, layers=frozenset(settings["layers"]))
+            Confinement(
+                memory_bytes=memory,
+                input_bytes=self._loaded.growth,
+                layers=frozenset(settings["layers"]),
+                allow_fork=settings["ahead"],
+            )
         )
         self._channel.send({"t": "ready", "layers": sorted(held)})
 
@@ -235,7 +148,7 @@ class Worker:
             from rlm_adapters.sandbox.plain import PlainRepl  # noqa: PLC0415 - only the tests' mode needs it
 
             make = PlainRepl
-        return make(
+        interpreter = make(
             call_host=self._call_host,
             functions=functions,
             output_chars=settings["output_chars"],
@@ -245,20 +158,30 @@ class Worker:
             epoch=settings["epoch"],
             allow_modules=settings["allow_modules"],
         )
+        if settings["ahead"] and isinstance(interpreter, Repl):
+            self._ahead = Ahead(self._channel.fd, interpreter, functions)
+        return interpreter
 
     def _call_host(self, calls: Sequence[WireCall]) -> list[Answer]:
         """Have the host answer all of ``calls``; the cell waits here."""
+        if self._ahead is not None and self._ahead.answer is not None:
+            return self._ahead.answer(calls)
         wire = [{"f": call.function, "a": to_wire(list(call.args)), "k": to_wire(dict(call.kwargs))} for call in calls]
         body = encode_body({"t": "call", "calls": wire}, errors="replace")
         if len(body) > self._frame_bytes or has_too_many_items(body):
             raise ValueError("the arguments of this call are too large to be handed to the host")
         with self._timer:
             self._channel.send_body(body)
-            answers = self._channel.receive()["answers"]
-        return [_answer(answer) for answer in answers]
+            message = self._channel.receive()
+            while self._ahead is not None and message["t"] == "look":
+                self._channel.send_body(self._ahead.look(message))
+                message = self._channel.receive()
+        return [_answer(answer) for answer in message["answers"]]
 
-    def _run(self, code: str, cpu_seconds: float) -> bytes:
+    def _run(self, code: str, cpu_seconds: float, *, ahead: bool) -> bytes:
         """Run a cell; the body of the frame that reports it."""
+        if self._ahead is not None:
+            self._ahead.begin(code, cpu_seconds, wanted=ahead)
         before = time.process_time()
         try:
             self._timer.start(cpu_seconds)
@@ -267,6 +190,8 @@ class Worker:
             outcome = _without_output(CellError("cpu", "TimeoutError", "the cell used too much CPU time"))
         finally:
             self._timer.stop()
+            if self._ahead is not None:
+                self._ahead.end()
         return self._report(outcome, time.process_time() - before)
 
     def _report(self, outcome: CellOutcome, cpu_seconds: float) -> bytes:
@@ -314,7 +239,7 @@ def _answer(wire: dict[str, Any]) -> Answer:
 
 def main(fd: int, loaded: Loaded) -> NoReturn:
     """Be a worker on this descriptor; does not return."""
-    channel = GuestChannel(fd)
+    channel = WorkerChannel(fd)
     status = EXIT_FAILED
     try:
         Worker(channel, loaded).serve()

@@ -16,11 +16,12 @@ from typing import Final
 
 from rlm_adapters.errors import InputError, SandboxError
 from rlm_adapters.sandbox.channel import ChannelClosedError, ChannelTimeoutError
-from rlm_adapters.sandbox.forkserver import ForkServerGoneError, Holder, SharedZygote, WorkerProcess
+from rlm_adapters.sandbox.forkserver import ForkServerGoneError, Holder, WorkerProcess
 from rlm_adapters.sandbox.frames import Message, ProtocolError
 from rlm_adapters.sandbox.inputs import Big, loads_to_hold
 from rlm_adapters.sandbox.messages import parse_failure
 from rlm_adapters.sandbox.spec import SessionSpec
+from rlm_adapters.sandbox.zygotes import SharedZygote
 
 _START_SECONDS: Final = 120.0
 

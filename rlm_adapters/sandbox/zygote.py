@@ -26,6 +26,7 @@ from rlm_adapters.sandbox import worker
 from rlm_adapters.sandbox.exits import EXIT_FAILED
 from rlm_adapters.sandbox.frames import Message
 from rlm_adapters.sandbox.hardening import linux, probe
+from rlm_adapters.sandbox.worker_channel import WorkerChannel
 
 _MAX_FILES: Final = 1024
 _REAP_SECONDS: Final = 0.05
@@ -36,7 +37,7 @@ _STATUS_TRIES: Final = 20
 class ForkServer:
     """Forks workers from this process and ends them."""
 
-    def __init__(self, channel: worker.GuestChannel, loaded: worker.Loaded) -> None:
+    def __init__(self, channel: WorkerChannel, loaded: worker.Loaded) -> None:
         self._channel = channel
         self._loaded = loaded
         self._children: set[int] = set()
@@ -82,7 +83,7 @@ class ForkServer:
                 _settle(fd, parent)
                 if holder:
                     linux.adopt_orphans()
-                    ForkServer(worker.GuestChannel(fd), worker.Loaded()).serve()
+                    ForkServer(WorkerChannel(fd), worker.Loaded()).serve()
                 worker.main(fd, self._loaded)
             finally:
                 os._exit(EXIT_FAILED)
@@ -147,7 +148,7 @@ def main(fd: int, modules: Sequence[str]) -> NoReturn:
         modules: imported now, for every worker.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    channel = worker.GuestChannel(fd)
+    channel = WorkerChannel(fd)
     try:
         for module in ("rlm_adapters.sandbox.repl", *modules):
             importlib.import_module(module)

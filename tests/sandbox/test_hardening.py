@@ -17,10 +17,10 @@ import pytest
 
 from rlm_adapters.errors import InputError, IsolationError, SandboxError
 from rlm_adapters.sandbox import Sandbox, SandboxLimits
-from rlm_adapters.sandbox.forkserver import SharedZygote
 from rlm_adapters.sandbox.hardening.confinement import ALL_LAYERS
 from rlm_adapters.sandbox.hardening.seccomp import ALLOWED, ALLOWED_TO_FORK, build
 from rlm_adapters.sandbox.hardening.syscalls import ARCHITECTURES
+from rlm_adapters.sandbox.zygotes import SharedZygote
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Landlock and seccomp are Linux's")
 CANARY = "sk-canary-5cf1"

@@ -533,7 +533,7 @@ def test_the_zygotes_death_is_survived():
 
 
 def test_no_worker_at_all_is_an_exception(monkeypatch):
-    monkeypatch.setattr("rlm_adapters.sandbox.forkserver._BOOT", "raise RuntimeError('no interpreter')")
+    monkeypatch.setattr("rlm_adapters.sandbox.zygotes._BOOT", "raise RuntimeError('no interpreter')")
     with Sandbox(allow_modules=["wave"]) as sandbox, pytest.raises(SandboxError, match="no interpreter"):
         sandbox.open()
 
