@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from rlm_adapters.sandbox.control import reraise_control_flow
 from rlm_adapters.sandbox.facades import Environment
 from rlm_adapters.sandbox.formatting import exact_str
 from rlm_adapters.sandbox.hostcalls import FailedAnswer
+from rlm_adapters.sandbox.names import REFUSED_NAMES, is_reserved
 from rlm_adapters.sandbox.output import OutputStream
 from rlm_adapters.sandbox.bytearrays import ByteArray
 from rlm_adapters.sandbox.tasks import awaitable
@@ -22,13 +24,17 @@ _PLAIN: Final = """abs aiter all anext any ascii bin bool bytes callable chr cla
 
 
 def make_builtins(
-    environment: Environment, import_statement: Callable[..., Any], variables: Callable[[], Mapping[str, object]]
+    environment: Environment,
+    import_statement: Callable[..., Any],
+    namespace: dict[str, Any],
+    variables: Callable[[], Mapping[str, object]],
 ) -> dict[str, Any]:
     """The builtins of one session, the policy's hooks among them.
 
     Args:
         environment: the parts of the session.
         import_statement: what an import statement calls.
+        namespace: the globals of the cells.
         variables: the variables of the cells, for ``globals()`` and ``dir()``.
     """
     guards, classes = environment.guards, environment.classes
@@ -55,7 +61,7 @@ def make_builtins(
         __import__=import_statement,
         __name__="__main__",
     )
-    names.update(_namespace_functions(environment, variables))
+    names.update(_namespace_functions(environment, namespace, variables))
     names["print"] = _make_print(environment)
     names["_stdout_"] = OutputStream(environment.output, "<stdout>")
     names.update(
@@ -117,21 +123,41 @@ def _make_print(environment: Environment) -> Callable[..., None]:
 
 
 def _namespace_functions(
-    environment: Environment, variables: Callable[[], Mapping[str, object]]
+    environment: Environment, namespace: dict[str, Any], variables: Callable[[], Mapping[str, object]]
 ) -> dict[str, Callable[..., Any]]:
     guards = environment.guards
 
     def cell_globals() -> dict[str, object]:
-        """A copy of the variables of the cells."""
-        return dict(variables())
+        """The variables of the cells; setting an item sets the variable."""
+        view: dict[str, object] = environment.run_guest("namespace", {"_bind": bind, "_unbind": unbind})["dict"](
+            variables()
+        )
+        return view
+
+    def bind(name: Any, value: object) -> None:
+        namespace[assignable_variable(name)] = value
+
+    def unbind(name: Any) -> None:
+        namespace.pop(assignable_variable(name), None)
+
+    def caller_locals() -> dict[str, Any]:
+        """The variables of the function that asks, if it is one of a cell."""
+        frame = sys._getframe(2)  # noqa: SLF001 - there is no other way
+        if frame.f_globals is not namespace or frame.f_locals is namespace:
+            return cell_globals()
+        return {name: value for name, value in frame.f_locals.items() if name.isidentifier() and not is_reserved(name)}
+
+    def cell_locals() -> dict[str, Any]:
+        """A copy of the local variables."""
+        return caller_locals()
 
     def cell_vars(*owner: Any) -> dict[str, Any]:
-        """A copy of the attributes of an object."""
-        return guards.vars(*owner) if owner else cell_globals()
+        """A copy of the attributes of an object, or of the local variables."""
+        return guards.vars(*owner) if owner else caller_locals()
 
     def cell_dir(*owner: Any) -> list[str]:
-        """The names in an object, or the variables."""
-        return guards.dir(*owner) if owner else sorted(variables())
+        """The names in an object, or the local variables."""
+        return guards.dir(*owner) if owner else sorted(caller_locals())
 
     def cell_help(*subject: Any) -> None:
         """Print the documentation of an object."""
@@ -139,7 +165,14 @@ def _namespace_functions(
             name = guards.getattr(one, "__name__", None) or repr(one)
             environment.output.write(f"{name}: {guards.getattr(one, '__doc__', None) or 'no documentation'}\n")
 
-    return {"globals": cell_globals, "locals": cell_globals, "vars": cell_vars, "dir": cell_dir, "help": cell_help}
+    return {"globals": cell_globals, "locals": cell_locals, "vars": cell_vars, "dir": cell_dir, "help": cell_help}
+
+
+def assignable_variable(name: object) -> str:
+    """A name that ``globals()[name] = value`` may bind: one that an assignment statement could."""
+    if type(name) is not str or not name.isidentifier() or is_reserved(name) or name in REFUSED_NAMES:
+        raise KeyError(f"the variable {name!r} cannot be set here")
+    return name
 
 
 def _no_input(*_prompt: object) -> None:

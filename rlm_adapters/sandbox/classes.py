@@ -153,6 +153,8 @@ class Classes:
         """Those of them that belong to a module run as a guest: cells own their instances, not the classes."""
         self.plain: set[type] = set()
         """Those of them on which every attribute with one underscore is the cell's own."""
+        self.writable: dict[type, frozenset[str]] = {}
+        """Attributes of objects of the standard library that cells set as a matter of course."""
         self._known: set[type] = {*BUILTIN_CLASSES, *EXCEPTION_CLASSES, RootStandIn}
         self._bases: set[type] = {*_BASES}
         self._plain_bases: set[type] = {*_PLAIN_BASES}
@@ -162,7 +164,15 @@ class Classes:
 
     # What facades declare
 
-    def allow(self, cls: type, *, base: bool = False, plain: bool = False, shown_for: type | None = None) -> None:
+    def allow(
+        self,
+        cls: type,
+        *,
+        base: bool = False,
+        plain: bool = False,
+        shown_for: type | None = None,
+        writable: str = "",
+    ) -> None:
         """Let ``type(x)`` tell this class.
 
         Args:
@@ -170,7 +180,10 @@ class Classes:
             base: cells may subclass it.
             plain: it has no attributes with one underscore that a cell must not touch.
             shown_for: the class of the standard library that it stands for.
+            writable: names of attributes of its instances that cells may set.
         """
+        if writable:
+            self.writable[cls] = frozenset(writable.split())
         self._known.add(cls)
         if base:
             self._bases.add(cls)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import builtins
 import datetime
-import decimal
 import types
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final, Protocol
@@ -38,10 +37,6 @@ _BUILTIN_METHODS: Final = (
 )
 _SELF_CLASS: Final = super.__dict__["__self_class__"].__get__
 _THIS_CLASS: Final = super.__dict__["__thisclass__"].__get__
-
-_WRITABLE: Final = {decimal.Context: frozenset({"prec", "rounding", "Emin", "Emax", "capitals", "clamp"})}
-"""Attributes of objects of the standard library that cells set as a matter of course."""
-
 
 class Clock(Protocol):
     """Answers ``datetime.now()`` and its relatives."""
@@ -287,7 +282,7 @@ class Guards:
 
 def _fast_guards(guards: Guards) -> tuple[Callable[[Any, str], Any], Callable[[Any, str], Any]]:
     """The two guards that loops hit, as closures: ``obj._x`` and ``obj.x = value``."""
-    own, plain = guards.classes.own, guards.classes.plain
+    own, plain, writable = guards.classes.own, guards.classes.plain, guards.classes.writable
 
     def private(owner: Any, name: str) -> Any:
         if type(owner) in plain:
@@ -304,7 +299,7 @@ def _fast_guards(guards: Guards) -> tuple[Callable[[Any, str], Any], Callable[[A
             return owner
         if guards.is_own_function(owner) or guards.classes.is_own_class(owner):
             return owner
-        if name in _WRITABLE.get(cls, ()) or guards._is_trusted(owner):  # noqa: SLF001
+        if name in writable.get(cls, ()) or guards._is_trusted(owner):  # noqa: SLF001
             return owner
         raise TypeError(f"cannot set attribute {name!r} of {_kind(owner)} here: it was not defined in a cell")
 

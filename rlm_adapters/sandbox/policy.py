@@ -34,7 +34,7 @@ from rlm_adapters.sandbox.names import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Callable, Container, Iterable
 
 _Node = TypeVar("_Node", bound=ast.AST)
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -56,13 +56,20 @@ class PolicyError(Exception):
         super().__init__(self.violations[0].message)
 
 
-def compile_cell(source: str, filename: str, *, known: Container[str] = ()) -> CodeType:
+def compile_cell(
+    source: str,
+    filename: str,
+    *,
+    known: Container[str] = (),
+    rewrite: Callable[[ast.Module], None] | None = None,
+) -> CodeType:
     """Compile a cell under the policy; the value of a last bare expression goes to ``_display_``.
 
     Args:
         source: the code of the cell.
         filename: name of the cell in tracebacks.
         known: names that exist already, so that a function of the cell's own called ``compile`` can be called.
+        rewrite: changes the checked tree before it is compiled (for a copy of the cell that runs ahead).
 
     Raises:
         SyntaxError: as Python would raise it, also for nesting that is too deep.
@@ -76,6 +83,8 @@ def compile_cell(source: str, filename: str, *, known: Container[str] = ()) -> C
             tree = compile(source, filename, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
             check_tree(tree, known)
             _display_last_expression(tree)
+            if rewrite is not None:
+                rewrite(tree)
             return compile(tree, filename, "exec", flags, dont_inherit=True)
     except (RecursionError, MemoryError):
         raise SyntaxError("the code is nested too deeply") from None

@@ -34,6 +34,11 @@ from rlm_adapters.sandbox.variables import describe_variables, show_variables
 _TIMEOUT: Final = "the cell has used up its CPU time and was stopped; do less per cell, or find a faster way"
 
 
+def cell_name(number: int) -> str:
+    """The file name of a cell in tracebacks."""
+    return f"<cell {number}>"
+
+
 @dataclass(frozen=True, slots=True)
 class CellOutcome:
     """What a cell left behind."""
@@ -74,6 +79,7 @@ class Repl:
         allow_modules: Sequence[str] = (),
     ) -> None:
         self.namespace: dict[str, Any] = {}
+        self.compile: Callable[[str, str], CodeType] = lambda code, name: compile_cell(code, name, known=self.namespace)
         self._cells = 0
         self._inputs: dict[str, object] = {}
         self._references = InputReferences()
@@ -98,7 +104,7 @@ class Repl:
             sources=self._sources,
             import_module=self._modules.load,
         )
-        builtins = make_builtins(self._environment, self._modules.import_statement, self._variables)
+        builtins = make_builtins(self._environment, self._modules.import_statement, self.namespace, self._variables)
         self._environment.builtins.update(builtins)
         self._builtins = self._environment.builtins
         machine: dict[str, Any] = {f.name: host_functions.bind(f) for f in functions}
@@ -110,6 +116,16 @@ class Repl:
         self._builtins.update(machine, _display_=self._display)
         self.namespace["__builtins__"] = self._builtins
         self.namespace["__name__"] = "__main__"
+
+    @property
+    def environment(self) -> Environment:
+        """The parts of the session."""
+        return self._environment
+
+    @property
+    def cells(self) -> int:
+        """How many cells were run."""
+        return self._cells
 
     def set_variable(self, name: str, value: object) -> None:
         """Bind an input."""
@@ -127,7 +143,7 @@ class Repl:
     def run(self, code: str) -> CellOutcome:
         """Run a cell to its end. Raises nothing that the cell has done."""
         self._cells += 1
-        filename = f"<cell {self._cells}>"
+        filename = cell_name(self._cells)
         self._output.clear()
         self._finish.final = None
         error: CellError | None = None
@@ -146,7 +162,7 @@ class Repl:
         try:
             try:
                 self._sources.add(filename, code)
-                compiled = compile_cell(code, filename, known=self.namespace)
+                compiled = self.compile(code, filename)
                 self._scheduler.begin()
                 self._context.run(self._execute, compiled)
             finally:

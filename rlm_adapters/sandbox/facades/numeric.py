@@ -100,7 +100,8 @@ def _uuid(environment: Environment) -> Mapping[str, object]:
     }
 
 
-def _decimal(_: Environment) -> Mapping[str, object]:
+def _decimal(environment: Environment) -> Mapping[str, object]:
+    environment.classes.allow(decimal.Context, writable="prec rounding Emin Emax capitals clamp")
     return pick(
         "decimal",
         """Decimal Context getcontext setcontext localcontext DefaultContext BasicContext ExtendedContext

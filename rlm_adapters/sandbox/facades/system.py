@@ -62,7 +62,8 @@ def _time(environment: Environment) -> Mapping[str, object]:
 
 def _datetime(environment: Environment) -> Mapping[str, object]:
     names = pick("datetime", "datetime date time timedelta timezone tzinfo MINYEAR MAXYEAR UTC")
-    environment.classes.allow(names["tzinfo"], base=True)
+    for cls in ("datetime", "date", "time", "timedelta", "tzinfo"):
+        environment.classes.allow(names[cls], base=True, plain=True)
     return names
 
 

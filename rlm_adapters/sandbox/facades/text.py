@@ -72,7 +72,8 @@ def _json(environment: Environment) -> Mapping[str, object]:
     }
 
 
-def _csv(_: Environment) -> Mapping[str, object]:
+def _csv(environment: Environment) -> Mapping[str, object]:
+    environment.classes.allow(DictReader, writable="fieldnames restkey restval")
     return {
         **pick(
             "csv",
@@ -135,6 +136,13 @@ def _ast(environment: Environment) -> Mapping[str, object]:
     return {**nodes, **functions, **own, "NodeVisitor": NodeVisitor}
 
 
+def _textwrap(environment: Environment) -> Mapping[str, object]:
+    options = """width initial_indent subsequent_indent expand_tabs replace_whitespace fix_sentence_endings
+        break_long_words drop_whitespace break_on_hyphens tabsize max_lines placeholder"""
+    environment.classes.allow(TextWrapper, writable=options)
+    return {**pick("textwrap", "wrap fill shorten dedent indent"), "TextWrapper": TextWrapper}
+
+
 def _html_parser(environment: Environment) -> Mapping[str, object]:
     environment.classes.allow(HTMLParser, base=True)
     return {"HTMLParser": HTMLParser}
@@ -172,7 +180,7 @@ MODULES: Final[dict[str, Builder]] = {
         ),
         "Template": Template,
     },
-    "textwrap": lambda _: {**pick("textwrap", "wrap fill shorten dedent indent"), "TextWrapper": TextWrapper},
+    "textwrap": _textwrap,
     "difflib": lambda _: {
         **pick("difflib", "get_close_matches ndiff unified_diff context_diff restore IS_CHARACTER_JUNK IS_LINE_JUNK"),
         "SequenceMatcher": SequenceMatcher,

@@ -62,6 +62,8 @@ def _root_of(tree: Tree) -> ET.Element:
 
 
 def _element_tree(environment: Environment) -> Mapping[str, object]:
+    environment.classes.allow(ET.Element, writable="tag text tail attrib")
+
     def read(source: Any) -> Any:
         if hasattr(source, "read"):
             return source.read()
