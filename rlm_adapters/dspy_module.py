@@ -19,7 +19,6 @@ from dspy.dsp.utils.settings import settings
 from dspy.predict.rlm import _LLMCallBudget
 from dspy.primitives.code_interpreter import (
     CodeInterpreter,
-    FinalOutput,
     _validate_interpreter,
     _validate_interpreter_factory,
     resolve_interpreter_factory,
@@ -32,7 +31,6 @@ from rlm_adapters.content import ContentStore
 from rlm_adapters.dspy_adapter.call import RESULT_FIELD, Call
 from rlm_adapters.dspy_adapter.foreign import InterpreterSandbox
 from rlm_adapters.dspy_adapter.inputs import Prelude, PreparedSandbox, pack, to_repl
-from rlm_adapters.dspy_adapter.outputs import SignatureSpec
 from rlm_adapters.dspy_adapter.predictors import ActionTarget, PredictorTarget
 from rlm_adapters.dspy_adapter.runtime import Runtime
 from rlm_adapters.dspy_adapter.submodel import SubLM
@@ -40,8 +38,10 @@ from rlm_adapters.dspy_adapter.tools import repl_tools
 from rlm_adapters.dspy_adapter.writer import PredictorWriter
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.graph.context import RLMConfig
+from rlm_adapters.graph.tools import RESERVED
 from rlm_adapters.interpreter import RestrictedPythonInterpreter
-from rlm_adapters.prompts.saved import describe_signature
+from rlm_adapters.prompts.artefact import describe_signature
+from rlm_adapters.prompts.fields import FieldsSpec
 from rlm_adapters.sandbox import Sandbox
 
 _LOG = logging.getLogger("rlm_adapters")
@@ -87,10 +87,9 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         ValueError: names of fields or tools clash, as in ``dspy.RLM``.
     """
 
+    _initial_interpreter_rules: str
     _RESERVED_RESULT_NAMES = frozenset({*dspy.RLM._RESERVED_RESULT_NAMES, RESULT_FIELD})  # noqa: SLF001 - extended
-    _RESERVED_SANDBOX_NAMES = frozenset({
-        *dspy.RLM._RESERVED_SANDBOX_NAMES, "FINAL", "FINAL_VAR", "SHOW_VARS", "rlm_query", "rlm_query_batched",
-    })  # fmt: skip
+    _RESERVED_SANDBOX_NAMES = dspy.RLM._RESERVED_SANDBOX_NAMES | (RESERVED - {"answer"})  # noqa: SLF001
 
     def __init__(  # noqa: PLR0917 - as in dspy.RLM
         self,
@@ -189,7 +188,8 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         self._validate_inputs(input_args)
         if options.get("thread_id") is not None and self._runtime.checkpointer is None:
             raise ValueError(f"thread_id={options['thread_id']!r} needs a checkpointer: RLM(..., checkpointer=saver)")
-        writer, output = self._writer(input_args), self._output()
+        writer = self._writer(input_args)
+        output = FieldsSpec.of_signature(self.signature, tuple(self.signature.output_fields))
         call = Call(
             graph=None,  # type: ignore[arg-type]  # set below, once there is a configuration to compile with
             config=None,  # type: ignore[arg-type]
@@ -270,15 +270,6 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
     def _child_writer(self) -> PredictorWriter:
         """The writer of child runs, whose inputs are known when they start."""
         return replace(self._writer({}), variables=None, variable_names={"query": "query"}, bare_answer=True)
-
-    def _output(self) -> SignatureSpec:
-        names = tuple(self.signature.output_fields)
-        return SignatureSpec(
-            schema={"type": "object"},
-            fields=names,
-            check=lambda value: self._process_final_output(FinalOutput(value), list(names)),
-            words=f"SUBMIT({', '.join(names)})",
-        )
 
     def _listener(self) -> EventHandler | None:
         on_event = self._runtime.on_event

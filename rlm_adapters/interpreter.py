@@ -22,6 +22,7 @@ from typing import Any, Final, NoReturn, Self
 from dspy.primitives.code_interpreter import CodeExecutionError, CodeInterpreterError, FinalOutput
 from dspy.primitives.facade import HOST_TOKEN_VAR
 from dspy.utils.callback import BaseCallback, with_callbacks
+from pydantic_core import PydanticSerializationError
 
 from rlm_adapters.answers import to_plain
 from rlm_adapters.dspy_adapter.echo import ECHO, with_echo, without_echo
@@ -127,7 +128,9 @@ class RestrictedPythonInterpreter:
             ValueError: a tool or field has an unusable name.
         """
         if not self._busy.acquire(blocking=False):
-            raise CodeInterpreterError("the interpreter is running other code: use one interpreter for each thread")
+            raise CodeInterpreterError(
+                "the interpreter is running other code: it cannot execute recursively; use one for each thread"
+            )
         try:
             return self._execute(code, variables or {})
         finally:
@@ -143,7 +146,8 @@ class RestrictedPythonInterpreter:
         tool = self.tools.get(tool_name)
         if tool is None:
             raise CodeInterpreterError(f"Unknown tool: {tool_name}")
-        result = tool(*args, **kwargs)
+        positional, named = _by_name(tool, args, kwargs)
+        result = tool(*positional, **named)
         return run_coroutine(lambda: _awaited(result)) if inspect.isawaitable(result) else result
 
     @with_callbacks  # type: ignore[untyped-decorator]
@@ -155,7 +159,6 @@ class RestrictedPythonInterpreter:
             self._session = None
 
     def __enter__(self) -> Self:
-        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -175,7 +178,8 @@ class RestrictedPythonInterpreter:
         if not isinstance(code, str):
             raise CodeInterpreterError(f"code must be a string, not {type(code).__name__}")
         _check_variables(variables, self.tools)
-        self._check_alive()
+        if self._session is None:
+            self.start()
         deadline = None if self.execution_timeout is None else time.monotonic() + self.execution_timeout
         try:
             session = self._ready(variables)
@@ -247,16 +251,14 @@ class RestrictedPythonInterpreter:
         if len(calls) == 1:
             return {calls[0].id: self._answer_one(calls[0])}
         with ThreadPoolExecutor(min(len(calls), _MAX_CONCURRENT), "rlm-tool") as pool:
-            futures = {
-                call.id: pool.submit(contextvars.copy_context().run, self._answer_one, call) for call in calls
-            }
+            futures = {call.id: pool.submit(contextvars.copy_context().run, self._answer_one, call) for call in calls}
             return {key: future.result() for key, future in futures.items()}
 
     def _answer_one(self, call: HostCall) -> Answer:
         if call.function == _FETCH:
             return Value(self._fetchable[call.args[0]])
         try:
-            return Value(to_plain(self.invoke_tool(call.function, list(call.args), dict(call.kwargs))))
+            return Value(_result(self.invoke_tool(call.function, list(call.args), dict(call.kwargs))))
         except Exception as error:  # noqa: BLE001 - a failing tool is the code's to handle
             return Failure(f"{type(error).__name__}: {error}")
 
@@ -271,7 +273,7 @@ class RestrictedPythonInterpreter:
         if error is None:
             return _printed(done)
         if error.kind == "syntax":
-            raise SyntaxError(error.message)
+            raise SyntaxError(f"Invalid Python syntax. message: {error.message}")
         text = without_echo(error.traceback) or f"{error.type}: {error.message}"
         printed = _printed(done)
         raise CodeExecutionError(f"{text}\nPrinted before that:\n{printed}" if printed else text)
@@ -286,7 +288,7 @@ class RestrictedPythonInterpreter:
 
     def _check_alive(self) -> None:
         if self._ended:
-            raise CodeInterpreterError("the interpreter has been shut down: make a new one")
+            raise CodeInterpreterError("the interpreter has been shut down and its session has ended: make a new one")
 
     def _end(self, message: str, cause: BaseException) -> NoReturn:
         """A failure that the session does not survive."""
@@ -317,7 +319,7 @@ def _check_variables(variables: Mapping[str, Any], tools: Mapping[str, Any]) -> 
     invalid = [name for name in variables if not _usable(name) or name in tools]
     if invalid:
         raise CodeInterpreterError(
-            "variables need names that are Python identifiers, not reserved and not those of tools; "
+            f"Invalid variable name {invalid[0]!r}: give Python identifiers, not reserved and not those of tools; "
             f"invalid names: {invalid!r}"
         )
 
@@ -325,8 +327,8 @@ def _check_variables(variables: Mapping[str, Any], tools: Mapping[str, Any]) -> 
 def _plain(name: str, value: Any) -> Any:
     try:
         return to_repl(name, value)
-    except InputError as error:
-        raise CodeInterpreterError(str(error)) from error
+    except (InputError, PydanticSerializationError) as error:
+        raise CodeInterpreterError(f"the variable {name!r} cannot be handed over: {error}") from error
 
 
 def _same(left: Any, right: Any) -> bool:
@@ -339,11 +341,34 @@ def _same(left: Any, right: Any) -> bool:
         return False
 
 
+def _result(value: Any) -> Any:
+    """A tool's result as the code gets it; a named tuple keeps its names."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: _result(item) for name, item in value._asdict().items()}
+    return to_plain(value)
+
+
 def _describe(name: str, tool: Callable[..., Any]) -> HostFunction:
     doc = (inspect.getdoc(tool) or "").partition("\n")[0]
     if name in _PURE:
         return HostFunction(name=name, effects=False, parameters=("prompt",), doc=doc)
     return HostFunction(name=name, doc=doc)
+
+
+def _by_name(
+    tool: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Positional arguments as keyword arguments where the tool names them: dspy.RLM's tools take no others."""
+    try:
+        parameters = list(inspect.signature(tool).parameters.values())[: len(args)]
+    except (TypeError, ValueError):
+        return args, kwargs
+    if len(parameters) < len(args) or any(one.kind is not one.POSITIONAL_OR_KEYWORD for one in parameters):
+        return args, kwargs
+    names = [one.name for one in parameters]
+    if set(names) & set(kwargs):
+        return args, kwargs  # given twice: the tool's own error says so
+    return (), {**dict(zip(names, args, strict=True)), **kwargs}
 
 
 def _printed(done: Done) -> str | None:

@@ -57,7 +57,10 @@ class ModelReply:
 class ModelTarget(Protocol):
     """Something that answers a prompt: a LangChain chat model, or a DSPy predictor in the DSPy adapter."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """How it is called in usage figures."""
+        ...
 
     def estimate(self, prompt: Any) -> int:
         """Upper estimate of the prompt's tokens."""

@@ -14,12 +14,12 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
 from rlm_adapters.dspy_adapter.isolation import arun_apart, run_apart
-from rlm_adapters.dspy_adapter.outputs import SignatureSpec
 from rlm_adapters.dspy_adapter.predictors import PredictorError
 from rlm_adapters.dspy_adapter.trace import keep_last_step
 from rlm_adapters.dspy_adapter.writer import PredictorWriter
 from rlm_adapters.graph.build import RLMGraph
 from rlm_adapters.graph.context import RLMConfig, RLMContext
+from rlm_adapters.prompts.fields import FieldsSpec
 from rlm_adapters.prompts.steps import Step
 
 _KEYS = ("answer", "finish_reason", "usage", "iterations", "error", "turns")
@@ -47,7 +47,7 @@ class Call:
     graph: RLMGraph
     config: RLMConfig
     writer: PredictorWriter
-    output: SignatureSpec
+    output: FieldsSpec
     inputs: Mapping[str, Any]
     query: str
     thread_id: str | None = None
@@ -120,9 +120,7 @@ class Call:
             return self._filled(dict.fromkeys(self.output.fields), steps, "", told)
         if result["finish_reason"] not in ("submitted", "text"):
             return self._filled(self._extracted(result["answer"]), steps, "Extract forced final output", told)
-        assert self.output.check is not None
-        fields, _ = self.output.check(result["answer"])
-        assert fields is not None, "the graph has accepted it"
+        fields = self.output.typed(result["answer"])
         steps[-1]["output"] = f"FINAL: {fields}"
         return self._filled(fields, steps, steps[-1]["reasoning"], told)
 

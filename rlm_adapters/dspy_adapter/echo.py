@@ -36,9 +36,7 @@ def with_echo(code: str) -> str:
 
 def without_echo(traceback: str) -> str:
     """A traceback with its lines of source as they were written."""
-    lines = [
-        line.replace(_OPEN, "").removesuffix(_CLOSE) if _OPEN in line else line for line in traceback.splitlines()
-    ]
+    lines = [line.replace(_OPEN, "").removesuffix(_CLOSE) if _OPEN in line else line for line in traceback.splitlines()]
     return "\n".join(lines)
 
 

@@ -77,9 +77,7 @@ class SubLM:
     def _current(self) -> Any:
         lm = self.lm if self.lm is not None else settings.lm
         if lm is None:
-            error = dspy.LMNotConfiguredError(
-                "No LM configured. Use dspy.configure(lm=...) or pass sub_lm to RLM."
-            )
+            error = dspy.LMNotConfiguredError("No LM configured. Use dspy.configure(lm=...) or pass sub_lm to RLM.")
             raise PredictorError(error) from None
         return lm
 
@@ -135,8 +133,7 @@ def _text_of(lm: Any, response: Any) -> str:
         text = response[0].get("text") if isinstance(response[0], Mapping) else response[0]
     else:
         raise TypeError(
-            "Sub-LM must return dspy.lm15.Response or a non-empty list of text outputs, "
-            f"got {type(response).__name__}."
+            f"Sub-LM must return dspy.lm15.Response or a non-empty list of text outputs, got {type(response).__name__}."
         )
     if not isinstance(text, str):
         raise TypeError(f"Sub-LM response must contain text, got {type(text).__name__}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
@@ -15,7 +15,7 @@ from langgraph.types import Checkpointer, Command
 from rlm_adapters.answers import OutputSpec
 from rlm_adapters.budget import Limits, ModelPrice, PriceTable
 from rlm_adapters.content import ContentStore
-from rlm_adapters.errors import InputError
+from rlm_adapters.errors import InputError, MissingExtraError
 from rlm_adapters.events import EventHandler
 from rlm_adapters.graph.context import RLMConfig, RLMContext, Run
 from rlm_adapters.graph.execute import after_execute, execute
@@ -31,6 +31,9 @@ from rlm_adapters.graph.tools import check_name, tool_table
 from rlm_adapters.models import ChatTarget
 from rlm_adapters.prompts import ChatCodeWriter, CodeWriter
 from rlm_adapters.sandbox import Isolation, Sandbox, SandboxLimits
+
+if TYPE_CHECKING:
+    from rlm_adapters.prompts.artefact import PromptSource
 
 
 class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
@@ -152,6 +155,7 @@ def create_rlm_graph(
     prices: Mapping[str, ModelPrice | tuple[float, float]] | None = None,
     output_type: Any = None,
     instructions: str = "",
+    prompt: PromptSource | None = None,
     worked_example: bool = False,
     checkpointer: Checkpointer = None,
     store: ContentStore | None = None,
@@ -173,6 +177,8 @@ def create_rlm_graph(
         output_type: what the answer must be: a Python type, pydantic model, TypedDict or JSON schema. The answer is
             plain JSON types, validated inside the run, so that the root LM can mend it.
         instructions: standing instructions for the root LM.
+        prompt: a prompt file: what ``save("optimised.json")`` of an optimised `RLM` (or ``dspy.RLM``) wrote. It takes
+            the place of the default prompt, and gives ``output_type`` if that is not given. Needs the ``dspy`` extra.
         worked_example: show the root LM a short solved task first; helps weak models.
         checkpointer: a LangGraph saver. With one, a killed run goes on in the middle of a cell without paying again,
             and ``store`` should be a durable one.
@@ -193,6 +199,9 @@ def create_rlm_graph(
     """
     limits = limits or Limits()
     writer, sub = _models(model, sub_model, worked_example)
+    if prompt is not None:
+        writer, fields = _prompted(model, prompt)
+        output_type = fields if output_type is None else output_type
     table = tool_table(tools)
     price_table = PriceTable(prices)
     targets = {key: ChatTarget(_chat_model(value, f"models[{key!r}]"), key) for key, value in (models or {}).items()}
@@ -250,6 +259,16 @@ def _models(
             "langchain.chat_models.init_chat_model('provider:name')"
         )
     return model, ChatTarget(_chat_model(sub_model, "sub_model"))
+
+
+def _prompted(model: BaseChatModel | CodeWriter, prompt: PromptSource) -> tuple[CodeWriter, OutputSpec]:
+    """A writer that follows a prompt file, and the answer that the file asks for."""
+    try:
+        from rlm_adapters.prompts.artefact import ArtefactWriter, PromptArtefact  # noqa: PLC0415 - needs DSPy
+    except ImportError as error:
+        raise MissingExtraError("prompt files are rendered by DSPy: pip install 'rlm-adapters[dspy]'") from error
+    artefact = PromptArtefact.load(prompt)
+    return ArtefactWriter(ChatTarget(_chat_model(model, "model")), artefact), artefact.output()
 
 
 def _chat_model(model: Any, what: str) -> BaseChatModel:

@@ -1,7 +1,8 @@
 """A trajectory as the fields of dspy.RLM's predictors.
 
-Variables_info, repl_history and iteration go in, reasoning and code come out. The DSPy module calls its predictors with these fields, and the LangChain adapters render a saved prompt file with
-them, so both send the same messages for the same step. Needs the ``dspy`` extra; imported only where it is used.
+Variables_info, repl_history and iteration go in, reasoning and code come out. The DSPy module calls its predictors with
+these fields, and the LangChain adapters render a saved prompt file with them, so both send the same messages for the
+same step. Needs the ``dspy`` extra; imported only where it is used.
 """
 
 from __future__ import annotations

@@ -1,0 +1,90 @@
+"""Output fields of a DSPy signature as the answer that the graph validates. Needs the ``dspy`` extra."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import dspy
+from dspy.primitives.code_interpreter import FinalOutput
+
+from rlm_adapters.answers import InvalidAnswerError, OutputSpec, to_plain
+
+
+@dataclass(frozen=True, slots=True)
+class FieldsSpec(OutputSpec):
+    """The output fields of a signature, checked as dspy.RLM does and with its words.
+
+    The accepted answer is plain JSON types, for the checkpoint; `typed` gives what the signature asks for.
+
+    Attributes:
+        signature: has the output fields.
+        bare: a single field is the answer itself, not a dict of one field.
+    """
+
+    signature: Any = None
+    bare: bool = False
+
+    @classmethod
+    def of_signature(
+        cls, signature: Any, names: tuple[str, ...], *, schema: Any = None, bare: bool = False
+    ) -> FieldsSpec:
+        """The spec of these output fields.
+
+        Args:
+            signature: has them.
+            names: of the fields.
+            schema: JSON schema of the dict of fields, checked besides.
+            bare: see the attribute.
+        """
+        return cls(schema or {"type": "object"}, None, names, signature, bare)
+
+    def typed(self, fields: Any) -> dict[str, Any]:
+        """The fields parsed into the types of the signature.
+
+        Raises:
+            InvalidAnswerError: one is missing or of another type.
+        """
+        program = SimpleNamespace(signature=self.signature)
+        check = dspy.RLM._process_final_output  # noqa: SLF001 - the rules and words that optimised prompts know
+        values, error = check(program, FinalOutput(fields), list(self.fields))
+        if error is not None:
+            raise InvalidAnswerError(error)
+        return dict(values)
+
+    def validate(self, value: Any) -> Any:
+        """The dict of fields.
+
+        Raises:
+            InvalidAnswerError: one is missing or of another type.
+        """
+        fields = self._as_fields(value)
+        self.typed(fields)
+        fields = {name: fields[name] for name in self.fields}
+        if self.schema and "properties" in self.schema:
+            OutputSpec.validate(self, fields)
+        return fields
+
+    def to_json(self, value: Any) -> Any:
+        """The answer as plain JSON types."""
+        plain = to_plain(value)
+        return plain[self.fields[0]] if self.bare and len(self.fields) == 1 else plain
+
+    def describe(self) -> str:
+        """What to submit; the types stand in the instructions."""
+        return f"SUBMIT({', '.join(self.fields)})"
+
+    def _as_fields(self, value: Any) -> Any:
+        """A bare value of a single field, or JSON text of all of them, as the dict that was meant."""
+        if isinstance(value, Mapping) and set(self.fields) <= set(value):
+            return dict(value)
+        if len(self.fields) == 1:
+            return {self.fields[0]: value}
+        if isinstance(value, str):
+            with suppress(ValueError):
+                return json.loads(value)
+        return value

@@ -1,2 +1,0 @@
-"""stub"""
-def describe_signature(signature, max_output_chars): return {}
