@@ -104,6 +104,7 @@ class _Job:
     limits: Limits
     prices: Mapping[str, tuple[float, float]]
     output_type: Any
+    prompt: Path | None
 
 
 @app.command(epilog=_EPILOG)
@@ -151,6 +152,10 @@ def ask(
             metavar="TYPE", help="int, float, bool, str, list[...] or dict[...], or a JSON schema (text or file)."
         ),
     ] = None,
+    prompt: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Prompt file that an optimised DSPy RLM saved.", show_default=False),
+    ] = None,
     trace: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write every event as a line of JSON.", show_default=False)
     ] = None,
@@ -180,6 +185,7 @@ def ask(
             ),
             prices=dict(parse_price(text) for text in price or ()),
             output_type=None if output_type is None else parse_output_type(output_type),
+            prompt=prompt,
         )
         result = _run(job, trace=trace, show=not quiet)
         code = _EXIT_CODES.get(result["finish_reason"], ExitCode.PARTIAL)
@@ -248,7 +254,13 @@ async def _answer(job: _Job, tell: EventHandler, note: Callable[[str], None]) ->
         if job.sub_model is not None:
             sub_model = await stack.enter_async_context(open_chat_model(job.sub_model, **server))
         graph = create_rlm_graph(
-            model, sub_model, limits=job.limits, prices=job.prices, output_type=job.output_type, on_event=tell
+            model,
+            sub_model,
+            limits=job.limits,
+            prices=job.prices,
+            output_type=job.output_type,
+            prompt=job.prompt,
+            on_event=tell,
         )
         stack.callback(graph.close)
         inputs = load_paths(job.paths)

@@ -193,6 +193,20 @@ def test_the_answer_has_the_type_that_was_asked_for(model_server, invoke, text):
     assert "asked again (invalid_answer)" in result.stderr
 
 
+def test_a_prompt_file_takes_the_place_of_the_default_prompt(model_server, invoke, text, tmp_path):
+    dspy = pytest.importorskip("dspy")
+    program = dspy.RLM("context, query -> answer")
+    program.generate_action.signature = program.generate_action.signature.with_instructions("Optimised instructions.")
+    program.save(tmp_path / "optimised.json")
+    code = "```python\nSUBMIT(answer=str(len(context.split())))\n```"
+    model_server.script(
+        "root", [f"[[ ## reasoning ## ]]\nI count.\n\n[[ ## code ## ]]\n{code}\n\n[[ ## completed ## ]]"]
+    )
+    result = invoke("How many words?", text, "--prompt", tmp_path / "optimised.json")
+    assert (result.exit_code, result.stdout) == (0, "3\n")
+    assert "Optimised instructions." in model_server.requests[0].prompt
+
+
 # Ends
 
 
@@ -251,6 +265,7 @@ def test_a_server_that_is_not_there_is_an_error(model_server, text, monkeypatch)
             ["q", "{text}", "--max-cost", "1", "--model", "openai:nobody-knows"],
             "price of model 'nobody-knows' is unknown",
         ),
+        (["q", "{text}", "--prompt", "gone.json"], "prompt file 'gone.json': No such file or directory"),
         (["q", "{text}", "--trace", "/nowhere/x"], "--trace /nowhere/x: No such file or directory"),
         (["q", "{text}", "--model", "anthropic:claude"], "langchain-anthropic"),
         (["q", "{text}", "--model", ""], "the model is empty: give --model provider:name"),
