@@ -69,6 +69,7 @@ def make_builtins(
         _private_=guards.private,
         _write_=guards.write,
         _update_=guards.update,
+        _update_private_=guards.update_private,
         _format_=guards.call_format,
         _super_=guards.super,
         _await_=awaitable,
@@ -102,21 +103,30 @@ class _Identities:
 
 def _make_print(environment: Environment) -> Callable[..., None]:
     output = environment.output
+    write = output.write
 
     def text(value: object) -> str:
-        if type(value) is str:
-            return value
         return repr(value) if type(value) is FailedAnswer else str(value)
+
+    def option(name: str, value: Any, default: str) -> str:
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be None or a string, not {type(value).__name__}")
+        return exact_str(value, "print")
 
     def cell_print(*values: object, sep: Any = " ", end: Any = "\n", file: Any = None, flush: bool = False) -> None:
         """Print values to the cell's output."""
         del flush
-        for name, option in (("sep", sep), ("end", end)):
-            if option is not None and not isinstance(option, str):
-                raise TypeError(f"{name} must be None or a string, not {type(option).__name__}")
-        separator = " " if sep is None else exact_str(sep, "print")
-        line = separator.join([text(value) for value in values]) + ("\n" if end is None else exact_str(end, "print"))
-        (output if file is None else file).write(line)
+        if type(sep) is not str:
+            sep = option("sep", sep, " ")
+        if type(end) is not str:
+            end = option("end", end, "\n")
+        line = sep.join([value if type(value) is str else text(value) for value in values]) + end
+        if file is None:
+            write(line)
+        else:
+            file.write(line)
 
     cell_print.__name__ = "print"
     return cell_print

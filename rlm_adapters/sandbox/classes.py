@@ -62,15 +62,17 @@ class OpaqueType:
 class TypeStandIn:
     """What the name ``type`` means in a cell: the class of an object, and an annotation."""
 
-    __slots__ = ("_classes",)
+    __slots__ = ("_classes", "_shown")
 
-    def __init__(self, classes: Classes) -> None:
+    def __init__(self, classes: Classes, shown: dict[type, object]) -> None:
         self._classes = classes
+        self._shown = shown
 
-    def __call__(self, *args: object, **kwargs: object) -> object:
-        if len(args) != 1 or kwargs:
+    def __call__(self, value: object, /, *more: object, **keywords: object) -> object:
+        if more or keywords:
             raise TypeError("type() takes 1 argument here; use a class statement to make a class")
-        return self._classes.type_of(args[0])
+        shown = self._shown.get(_real_type(value))
+        return shown if shown is not None else self._classes.type_of(value)
 
     def __instancecheck__(self, instance: object) -> bool:
         return isinstance(instance, (_real_type, OpaqueType, TypeStandIn))
@@ -158,9 +160,9 @@ class Classes:
         self._known: set[type] = {*BUILTIN_CLASSES, *EXCEPTION_CLASSES, RootStandIn}
         self._bases: set[type] = {*_BASES}
         self._plain_bases: set[type] = {*_PLAIN_BASES}
-        self._aliases: dict[type, type] = {object: RootStandIn}
-        self._opaque: dict[type, OpaqueType] = {}
-        self.type = TypeStandIn(self)
+        self._shown: dict[type, object] = {cls: cls for cls in self._known} | {object: RootStandIn}
+        """What ``type(x)`` tells, by the real class."""
+        self.type = TypeStandIn(self, self._shown)
 
     # What facades declare
 
@@ -185,17 +187,19 @@ class Classes:
         if writable:
             self.writable[cls] = frozenset(writable.split())
         self._known.add(cls)
+        self._shown[cls] = cls
         if base:
             self._bases.add(cls)
         if plain:
             self._plain_bases.add(cls)
         if shown_for is not None:
-            self._aliases[shown_for] = cls
+            self._shown[shown_for] = cls
 
     def adopt(self, cls: type) -> type:
         """Count a class that a facade made for the cell (a named tuple, a dataclass with slots) as its own."""
         self._check_fields(cls)
         self.own.add(cls)
+        self._shown[cls] = cls
         if all(base in self.own or base in self._plain_bases or base is object for base in cls.__mro__):
             self.plain.add(cls)
         return cls
@@ -220,16 +224,11 @@ class Classes:
     def type_of(self, value: object) -> object:
         """``type(value)`` as a cell may see it."""
         cls = _real_type(value)
-        if cls in self.own or cls in self._known:
-            return cls
-        if cls in self._aliases:
-            return self._aliases[cls]
-        if issubclass(cls, _real_type) or cls is OpaqueType or cls is TypeStandIn:
-            return self.type
-        opaque = self._opaque.get(cls)
-        if opaque is None:
-            opaque = self._opaque[cls] = OpaqueType(cls)
-        return opaque
+        shown = self._shown.get(cls)
+        if shown is None:
+            is_class = issubclass(cls, _real_type) or cls is OpaqueType or cls is TypeStandIn
+            shown = self._shown[cls] = self.type if is_class else OpaqueType(cls)
+        return shown
 
     def is_own(self, value: object) -> bool:
         """Whether ``value`` is a class that a cell made, or an instance of one."""

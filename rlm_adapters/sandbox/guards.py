@@ -10,7 +10,7 @@ import builtins
 import datetime
 import types
 from collections.abc import Callable, MutableMapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from rlm_adapters.sandbox.classes import Classes, OpaqueType, TypeStandIn
 from rlm_adapters.sandbox.control import ControlFlow
@@ -94,7 +94,8 @@ class Guards:
             "groupindex": _copied_mapping,
             "metadata": _copied_mapping,
         }
-        self.private, self.write = _fast_guards(self)
+        self.private, self.write, self.update_private = _fast_guards(self)
+        self.call_format = _fast_format(self)
 
     # Reading
 
@@ -155,11 +156,9 @@ class Guards:
     # Writing
 
     def update(self, owner: Any, name: str) -> Any:
-        """The guard of ``owner.name += 1`` where reading ``name`` takes a guard as well."""
+        """The guard of ``owner.name += 1`` for a name that is harmless on some objects only."""
         self.write(owner, name)
-        if classify_attribute(name) is Access.PRIVATE:
-            self.private(owner, name)
-        elif not self._is_cells_own(owner, name):
+        if not self._is_cells_own(owner, name):
             raise AttributeError(f"the attribute {name!r} of {_kind(owner)} is not available here")
         return owner
 
@@ -180,12 +179,6 @@ class Guards:
     def is_own_function(self, value: object) -> bool:
         """Whether a cell has defined this function."""
         return type(value) is types.FunctionType and value.__globals__ is self._namespace
-
-    def call_format(self, owner: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """``owner.format(*args, **kwargs)``."""
-        if type(owner) is str:
-            return self.formatting.format(owner, *args, **kwargs)
-        return self._read(owner, "format")(*args, **kwargs)
 
     # Rules for single attributes
 
@@ -280,8 +273,11 @@ class Guards:
         raise AttributeError(f"the attribute {name!r} of {_kind(owner)} is not available here")
 
 
-def _fast_guards(guards: Guards) -> tuple[Callable[[Any, str], Any], Callable[[Any, str], Any]]:
-    """The two guards that loops hit, as closures: ``obj._x`` and ``obj.x = value``."""
+_Guard: TypeAlias = Callable[[Any, str], Any]
+
+
+def _fast_guards(guards: Guards) -> tuple[_Guard, _Guard, _Guard]:
+    """The guards that loops hit, as closures: of ``obj._x``, ``obj.x = value`` and ``obj._x += value``."""
     own, plain, writable = guards.classes.own, guards.classes.plain, guards.classes.writable
 
     def private(owner: Any, name: str) -> Any:
@@ -303,7 +299,27 @@ def _fast_guards(guards: Guards) -> tuple[Callable[[Any, str], Any], Callable[[A
             return owner
         raise TypeError(f"cannot set attribute {name!r} of {_kind(owner)} here: it was not defined in a cell")
 
-    return private, write
+    def update_private(owner: Any, name: str) -> Any:
+        if type(owner) not in plain:
+            write(owner, name)
+            private(owner, name)
+        return owner
+
+    return private, write, update_private
+
+
+def _fast_format(guards: Guards) -> Callable[..., Any]:
+    """``owner.format(*args, **kwargs)``, as a closure."""
+    safe_format = guards.formatting.format
+
+    def call_format(owner: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if type(owner) is str:
+            if "." not in owner and "[" not in owner:
+                return owner.format(*args, **kwargs)  # no field of it can read an attribute or an item
+            return safe_format(owner, *args, **kwargs)
+        return guards._read(owner, "format")(*args, **kwargs)  # noqa: SLF001
+
+    return call_format
 
 
 def _defining_class(cls: type, name: str) -> type | None:

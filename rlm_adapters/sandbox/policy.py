@@ -36,6 +36,7 @@ from rlm_adapters.sandbox.names import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
 
+_UPDATE_GUARDS = {Access.PLAIN: "_write_", Access.PRIVATE: "_update_private_"}
 _Node = TypeVar("_Node", bound=ast.AST)
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -235,7 +236,7 @@ class CellTransformer(RestrictingNodeTransformer):  # type: ignore[misc]  # Rest
         name = self._mangled(node.target.attr)
         if not is_assignable(name):
             self.error(node, f"the attribute {node.target.attr!r} cannot be assigned here")
-        guard = "_write_" if classify_attribute(name) is Access.PLAIN else "_update_"
+        guard = _UPDATE_GUARDS.get(classify_attribute(name), "_update_")
         owner = self._visit_expression(node.target.value)
         node.target.value = _call(guard, [owner, _text(name, node)], node.target.value)
         node.value = self._visit_expression(node.value)

@@ -33,33 +33,46 @@ NodeVisitor: Final = checked_class(ast.NodeVisitor)
 PrettyPrinter: Final = checked_class(pprint.PrettyPrinter)
 
 
-_RE_FLAGS_AT: Final = {
-    "compile": 1, "search": 2, "match": 2, "fullmatch": 2, "findall": 2, "finditer": 2, "split": 3, "sub": 4, "subn": 4,
-}  # fmt: skip
-"""Where each function takes its flags."""
+def _re_functions() -> dict[str, Callable[..., Any]]:
+    """The functions of ``re`` without the flag DEBUG, which prints to the real standard output."""
+
+    def clean(flags: Any) -> int:
+        return int(flags) & ~re.DEBUG
+
+    def compile_pattern(pattern: Any, flags: Any = 0) -> Any:
+        return re.compile(pattern, clean(flags) if flags else 0)
+
+    def split(pattern: Any, string: Any, maxsplit: int = 0, flags: Any = 0) -> list[Any]:
+        return re.split(pattern, string, maxsplit=maxsplit, flags=clean(flags) if flags else 0)
+
+    def on_text(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(pattern: Any, string: Any, flags: Any = 0) -> Any:
+            return function(pattern, string, clean(flags) if flags else 0)
+
+        return call
+
+    def substituting(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(pattern: Any, repl: Any, string: Any, count: int = 0, flags: Any = 0) -> Any:
+            return function(pattern, repl, string, count=count, flags=clean(flags) if flags else 0)
+
+        return call
+
+    functions = {"compile": compile_pattern, "split": split, "sub": substituting(re.sub), "subn": substituting(re.subn)}
+    for name in ("search", "match", "fullmatch", "findall", "finditer"):
+        functions[name] = on_text(getattr(re, name))
+    for name, function in functions.items():
+        function.__name__ = function.__qualname__ = name
+        function.__doc__ = getattr(re, name).__doc__
+    return functions
 
 
-def _without_debug(function: Callable[..., Any], position: int) -> Callable[..., Any]:
-    """The flag re.DEBUG prints to the real standard output."""
-
-    @functools.wraps(function)
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        if len(args) > position:
-            args = (*args[:position], int(args[position]) & ~re.DEBUG, *args[position + 1 :])
-        elif "flags" in kwargs:
-            kwargs["flags"] = int(kwargs["flags"]) & ~re.DEBUG
-        return function(*args, **kwargs)
-
-    return checked
+_RE_FUNCTIONS: Final = _re_functions()
 
 
 def _re(_: Environment) -> Mapping[str, object]:
-    names = pick(
-        "re",
-        """escape error PatternError Pattern Match
-        IGNORECASE I MULTILINE M DOTALL S VERBOSE X ASCII A UNICODE U LOCALE L RegexFlag NOFLAG""",
-    )
-    return {**names, **{name: _without_debug(getattr(re, name), at) for name, at in _RE_FLAGS_AT.items()}}
+    names = """escape error PatternError Pattern Match
+        IGNORECASE I MULTILINE M DOTALL S VERBOSE X ASCII A UNICODE U LOCALE L RegexFlag NOFLAG"""
+    return {**pick("re", names), **_RE_FUNCTIONS}
 
 
 def _json(environment: Environment) -> Mapping[str, object]:
