@@ -341,7 +341,7 @@ class Session:
 
         Whatever goes wrong with it is not the cell's fault: it goes on without, in a new worker if need be.
         """
-        request = cell.ahead.request(len(cell.waiting), cell.known)
+        request = cell.ahead.request(cell.unknown(), cell.known)
         if request is None:
             return ()
         deadline = time.monotonic() + _LOOK_SECONDS

@@ -1,0 +1,168 @@
+"""The host's side: how far to run ahead, what it found, and what of that was in vain."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from rlm_adapters.sandbox.frames import Message, ProtocolError
+from rlm_adapters.sandbox.journal import answer_to_json, call_hash
+from rlm_adapters.sandbox.messages import parse_call
+from rlm_adapters.sandbox.types import Answer, HostCall
+
+MAX_WASTE: Final = 0.10
+"""Share of the calls made ahead that may be in vain before run-ahead is stopped."""
+_FREE_WASTE: Final = 4
+"""Calls in vain that are not yet a sign of anything."""
+_FIRST_WINDOW: Final = 16
+_SMALLEST_WINDOW: Final = 4
+_MAX_OCCURRENCE: Final = 1_000_000
+
+
+class AheadAccount:
+    """Counts the run-ahead of one session, or of all sessions of a run that share it. Thread-safe.
+
+    Like a congestion window, the number of calls that go out together starts small, doubles while all that was found
+    was also used, and is halved when something was not: a loop whose first answer raises an error costs
+    15 calls, not 63, and a long loop soon goes at full width.
+
+    Args:
+        max_ahead: most calls that go out together, the one that the cell waits for included.
+        enabled: False: never run ahead.
+    """
+
+    def __init__(self, max_ahead: int = 64, *, enabled: bool = True) -> None:
+        self._most = max_ahead
+        self._enabled = enabled and max_ahead > 1
+        self._window = min(_FIRST_WINDOW, max_ahead)
+        self._lock = threading.Lock()
+        self.calls = 0
+        self.wasted = 0
+        self.limit: int | None = None
+        """Calls ahead that the budget of the run has room for; None: no bound."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether a cell may be run ahead: neither switched off nor stopped for waste."""
+        return self._enabled
+
+    @property
+    def stopped(self) -> bool:
+        """Whether too much of it was in vain."""
+        return not self._enabled and self.wasted > 0
+
+    def room(self, waiting: int) -> int:
+        """Calls that may be made ahead beside those that the cell waits for."""
+        with self._lock:
+            room = self._window - waiting if self._enabled else 0
+            return max(0, room if self.limit is None else min(room, self.limit))
+
+    def found(self, count: int, room: int) -> None:
+        """A wave has found ``count`` calls of the ``room`` that there was."""
+        with self._lock:
+            if count >= room:
+                self._window = min(self._most, 2 * self._window)
+
+    def settle(self, answered: int, wasted: int) -> None:
+        """A cell has ended: of the calls that were answered ahead so many were never asked for."""
+        with self._lock:
+            self.calls += answered
+            self.wasted += wasted
+            if wasted:
+                self._window = max(_SMALLEST_WINDOW, self._window // 2)
+            if self.wasted > max(_FREE_WASTE, MAX_WASTE * self.calls):
+                self._enabled = False
+
+
+class CellAhead:
+    """Run-ahead in one cell.
+
+    Args:
+        account: of the session.
+        cell: index of the cell, as in the ids of its calls.
+        functions: names of the functions that may be called ahead.
+    """
+
+    def __init__(self, account: AheadAccount, cell: int, functions: Collection[str]) -> None:
+        self._account = account
+        self._cell = cell
+        self._functions = frozenset(functions)
+        self._told: set[str] = set()
+        self._skip = 0
+        self._vain = 0
+        self._open = bool(self._functions) and account.enabled
+        self.found: dict[str, HostCall] = {}
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the worker should be ready to run this cell ahead."""
+        return self._open
+
+    def close(self) -> None:
+        """Run this cell ahead no more."""
+        self._open = False
+
+    def restart(self) -> None:
+        """The cell starts over in a new worker, which knows nothing yet."""
+        self._told.clear()
+
+    def request(self, waiting: Collection[HostCall], known: Mapping[str, Answer]) -> Message | None:
+        """The frame that has a worker look ahead of the calls that the cell waits for; None: not now."""
+        room = self._account.room(len(waiting))
+        if not self._open or room <= 0:
+            return None
+        if self._skip:
+            self._skip -= 1
+            return None
+        new = {call: answer for call, answer in known.items() if call not in self._told}
+        self._told.update(new)
+        answers = {_key(call): answer_to_json(answer) for call, answer in new.items()}
+        return {"t": "look", "answers": answers, "waiting": [_key(call.id) for call in waiting], "most": room}
+
+    def take(self, message: Message, request: Message, known: Collection[str]) -> tuple[HostCall, ...]:
+        """The calls that a worker's answer to ``request`` names, with the ids that the cell itself would give them.
+
+        Raises:
+            ProtocolError: It is malformed, or names what may not be called ahead.
+        """
+        if message["t"] != "found" or type(message.get("more")) is not bool or type(message.get("calls")) is not list:
+            raise ProtocolError("calls found ahead were expected")
+        self._open = self._open and message["more"]
+        found: dict[str, HostCall] = {}
+        for entry in message["calls"][: request["most"]]:
+            call = parse_call(entry, self._functions)
+            key = f"{self._cell}:{call_hash(call.function, call.args, call.kwargs)}:{_occurrence(entry)}"
+            if key not in known:
+                found[key] = HostCall(key, call.function, tuple(call.args), call.kwargs, ahead=True)
+        self._account.found(len(found), request["most"])
+        if not found:
+            # A chain of calls that need each other has nothing to find: look less and less often.
+            self._skip, self._vain = 2**self._vain, self._vain + 1
+        else:
+            self._vain = 0
+        self.found |= found
+        return tuple(found.values())
+
+    def settle(self, known: Collection[str], used: Collection[str]) -> tuple[int, int]:
+        """The cell has ended.
+
+        Returns:
+            How many calls were made ahead, and how many of those in vain.
+        """
+        answered = [call for call in self.found if call in known]
+        wasted = sum(call not in used for call in answered)
+        self._account.settle(len(answered), wasted)
+        return len(answered), wasted
+
+
+def _key(call: str) -> str:
+    """The id of a call without its cell."""
+    return call.partition(":")[2]
+
+
+def _occurrence(entry: dict[str, Any]) -> int:
+    number = entry.get("n")
+    if type(number) is not int or not 0 <= number < _MAX_OCCURRENCE:
+        raise ProtocolError("a call found ahead without its number")
+    return number

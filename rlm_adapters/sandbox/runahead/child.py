@@ -1,0 +1,133 @@
+"""The child: runs a cell again from its start, with placeholders for what is not known, and reports what it asks."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from types import CodeType
+from typing import Any, Final
+
+from rlm_adapters.sandbox.frames import Message, dumps, to_wire
+from rlm_adapters.sandbox.hostcalls import WireCall
+from rlm_adapters.sandbox.journal import answer_from_json, call_hash
+from rlm_adapters.sandbox.policy import compile_cell
+from rlm_adapters.sandbox.repl import Repl, cell_name
+from rlm_adapters.sandbox.runahead.reach import replace_code
+from rlm_adapters.sandbox.runahead.rewrite import rewrite
+from rlm_adapters.sandbox.runahead.unknown import EAGER, UNKNOWN, Operations, Unknown, holds_unknown
+from rlm_adapters.sandbox.types import Answer, HostFunction, Value
+
+_UNKNOWN_CALL: Final = WireCall("")
+"""Stands for a call whose arguments are not known yet."""
+_HOPELESS: Final = 2_000
+"""Calls with unknown arguments after which a child stops looking for one that it could report."""
+
+
+class Rehearsal:
+    """Makes a copy of the worker's REPL run a cell ahead. Everything here happens in a forked process.
+
+    Args:
+        repl: the REPL as it was before the cell.
+        code: the cell.
+        earlier: the cells before it by the names under which they were compiled.
+        effects: names of the functions that are no pure LM calls: the child ends where it would call one.
+    """
+
+    def __init__(self, repl: Repl, code: str, earlier: Mapping[str, str], effects: frozenset[str]) -> None:
+        self._repl = repl
+        self._code = code
+        self._earlier = earlier
+        self._effects = effects
+        self._answers: Mapping[str, Any] = {}
+        self._waiting: frozenset[str] = frozenset()
+        self._seen: Counter[str] = Counter()
+        self._left = 0
+        self._hopeless = 0
+        self._report: Callable[[bytes], None]
+
+    def prepare(self) -> None:
+        """In the snapshot: compile the rewritten cell, once for all children."""
+        repl, environment = self._repl, self._repl.environment
+        Unknown.mark = f"\ue000{os.urandom(8).hex()}\ue001"
+        environment.classes.allow(str, shown_for=Unknown)
+        operations = Operations(lambda name: repl.namespace.__setitem__(name, UNKNOWN))
+        builtins = environment.builtins
+        write, update = builtins["_write_"], builtins["_update_"]
+        builtins.update(operations.names())
+        builtins.update(EAGER)
+        builtins["_write_"] = lambda owner, name: owner if type(owner) is Unknown else write(owner, name)
+        builtins["_update_"] = lambda owner, name: owner if type(owner) is Unknown else update(owner, name)
+        functions = environment.scheduler.functions
+        plan = functions.plan
+        self._describe_unknown(plan, vars(functions))
+        replace_code(list(repl.namespace.values()), repl.namespace, self._recompile)
+        compiled = compile_cell(self._code, cell_name(repl.cells + 1), known=repl.namespace, rewrite=rewrite)
+        repl.compile = lambda _code, _filename: compiled
+
+    def run(self, request: Message, report: Callable[[bytes], None]) -> None:
+        """In a child: run the cell, reporting at most ``request["most"]`` calls."""
+        self._answers = request["answers"]
+        self._waiting = frozenset(request["waiting"])
+        self._left = request["most"]
+        self._report = report
+        self._repl.run(self._code)
+
+    def call_host(self, calls: Sequence[WireCall]) -> list[Answer]:
+        """In a child: answer what is known, report what is not."""
+        return [self._answer(call) for call in calls]
+
+    def _answer(self, call: WireCall) -> Answer:
+        if call is _UNKNOWN_CALL:
+            self._hopeless += 1
+            if self._hopeless > _HOPELESS:
+                os._exit(0)
+            return Value(UNKNOWN)
+        digest = call_hash(call.function, call.args, call.kwargs)
+        occurrence = self._seen[digest]
+        self._seen[digest] += 1
+        key = f"{digest}:{occurrence}"
+        if key in self._answers:
+            return answer_from_json(self._answers[key])
+        if key in self._waiting:
+            return Value(UNKNOWN)
+        if call.function in self._effects:
+            os._exit(0)  # what comes after may depend on it, and it is the real run's to call
+        self._hopeless = 0
+        self._report(_line(call, occurrence))
+        self._left -= 1
+        if self._left <= 0:
+            os._exit(0)
+        return Value(UNKNOWN)
+
+    def _recompile(self, filename: str) -> CodeType | None:
+        code = self._earlier.get(filename)
+        if code is None:
+            return None
+        try:
+            return compile_cell(code, filename, known=self._repl.namespace, rewrite=rewrite)
+        except Exception:  # noqa: BLE001 - the function then runs as it is
+            return None
+
+    def _describe_unknown(self, plan: Callable[..., list[WireCall]], methods: dict[str, Any]) -> None:
+        """Let calls with unknown arguments be planned: they become `_UNKNOWN_CALL`."""
+
+        def plan_unknown(function: HostFunction, args: Sequence[Any], kwargs: dict[str, Any]) -> list[WireCall]:
+            if not (holds_unknown(args) or holds_unknown(kwargs)):
+                return plan(function, args, kwargs)
+            if function.effects:
+                os._exit(0)
+            if function.batch_of is None or not args or type(args[0]) not in (list, tuple) or holds_unknown(args[1:]):
+                return [_UNKNOWN_CALL]
+            single = [
+                plan_unknown(function, [[item], *args[1:]], kwargs) for item in args[0] if not holds_unknown(item)
+            ]
+            known = iter(single)
+            return [_UNKNOWN_CALL if holds_unknown(item) else next(known)[0] for item in args[0]]
+
+        methods["plan"] = plan_unknown  # over the method of the class, for this one object
+
+
+def _line(call: WireCall, occurrence: int) -> bytes:
+    entry = {"f": call.function, "a": to_wire(call.args), "k": to_wire(call.kwargs), "n": occurrence}
+    return dumps(entry).encode("utf-8", "replace")

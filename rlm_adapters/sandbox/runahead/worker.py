@@ -1,0 +1,93 @@
+"""Run-ahead in one worker: when a snapshot is taken, and what the host's frame ``look`` is answered with."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from rlm_adapters.sandbox.frames import Message, encode_body
+from rlm_adapters.sandbox.hostcalls import CallHost
+from rlm_adapters.sandbox.repl import Repl, cell_name
+from rlm_adapters.sandbox.runahead.child import Rehearsal
+from rlm_adapters.sandbox.runahead.reach import can_gain
+from rlm_adapters.sandbox.runahead.snapshot import Snapshot
+from rlm_adapters.sandbox.types import HostFunction
+
+_PREFIX_SECONDS: Final = 0.5
+"""CPU time of a cell up to a call beyond which it is not run again for it: each wave would pay it once more."""
+_CHILD_SECONDS: Final = 0.5
+"""CPU time that a child has, besides three times what the cell took so far: instrumented code is slower."""
+
+
+class Ahead:
+    """Run-ahead over the cells of one worker.
+
+    Args:
+        channel_fd: the channel to the host.
+        repl: runs the cells.
+        functions: what they can call.
+
+    Attributes:
+        answer: answers the calls of the cell in a child; None in the worker itself.
+    """
+
+    def __init__(self, channel_fd: int, repl: Repl, functions: Sequence[HostFunction]) -> None:
+        self._channel_fd = channel_fd
+        self._repl = repl
+        self._pure = frozenset(function.name for function in functions if not function.effects)
+        self._effects = frozenset(function.name for function in functions if function.effects)
+        self._codes: dict[str, str] = {}
+        self._snapshot: Snapshot | None = None
+        self._ended: list[int] = []
+        self._started = 0.0
+        self._seconds = 0.0
+        self.answer: CallHost | None = None
+
+    def begin(self, code: str, cpu_seconds: float, *, wanted: bool) -> None:
+        """A cell is about to begin, which may take ``cpu_seconds``: take a snapshot if it can gain by one."""
+        earlier = dict(self._codes)
+        self._codes[cell_name(self._repl.cells + 1)] = code
+        self._reap()
+        if wanted and can_gain(code, self._repl.namespace, self._pure):
+            rehearsal = Rehearsal(self._repl, code, earlier, self._effects)
+            with contextlib.suppress(OSError):  # no process to be had: the cell runs without
+                self._snapshot = Snapshot(self._channel_fd, self._prepare(rehearsal), rehearsal.run)
+        self._started = time.process_time()
+        self._seconds = cpu_seconds
+
+    def _prepare(self, rehearsal: Rehearsal) -> Callable[[], None]:
+        def prepare() -> None:
+            self.answer = rehearsal.call_host
+            rehearsal.prepare()
+
+        return prepare
+
+    def look(self, message: Message) -> bytes:
+        """The body of the frame that answers the host's frame ``look``."""
+        lines: list[bytes] = []
+        taken = time.process_time() - self._started
+        seconds = min(_CHILD_SECONDS + 3 * taken, self._seconds - taken)
+        snapshot = self._snapshot
+        if snapshot is not None and snapshot.alive:
+            if taken > _PREFIX_SECONDS or seconds <= 0:
+                snapshot.close()
+            else:
+                request = encode_body({**message, "cpu": seconds})
+                lines, used = snapshot.look(request)
+                self._seconds -= used
+        more = b"true" if snapshot is not None and snapshot.alive else b"false"
+        return b'{"t":"found","more":' + more + b',"calls":[' + b",".join(lines) + b"]}"
+
+    def end(self) -> None:
+        """The cell has ended."""
+        if self._snapshot is not None:
+            self._snapshot.close()
+            self._ended.append(self._snapshot.pid)
+            self._snapshot = None
+
+    def _reap(self) -> None:
+        """Collect the snapshots that have ended; unmapping a large one takes a while, so nobody waits for it."""
+        self._ended = [pid for pid in self._ended if os.waitpid(pid, os.WNOHANG)[0] == 0]
