@@ -51,6 +51,12 @@ def wait_until(condition, seconds=20.0):
     return False
 
 
+@pytest.fixture(autouse=True)
+def own_temporary_directory(tmp_path, monkeypatch):
+    """Others on this machine make temporary files too."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
 class Ledger:
     """What there is of everything that could leak."""
 
