@@ -21,14 +21,12 @@ _INSIDES = (
 _CLASSES = (*_INSIDES, types.FunctionType, types.MethodType)
 _BUILTINS = {
     id(getattr(builtins, name)): name
-    for name in (
-        "eval exec compile __import__ open input breakpoint getattr setattr delattr vars globals locals dir "
-        "BaseException BaseExceptionGroup"
-    ).split()
+    for name in ["eval", "exec", "compile", "__import__", "open", "input", "breakpoint", "getattr", "setattr", "delattr", "vars", "globals", "locals", "dir", "BaseException", "BaseExceptionGroup"]
 }
 _MODULES = frozenset(
     {"posix", "sys", "_io", "gc", "_thread", "_imp", "_ctypes", "marshal", "_posixsubprocess", "_socket", "_signal"}
 )
+_HARMLESS = frozenset(["fspath", "getdefaultencoding", "getrecursionlimit", "getsizeof", "intern"])
 _FUNCTIONS = frozenset(
     {("os", "popen"), ("subprocess", "Popen"), ("typing", "get_type_hints"), ("importlib", "import_module")}
 )
@@ -48,7 +46,7 @@ def leak(value: Any, depth: int = 0) -> str | None:
     if id(value) in _BUILTINS:
         return f"the builtin {_BUILTINS[id(value)]}"
     if kind is types.BuiltinFunctionType:
-        if value.__module__ in _MODULES:
+        if value.__module__ in _MODULES and value.__name__ not in _HARMLESS:
             return f"{value.__module__}.{value.__name__}"
         if isinstance(value.__self__, type) and issubclass(value.__self__, type):
             return "a method of a metaclass"
@@ -61,8 +59,7 @@ def leak(value: Any, depth: int = 0) -> str | None:
 
 
 _MACHINE_CLASSES = frozenset(
-    "Repl Classes Guards Scheduler HostFunctions InputReferences Finish Output SafeFormat CellSources Worker "
-    "GuestChannel CpuTimer Loaded VirtualClock".split()
+    ["Repl", "Classes", "Guards", "Scheduler", "HostFunctions", "InputReferences", "Finish", "Output", "SafeFormat", "CellSources", "Worker", "GuestChannel", "CpuTimer", "Loaded", "VirtualClock"]
 )
 
 

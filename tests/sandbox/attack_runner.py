@@ -25,11 +25,13 @@ from typing import Any
 import rlm_adapters.sandbox
 from rlm_adapters.sandbox.hostcalls import WireCall
 from rlm_adapters.sandbox.repl import Repl
+from rlm_adapters.sandbox.timer import CpuTimer
 from rlm_adapters.sandbox.types import Answer, HostFunction, Value
 from tests.corpus import hostmod
 from tests.sandbox.attack_oracle import SECRET, leak
 
 SECONDS = 20
+CELL_SECONDS = 0.3
 MEMORY = 3 << 30
 FUNCTIONS = (
     HostFunction(name="llm_query", effects=False, parameters=("prompt", "model=")),
@@ -95,6 +97,39 @@ def run_attack(request: dict[str, Any]) -> dict[str, Any]:
     return verdict
 
 
+PREPARED: list[Repl] = []
+"""The namespace that `run_cells` goes on from; each attempt runs in a fork and leaves it as it is."""
+
+
+def prepare(cells: Sequence[str]) -> dict[str, Any]:
+    """Run cells that all later attempts start from."""
+    PREPARED[:] = [make_repl({"input.txt": "INPUT"})]
+    outcomes = [PREPARED[0].run(cell) for cell in cells]
+    gc.freeze()
+    return {"errors": [outcome.error and outcome.error.message for outcome in outcomes]}
+
+
+def run_cells(request: dict[str, Any]) -> dict[str, Any]:
+    """Run several cells, one after the other, and look at everything that they have bound."""
+    repl = PREPARED[0]
+    timer = CpuTimer()
+    errors = []
+    given = set(repl.namespace) - {"walked"}
+    for cell in request["cells"]:
+        timer.start(CELL_SECONDS)
+        outcome = repl.run(cell)
+        timer.stop()
+        errors.append(outcome.error and f"{outcome.error.kind} {outcome.error.type}: {outcome.error.message}"[:200])
+        if why := leak(outcome.stdout):
+            return {"leak": f"printed: {why}", "errors": errors}
+    for name, value in list(repl.namespace.items()):
+        values = [value, *value] if name == "walked" and type(value) is list else [value]
+        for one in values if name not in given else []:
+            if why := leak(one):
+                return {"leak": f"{name}: {why}", "errors": errors}
+    return {"leak": None, "errors": errors}
+
+
 def child(request: dict[str, Any], result: int) -> None:
     """In the fork: limits, an empty directory, streams that are watched."""
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
@@ -104,7 +139,7 @@ def child(request: dict[str, Any], result: int) -> None:
     with tempfile.TemporaryFile() as watched:
         os.dup2(watched.fileno(), 1)
         os.dup2(watched.fileno(), 2)
-        verdict = run_attack(request)
+        verdict = run_cells(request) if "cells" in request else run_attack(request)
         for stream in (sys.__stdout__, sys.__stderr__):
             assert stream is not None
             with contextlib.suppress(ValueError):
@@ -122,7 +157,7 @@ def attempt(request: dict[str, Any]) -> dict[str, Any]:
         try:
             os.close(read)
             child(request, write)
-        except BaseException as error:  # noqa: BLE001 - the verdict of last resort
+        except BaseException as error:
             os.write(write, ascii({"broken": f"{type(error).__name__}: {error}"[:500]}).encode())
         finally:
             os._exit(0)
@@ -151,7 +186,9 @@ def main() -> None:
     make_repl({}).run("import json, re, collections, datetime, dataclasses, enum, typing, functools\nprint(1)")
     gc.freeze()
     for line in sys.stdin:
-        print(json.dumps(attempt(json.loads(line))), flush=True)
+        request = json.loads(line)
+        answered = prepare(request["prepare"]) if "prepare" in request else attempt(request)
+        print(json.dumps(answered), flush=True)
 
 
 if __name__ == "__main__":

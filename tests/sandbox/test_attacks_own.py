@@ -23,7 +23,7 @@ from tests.sandbox.attack_oracle import SECRET
 ROOT = Path(__file__).parents[2]
 ATTACKS = own_attacks()
 CONTAINED = [attack for attack in ATTACKS if attack.kind in ("escape", "tamper")]
-INSIDES = frozenset({"module", "frame", "code", "traceback", "cell", "mappingproxy", "type_"})
+INSIDES = frozenset({"frame", "code", "traceback", "cell", "mappingproxy", "ModuleSpec", "FileLoader"})
 LIMITS = SandboxLimits(cpu_seconds=0.5, wall_seconds=4, output_chars=20_000, file_bytes=1 << 20, memory_bytes=None)
 FUNCTIONS = (
     HostFunction(name="llm_query", effects=False, parameters=("prompt", "model=")),
