@@ -13,14 +13,21 @@ if TYPE_CHECKING:
     from rlm_adapters.budget import Limits, ModelPrice
     from rlm_adapters.chat_model import ChatRLM, context_block
     from rlm_adapters.content import ContentRef, ContentStore
+    from rlm_adapters.dspy_adapter.chat_bridge import ChatDSPy
+    from rlm_adapters.dspy_adapter.feedback import gepa_metric
+    from rlm_adapters.dspy_adapter.lm_bridge import lm_from_chat_model
+    from rlm_adapters.dspy_module import RLM
     from rlm_adapters.errors import InputError, ModelCallError, NoAnswerError, RLMError
     from rlm_adapters.events import Event
     from rlm_adapters.graph import create_rlm_graph
+    from rlm_adapters.interpreter import RestrictedPythonInterpreter
     from rlm_adapters.sandbox import Sandbox, SandboxLimits
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "RLM": "dspy_module",
+    "ChatDSPy": "dspy_adapter.chat_bridge",
     "ChatRLM": "chat_model",
     "ContentRef": "content",
     "ContentStore": "content",
@@ -31,13 +38,18 @@ _HOMES = {
     "ModelPrice": "budget",
     "NoAnswerError": "errors",
     "RLMError": "errors",
+    "RestrictedPythonInterpreter": "interpreter",
     "Sandbox": "sandbox",
     "SandboxLimits": "sandbox",
     "context_block": "chat_model",
     "create_rlm_graph": "graph",
+    "gepa_metric": "dspy_adapter.feedback",
+    "lm_from_chat_model": "dspy_adapter.lm_bridge",
 }
 
 __all__ = [
+    "RLM",
+    "ChatDSPy",
     "ChatRLM",
     "ContentRef",
     "ContentStore",
@@ -48,10 +60,13 @@ __all__ = [
     "ModelPrice",
     "NoAnswerError",
     "RLMError",
+    "RestrictedPythonInterpreter",
     "Sandbox",
     "SandboxLimits",
     "context_block",
     "create_rlm_graph",
+    "gepa_metric",
+    "lm_from_chat_model",
 ]
 
 
@@ -59,7 +74,14 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{home}"), name)
+    try:
+        return getattr(import_module(f"{__name__}.{home}"), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "dspy":
+            raise
+        from rlm_adapters.errors import MissingExtraError  # noqa: PLC0415 - kept light
+
+        raise MissingExtraError(f"rlm_adapters.{name} needs DSPy: pip install 'rlm-adapters[dspy]'") from error
 
 
 def __dir__() -> list[str]:

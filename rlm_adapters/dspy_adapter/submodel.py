@@ -14,6 +14,7 @@ from langgraph.errors import GraphBubbleUp
 
 from rlm_adapters.budget import estimate_tokens
 from rlm_adapters.dspy_adapter.predictors import PredictorError
+from rlm_adapters.dspy_adapter.requests import to_request
 from rlm_adapters.dspy_adapter.usage import Measured, measured
 from rlm_adapters.errors import InputError
 from rlm_adapters.models import ModelReply, Prompt
@@ -97,11 +98,7 @@ def _call(lm: Any, prompt: Prompt, max_tokens: int | None) -> tuple[tuple[Any, .
     options = {} if max_tokens is None else {"max_tokens": max_tokens}
     if isinstance(content, str):
         return (content,), options
-    return (), {"messages": [{"role": "user", "content": [_block(block) for block in content]}], **options}
-
-
-def _block(block: Any) -> dict[str, Any]:
-    return {"type": "text", "text": block} if isinstance(block, str) else dict(block)
+    return (to_request(str(getattr(lm, "model", "")) or "lm", prompt, {**getattr(lm, "kwargs", {}), **options}),), {}
 
 
 def only_field(module: Any, kind: str) -> str:
