@@ -64,7 +64,7 @@ class Limits:
     max_output_tokens: int = 8_192
     """Output tokens reserved for a call when tokens or cost are limited; the call is then also capped at it."""
     call_timeout: float = 300.0
-    """Seconds after which one model call is given up (and retried)."""
+    """Seconds after which one model call is given up (and retried); ``math.inf``: never."""
     max_retries: int = 3
     """Retries of a model call on rate limits, server errors, time-outs and lost connections."""
 
@@ -355,6 +355,22 @@ class Ledger:
                 None if limits.max_cost is None else max(0.0, self._left_cost(self._reserved)),
                 None if limits.max_seconds is None else max(0.0, limits.max_seconds - self.seconds),
             )
+
+    def room_ahead(self) -> int | None:
+        """How many calls may be made that nobody waits for yet; None: no bound.
+
+        Half of the calls that are left, and none in the last quarter of the other limits: what is made in vain must not
+        be missing where it is needed.
+        """
+        balance, limits = self.balance(), self.limits
+        for left, limit in (
+            (balance.tokens, limits.max_tokens),
+            (balance.cost, limits.max_cost),
+            (balance.seconds, limits.max_seconds),
+        ):
+            if left is not None and limit is not None and left < limit / 4:
+                return 0
+        return None if balance.calls is None else balance.calls // 2
 
     def seconds_left(self, kind: CallKind = "root") -> float | None:
         """Seconds until the time is over for this kind of call, None without a limit."""

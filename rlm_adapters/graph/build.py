@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
@@ -162,6 +162,10 @@ def create_rlm_graph(
     sandbox: Sandbox | None = None,
     sandbox_limits: SandboxLimits | None = None,
     require: Isolation | None = None,
+    parallel: Literal["ahead", "off"] = "ahead",
+    cache_prompts: bool = False,
+    warn_tiny_calls: int = 100,
+    max_confirmations: int | None = 3,
     on_event: EventHandler | None = None,
     name: str = "rlm",
 ) -> RLMGraph:
@@ -186,6 +190,14 @@ def create_rlm_graph(
         sandbox: a `Sandbox` to share; default: one of its own.
         sandbox_limits: limits of its sessions, when ``sandbox`` is not given.
         require: ``"os"`` refuses to run where the operating system cannot confine the workers.
+        parallel: ``"ahead"``: the sub-LM calls of a plain loop are found ahead and answered together, see docs/parallel.md;
+            ``"off"``: one after the other.
+        cache_prompts: answer a prompt that was asked before in the same run with the answer that it got. Off by default:
+            asking the same twice is a way of sampling.
+        warn_tiny_calls: from so many short sub-calls of one cell on, the root LM is told how many items would fit into
+            one prompt; 0: never.
+        max_confirmations: end the run when the root LM has repeated an answer so often without submitting it;
+            None: never.
         on_event: called with every `Event` of every run.
         name: of the graph, in traces.
 
@@ -221,6 +233,10 @@ def create_rlm_graph(
         sessions=SessionCache(),
         on_event=on_event,
         instructions=instructions,
+        parallel=_parallel(parallel),
+        cache_prompts=cache_prompts,
+        warn_tiny_calls=warn_tiny_calls,
+        max_confirmations=max_confirmations,
     )
     if name != "rlm":
         check_name(name.replace("-", "_").replace(" ", "_"), "graph")
@@ -269,6 +285,12 @@ def _prompted(model: BaseChatModel | CodeWriter, prompt: PromptSource) -> tuple[
         raise MissingExtraError("prompt files are rendered by DSPy: pip install 'rlm-adapters[dspy]'") from error
     artefact = PromptArtefact.load(prompt)
     return ArtefactWriter(ChatTarget(_chat_model(model, "model")), artefact), artefact.output()
+
+
+def _parallel(value: Any) -> Literal["ahead", "off"]:
+    if value not in ("ahead", "off"):
+        raise InputError(f'parallel={value!r} is unknown: use "ahead" or "off"')
+    return "ahead" if value == "ahead" else "off"
 
 
 def _chat_model(model: Any, what: str) -> BaseChatModel:

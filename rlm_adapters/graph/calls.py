@@ -90,6 +90,16 @@ def ask_sub_model(
 def _ask_text(
     node: NodeContext, target: SubModel, prompt: Any, owner: str, config: RunnableConfig
 ) -> Steps[tuple[str, Usage]]:
+    if node.config.cache_prompts:
+        return (
+            yield from node.run.answers.ask((target.name, prompt), lambda: _ask(node, target, prompt, owner, config))
+        )
+    return (yield from _ask(node, target, prompt, owner, config))
+
+
+def _ask(
+    node: NodeContext, target: SubModel, prompt: Any, owner: str, config: RunnableConfig
+) -> Steps[tuple[str, Usage]]:
     reply, usage = yield from node.run.caller.call(target, as_prompt(prompt), kind="sub", owner=owner, config=config)
     if reply.refusal or reply.finish_reason == "content_filter":
         raise ModelCallError(f"the sub-LM refused: {reply.refusal or 'content filter'}", kind="refusal")

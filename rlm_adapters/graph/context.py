@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from rlm_adapters.answers import OutputSpec
 from rlm_adapters.budget import Ledger, Limits, PriceTable, Usage
 from rlm_adapters.content import ContentStore
 from rlm_adapters.events import Event, EventHandler, EventType
+from rlm_adapters.graph.cache import PromptCache
 from rlm_adapters.graph.sessions import SessionCache
 from rlm_adapters.graph.tools import Tool
 from rlm_adapters.limiter import Limiter
 from rlm_adapters.models import ModelCaller, SubModel
 from rlm_adapters.prompts import CodeWriter
-from rlm_adapters.sandbox import Sandbox
+from rlm_adapters.sandbox import AheadAccount, Sandbox
 
 _LOG = logging.getLogger("rlm_adapters")
 
@@ -40,6 +41,14 @@ class RLMConfig:
     sessions: SessionCache
     on_event: EventHandler | None = None
     instructions: str = ""
+    parallel: Literal["ahead", "off"] = "ahead"
+    """Run LM calls of a cell ahead, or one after the other."""
+    cache_prompts: bool = False
+    """Answer a prompt that was already asked in this run tree with the answer that it got."""
+    warn_tiny_calls: int = 100
+    """Tell the root LM how many items fit into one prompt when a cell makes so many short sub-calls; 0: never."""
+    max_confirmations: int | None = 3
+    """End the run when the root LM has repeated the same answer so often without submitting it; None: never."""
     direct_below: int = 0
     """Inputs of fewer characters are answered by one direct call; 0: never."""
 
@@ -74,6 +83,8 @@ class Run:
                 tokens_per_minute=limits.tokens_per_minute,
             ),
         )
+        self.ahead = config.sandbox.ahead_account() if config.parallel == "ahead" else AheadAccount(enabled=False)
+        self.answers = PromptCache()
         self._listeners = tuple(listener for listener in (config.on_event, *listeners) if listener is not None)
         self._sessions = config.sessions
         self._known: set[str] = set()

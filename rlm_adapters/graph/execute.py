@@ -10,6 +10,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Overwrite, Send
 
+from rlm_adapters.budget import Usage, add_usage
 from rlm_adapters.content import ContentRef, ContentStore, Packed, is_ref
 from rlm_adapters.effects import Steps, Wait
 from rlm_adapters.graph.calls import host_functions
@@ -76,7 +77,8 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
             )
             update["names"] = sorted({*state["variables"], *(one.name for one in outcome.variables)})
             if outcome.ahead_calls:
-                update["usage"] = _ahead_usage(node, outcome)
+                update["usage"] = add_usage(update.get("usage"), _ahead_usage(node, outcome))
+                _tell_waste(node, run_id, iteration, outcome)
             queue.pop(0)
             if outcome.final is not None:
                 update["submitted"] = {"function": outcome.final.function, "value": store.pack(outcome.final.value)}
@@ -124,6 +126,7 @@ def after_execute(state: RLMState) -> list[Send] | str:
 def _step(
     session: Session, node: NodeContext, code: str, answers: Mapping[str, Answer], *, resume: bool
 ) -> Steps[Pending | Done]:
+    node.run.ahead.limit = node.run.ledger.room_ahead()
     left = node.run.ledger.seconds_left()
     timeout = None if left is None else max(0.001, left)
     if resume:
@@ -147,6 +150,7 @@ def _open(state: RLMState, node: NodeContext) -> Session:
         seed=state["seed"],
         epoch=state["epoch"],
         journal=[_record(entry, store) for entry in state.get("cells") or ()],
+        ahead=node.run.ahead,
     )
 
 
@@ -249,7 +253,20 @@ def _tell_calls(node: NodeContext, run_id: str, iteration: int, pending: list[Re
         )
 
 
-def _ahead_usage(node: NodeContext, done: Done) -> dict[str, int]:
-    usage = {"ahead_calls": done.ahead_calls, "ahead_wasted": done.ahead_wasted}
+def _tell_waste(node: NodeContext, run_id: str, iteration: int, done: Done) -> None:
+    """Say so when this cell has brought the share of calls made in vain over the limit."""
+    account = node.run.ahead
+    if done.ahead_wasted and account.stopped:
+        node.emit(
+            "warning",
+            run_id,
+            iteration,
+            message=f"{account.wasted} of {account.calls} sub-calls made ahead were never used: "
+            "from here on this run makes its sub-calls one after the other",
+        )
+
+
+def _ahead_usage(node: NodeContext, done: Done) -> Usage:
+    usage: Usage = {"ahead_calls": done.ahead_calls, "ahead_wasted": done.ahead_wasted}
     node.run.ledger.book(dict(usage))
     return usage

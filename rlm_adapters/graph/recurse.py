@@ -49,6 +49,9 @@ def recurse(task: RecurseInput, node: NodeContext, config: RunnableConfig) -> St
         failure = {"message": f"{error}; finish with what you have", "kind": "budget", "retryable": False}
     except ModelCallError as error:
         usage = error.usage if isinstance(error, _ChildEndedError) else {}
+        if request["ahead"] and (error.retryable or isinstance(error, _ChildEndedError)):
+            # Too many calls at once, or a limit: asked at its turn, it may well succeed. What it took is booked.
+            return {"usage": usage}
         failure = {"message": str(error), "kind": error.kind, "retryable": error.retryable}
     except InputError as error:
         failure = {"message": str(error), "kind": "bad_request", "retryable": False}
@@ -62,6 +65,7 @@ def recurse(task: RecurseInput, node: NodeContext, config: RunnableConfig) -> St
         total=task.get("batch", 1),
         error=None if failure is None else failure["message"],
         usage=usage,
+        cached=node.config.cache_prompts and function == "llm_query" and failure is None and not usage,
     )
     answer = {"failure": failure} if failure is not None else {"value": store.pack(to_plain(value))}
     return {"answers": {request["id"]: answer}, "usage": usage}

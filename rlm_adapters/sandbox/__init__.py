@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rlm_adapters.sandbox.inputs import FileVariable
     from rlm_adapters.sandbox.journal import journal_from_json, journal_to_json
+    from rlm_adapters.sandbox.runahead.account import AheadAccount
     from rlm_adapters.sandbox.sandbox import IsolationReport, Sandbox
     from rlm_adapters.sandbox.session import Session
     from rlm_adapters.sandbox.types import (
@@ -49,6 +50,7 @@ _TYPES = (
     "VariableInfo",
 )
 _HOMES = {
+    "AheadAccount": "runahead.account",
     "FileVariable": "inputs",
     "IsolationReport": "sandbox",
     "Sandbox": "sandbox",
@@ -59,6 +61,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AheadAccount",
     "Answer",
     "CellError",
     "CellRecord",

@@ -15,6 +15,7 @@ from rlm_adapters.sandbox.policy import compile_cell
 from rlm_adapters.sandbox.repl import Repl, cell_name
 from rlm_adapters.sandbox.runahead.reach import replace_code
 from rlm_adapters.sandbox.runahead.rewrite import rewrite
+from rlm_adapters.sandbox.runahead.snapshot import Reporter
 from rlm_adapters.sandbox.runahead.unknown import EAGER, UNKNOWN, Operations, Unknown, holds_unknown
 from rlm_adapters.sandbox.types import Answer, HostFunction, Value
 
@@ -44,7 +45,7 @@ class Rehearsal:
         self._seen: Counter[str] = Counter()
         self._left = 0
         self._hopeless = 0
-        self._report: Callable[[bytes], None]
+        self._reporter: Reporter
 
     def prepare(self) -> None:
         """In the snapshot: compile the rewritten cell, once for all children."""
@@ -65,12 +66,12 @@ class Rehearsal:
         compiled = compile_cell(self._code, cell_name(repl.cells + 1), known=repl.namespace, rewrite=rewrite)
         repl.compile = lambda _code, _filename: compiled
 
-    def run(self, request: Message, report: Callable[[bytes], None]) -> None:
+    def run(self, request: Message, reporter: Reporter) -> None:
         """In a child: run the cell, reporting at most ``request["most"]`` calls."""
         self._answers = request["answers"]
         self._waiting = frozenset(request["waiting"])
         self._left = request["most"]
-        self._report = report
+        self._reporter = reporter
         self._repl.run(self._code)
 
     def call_host(self, calls: Sequence[WireCall]) -> list[Answer]:
@@ -81,7 +82,7 @@ class Rehearsal:
         if call is _UNKNOWN_CALL:
             self._hopeless += 1
             if self._hopeless > _HOPELESS:
-                os._exit(0)
+                self._reporter.end()
             return Value(UNKNOWN)
         digest = call_hash(call.function, call.args, call.kwargs)
         occurrence = self._seen[digest]
@@ -92,12 +93,12 @@ class Rehearsal:
         if key in self._waiting:
             return Value(UNKNOWN)
         if call.function in self._effects:
-            os._exit(0)  # what comes after may depend on it, and it is the real run's to call
+            self._reporter.end()  # what comes after may depend on it, and it is the real run's to call
         self._hopeless = 0
-        self._report(_line(call, occurrence))
+        self._reporter.add(_line(call, occurrence))
         self._left -= 1
         if self._left <= 0:
-            os._exit(0)
+            self._reporter.end()
         return Value(UNKNOWN)
 
     def _recompile(self, filename: str) -> CodeType | None:
@@ -116,7 +117,7 @@ class Rehearsal:
             if not (holds_unknown(args) or holds_unknown(kwargs)):
                 return plan(function, args, kwargs)
             if function.effects:
-                os._exit(0)
+                self._reporter.end()
             if function.batch_of is None or not args or type(args[0]) not in (list, tuple) or holds_unknown(args[1:]):
                 return [_UNKNOWN_CALL]
             single = [

@@ -16,15 +16,49 @@ import signal
 import struct
 import time
 from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeAlias
 
 from rlm_adapters.sandbox.frames import Message, decode_trusted
 from rlm_adapters.sandbox.hardening import linux
 
 _LENGTH: Final = struct.Struct(">Q")
 _WAVE_SECONDS: Final = 5.0  # of wall time that the cell waits for a child
+_FLUSH_SECONDS: Final = 0.02
 _READ_BYTES: Final = 1 << 16
 _MAX_REPORT: Final = 64 << 20
+
+
+class Reporter:
+    """Sends what a child finds, some of it at a time: each write wakes the worker up."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lines: list[bytes] = []
+        self._flushed = time.monotonic()
+
+    def add(self, line: bytes) -> None:
+        """Report a call."""
+        self._lines.append(line + b"\n")
+        if time.monotonic() > self._flushed + _FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what there is."""
+        try:
+            _write(self._fd, b"".join(self._lines))
+        except OSError:  # nobody waits for it any more
+            os._exit(0)
+        self._lines.clear()
+        self._flushed = time.monotonic()
+
+    def end(self) -> NoReturn:
+        """Send what there is and end the child."""
+        self.flush()
+        os._exit(0)
+
+
+Run: TypeAlias = Callable[[Message, Reporter], None]
+"""Runs the cell in a child, with the request for it."""
 
 
 class Snapshot:
@@ -44,7 +78,7 @@ class Snapshot:
         self,
         channel_fd: int,
         prepare: Callable[[], None],
-        run: Callable[[Message, Callable[[bytes], None]], None],
+        run: Run,
     ) -> None:
         parent, state = os.getpid(), random.getstate()
         requests, self._requests = os.pipe()
@@ -126,7 +160,7 @@ class _Server:
         requests: int,
         reports: int,
         prepare: Callable[[], None],
-        run: Callable[[Message, Callable[[bytes], None]], None],
+        run: Run,
     ) -> None:
         self._requests = requests
         self._reports = reports
@@ -160,8 +194,10 @@ class _Server:
                 signal.setitimer(signal.ITIMER_PROF, request["cpu"])
                 signal.setitimer(signal.ITIMER_REAL, _WAVE_SECONDS - 0.5)
                 os.close(self._requests)
+                reporter = Reporter(self._reports)
                 with contextlib.suppress(BaseException):
-                    self._run(request, self._report)
+                    self._run(request, reporter)
+                reporter.end()
             finally:
                 os._exit(0)
         _, _, usage = os.wait4(pid, 0)
