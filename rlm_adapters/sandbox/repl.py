@@ -6,6 +6,7 @@ worker's CPU timer covers it all and no exception of the cell's making gets out.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import random
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from rlm_adapters.sandbox.classes import Classes
 from rlm_adapters.sandbox.clock import VirtualClock
 from rlm_adapters.sandbox.control import CellTimeout, ControlFlow, FinalSignal
 from rlm_adapters.sandbox.facades import Environment
+from rlm_adapters.sandbox.facades.pdf import is_pdf, load_pypdf
 from rlm_adapters.sandbox.files import FileSystem
 from rlm_adapters.sandbox.finish import Finish
 from rlm_adapters.sandbox.guards import Guards
@@ -25,11 +27,14 @@ from rlm_adapters.sandbox.hostcalls import CallHost, HostFunctions, InputReferen
 from rlm_adapters.sandbox.modules import Modules
 from rlm_adapters.sandbox.output import Output
 from rlm_adapters.sandbox.policy import compile_cell
+from rlm_adapters.sandbox.preload import preload
 from rlm_adapters.sandbox.quiet import quiet_interpreter
 from rlm_adapters.sandbox.tasks import Scheduler, run_coroutine
 from rlm_adapters.sandbox.tracebacks import CellSources, describe
 from rlm_adapters.sandbox.types import CellError, Final as FinalValue, HostFunction, VariableInfo
 from rlm_adapters.sandbox.variables import describe_variables, show_variables
+
+preload()  # a confined worker can import nothing, so what cells may need comes with this module
 
 _TIMEOUT: Final = "the cell has used up its CPU time and was stopped; do less per cell, or find a faster way"
 
@@ -129,12 +134,20 @@ class Repl:
 
     def set_variable(self, name: str, value: object) -> None:
         """Bind an input."""
+        self._prepare_for(value)
         self.namespace[name] = self._inputs[name] = value
         self._references.add(name, value)
 
     def add_file(self, path: str, data: bytes) -> None:
         """Add a file that cells can read and not write."""
+        self._prepare_for(data)
         self._files.add(path, data)
+
+    def _prepare_for(self, data: object) -> None:
+        """Load what it takes to read this input, while the process can still import."""
+        if is_pdf(data):
+            with contextlib.suppress(ImportError):
+                load_pypdf()
 
     def files_written(self) -> dict[str, bytes]:
         """The files that cells wrote, by path."""

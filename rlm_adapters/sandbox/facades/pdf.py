@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib
 import io
+import pkgutil
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from rlm_adapters.sandbox.facades.environment import Builder, Environment
 from rlm_adapters.sandbox.quiet import quiet_logger
 
-try:
-    import pypdf
-except ImportError:
-    pypdf = None  # type: ignore[assignment,unused-ignore]
+_ERRORS: Final = "PdfReadError PdfStreamError EmptyFileError FileNotDecryptedError WrongPasswordError".split()
 
-_MISSING: Final = "reading PDF files needs the optional dependency pypdf on the host: pip install rlm-adapters[pdf]"
+
+@functools.cache
+def load_pypdf() -> Any:
+    """The real pypdf; a confined process can only have it if this was called before.
+
+    Raises:
+        ImportError: it is not installed, or cannot be loaded any more.
+    """
+    try:
+        pypdf = importlib.import_module("pypdf")
+        # It imports parts of itself inside of functions.
+        for module in pkgutil.walk_packages(pypdf.__path__, "pypdf."):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module.name)
+        return pypdf
+    except ModuleNotFoundError:
+        raise ImportError("reading PDF files needs pypdf: pip install rlm-adapters[pdf]") from None
+    except OSError:
+        raise ImportError("PDF files can be read here only if one is among the inputs of the session") from None
+
+
+def is_pdf(data: object) -> bool:
+    """Whether these are the bytes of a PDF file."""
+    return isinstance(data, bytes) and b"%PDF-" in data[:1024]
 
 
 class Metadata(dict[str, str]):
@@ -118,7 +142,7 @@ class PdfReader:
         if not isinstance(data, bytes):
             raise TypeError("PdfReader needs a file opened in binary mode: open(path, 'rb')")
         with quiet_logger("pypdf"):
-            self._reader = pypdf.PdfReader(io.BytesIO(data), strict=bool(strict), password=password)
+            self._reader = load_pypdf().PdfReader(io.BytesIO(data), strict=bool(strict), password=password)
 
     @property
     def pages(self) -> Pages:
@@ -164,28 +188,24 @@ def _hidden(owner: Any, cls: type, name: str) -> Any:
 
 
 def _pypdf(environment: Environment) -> Mapping[str, object]:
-    if pypdf is None:
-        raise ImportError(_MISSING)
+    version = load_pypdf().__version__
 
     def make_reader(stream: Any, strict: bool = False, password: Any = None, **_: object) -> PdfReader:
         """Open a PDF file of the workspace."""
         return PdfReader(environment, stream, strict=strict, password=password)
 
-    errors = Mapping_errors()
-    return {"PdfReader": make_reader, "PdfFileReader": make_reader, **errors, "__version__": pypdf.__version__}
+    return {"PdfReader": make_reader, "PdfFileReader": make_reader, "__version__": version, **_errors(environment)}
 
 
-def Mapping_errors() -> dict[str, object]:
+def _errors(_: Environment) -> Mapping[str, object]:
     """The exceptions that reading a broken file raises."""
-    import pypdf.errors  # noqa: PLC0415 - only when pypdf is there
-
-    names = ("PdfReadError", "PdfStreamError", "EmptyFileError", "FileNotDecryptedError", "WrongPasswordError")
-    return {name: getattr(pypdf.errors, name) for name in names if hasattr(pypdf.errors, name)}
+    errors = load_pypdf().errors
+    return {name: getattr(errors, name) for name in _ERRORS if hasattr(errors, name)}
 
 
 MODULES: Final[dict[str, Builder]] = {
     "pypdf": _pypdf,
     "PyPDF2": _pypdf,
-    "pypdf.errors": lambda _: Mapping_errors() if pypdf is not None else {},
-    "PyPDF2.errors": lambda _: Mapping_errors() if pypdf is not None else {},
+    "pypdf.errors": _errors,
+    "PyPDF2.errors": _errors,
 }
