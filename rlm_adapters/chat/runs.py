@@ -105,6 +105,7 @@ class Runs:
         graph = self._saving
         state = yield Wait(lambda: graph.get_state(config), lambda: graph.aget_state(config))
         if not state.next:
+            yield from self.suspended.forget(thread)  # reading leaves a trace in some savers
             return None
         return _Saved(tuple(state.interrupts), state.values.get("usage") or {})
 

@@ -1,0 +1,436 @@
+"""ChatRLM as a chat model: metadata, usage, options, caching, tracing, the router, structured answers."""
+
+import asyncio
+from typing import Annotated
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
+from langchain_core.documents import Document
+from langchain_core.messages import HumanMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.rate_limiters import InMemoryRateLimiter
+from langchain_core.runnables import ConfigurableField, RunnableLambda
+from pydantic import BaseModel, Field, field_validator
+from typing_extensions import TypedDict
+
+from rlm_adapters import ChatRLM, InputError, Limits, ModelCallError, NoAnswerError, context_block
+from tests.server import Reply, ToolCall, cell, server_error
+
+CONTEXT_CELL = cell("SUBMIT(f'{type(context).__name__} {len(context)}')")
+
+
+def answers(code):
+    return lambda messages, request: cell(code)
+
+
+# ------------------------------------------------------------------------------------------------ context
+
+
+def ways(rlm):
+    text = "y" * 50_000
+    question = HumanMessage("How long?")
+    return {
+        "a long message": lambda: rlm().invoke([HumanMessage(text), question]),
+        "bind": lambda: rlm().bind(context=text).invoke([question]),
+        "bind, async": lambda: asyncio.run(rlm().bind(context=text).ainvoke([question])),
+        "a block": lambda: rlm().invoke([HumanMessage([context_block(text), {"type": "text", "text": "How long?"}])]),
+        "config": lambda: rlm().invoke([question], {"configurable": {"rlm_context": text}}),
+        "config through a chain": lambda: (RunnableLambda(lambda q: [q]) | rlm()).invoke(
+            question, {"configurable": {"__rlm_context": text}}
+        ),
+        "config, streamed": lambda: list(rlm().stream([question], {"configurable": {"rlm_context": text}}))[0],
+        "config, v3": lambda: rlm()
+        .stream_events([question], {"configurable": {"rlm_context": text}}, version="v3")
+        .output,
+    }
+
+
+@pytest.mark.parametrize("way", list(ways(None)))
+def test_the_context_comes_in_many_ways(model_server, rlm, way):
+    model_server.script("root", lambda m, r: CONTEXT_CELL)
+    assert ways(rlm)[way]().text == "str 50000"
+    assert max(len(record.prompt) for record in model_server.requests) < 6_000
+
+
+def test_documents_are_a_context(model_server, rlm):
+    model_server.script("root", answers("SUBMIT(context[1]['page_content'] + context[1]['metadata']['source'])"))
+    documents = [Document("one"), Document("two", metadata={"source": "b.txt"})]
+    assert rlm().bind(context=documents).invoke("Which?").text == "twob.txt"
+
+
+def test_an_image_reaches_a_sub_call_in_the_providers_form(model_server, rlm, chat):
+    model_server.script("root", answers("SUBMIT(llm_query(['What is on it?', image]))"))
+    model_server.script("eyes", lambda m, r: m[0]["content"][1]["image_url"]["url"])
+    image = {"type": "image", "base64": "AAAA", "mime_type": "image/png"}
+    message = HumanMessage([{"type": "text", "text": "What is on it?"}, image])
+    assert rlm(sub_model=chat("eyes")).invoke([message]).text == "data:image/png;base64,AAAA"
+
+
+# ------------------------------------------------------------------------------------------------ metadata and usage
+
+
+def test_usage_is_the_sum_over_the_tree_with_a_split_by_model(model_server, rlm, chat):
+    model_server.script("root", answers("SUBMIT(len(llm_query_batched(['a'] * 5)))"))
+    model_server.script("sub", ["b"])
+    prices = {"root": (1.0, 10.0), "sub": (0.1, 1.0)}
+    message = rlm(sub_model=chat("sub"), prices=prices).invoke("q")
+    metadata, usage = message.response_metadata, message.usage_metadata
+    by_model = metadata["usage_by_model"]
+    assert by_model["sub"]["calls"] == metadata["calls"] == 5
+    for key in ("input_tokens", "output_tokens"):
+        assert usage[key] == by_model["root"][key] + by_model["sub"][key] > 0
+    stats = model_server.stats()["models"]
+    assert usage["input_tokens"] == stats["root"]["prompt_tokens"] + stats["sub"]["prompt_tokens"]
+    assert metadata["cost"] == pytest.approx(by_model["root"]["cost"] + by_model["sub"]["cost"])
+    assert metadata["model_name"] == "rlm:root"
+    assert metadata["model_provider"] == "rlm"
+    assert metadata["finish_reason"] == "submitted"
+    assert metadata["iterations"] == 1
+    assert metadata["run_id"]
+
+
+def test_a_callers_usage_handler_tells_inner_models_and_total_apart(model_server, rlm):
+    model_server.script("root", answers("SUBMIT(1)"))
+    handler = UsageMetadataCallbackHandler()
+    message = rlm().invoke("q", {"callbacks": [handler]})
+    assert handler.usage_metadata["rlm:root"] == message.usage_metadata
+    assert handler.usage_metadata["root"]["total_tokens"] == message.usage_metadata["total_tokens"]
+
+
+def test_a_limit_that_ends_the_run_is_in_the_metadata(model_server, rlm):
+    model_server.script("root", lambda m, r: "It is probably 7." if "The run ends here" in str(m[-1]) else cell("1"))
+    message = rlm(limits=Limits(max_iterations=2)).invoke("q")
+    assert message.text == "It is probably 7."
+    assert message.response_metadata["finish_reason"] == "max_iterations"
+    assert "max_iterations" in message.response_metadata["error"]
+
+
+def test_a_run_without_an_answer_raises(model_server, rlm):
+    model_server.script("root", lambda m, r: "")
+    with pytest.raises(NoAnswerError) as caught:
+        rlm().invoke("q")
+    assert caught.value.finish_reason == "error"
+
+
+def test_a_broken_model_raises_and_a_fallback_takes_over(model_server, rlm, chat):
+    model_server.script("root", lambda m, r: server_error("gone", status=403))
+    model_server.script("other", answers("SUBMIT('other')"))
+    with pytest.raises(ModelCallError, match="gone"):
+        rlm().invoke("q")
+    assert rlm().with_fallbacks([rlm(model=chat("other"))]).invoke("q").text == "other"
+
+
+# ------------------------------------------------------------------------------------------------ options
+
+
+def test_options_go_where_they_belong(model_server, rlm, chat):
+    model_server.script("root", answers("SUBMIT('one STOP two ' + llm_query('x'))"))
+    model_server.script("sub", ["y"])
+    model = rlm(sub_model=chat("sub"), temperature=0.25, max_tokens=500, stop=["STOP"])
+    assert model.invoke("q", seed=7).text == "one "
+    assert model.invoke("q", stop=["two"], temperature=0.5).text == "one STOP "
+    bodies = [record.body for record in model_server.requests]
+    assert [body["temperature"] for body in bodies] == [0.25, 0.25, 0.5, 0.5]
+    assert {body.get("max_completion_tokens") or body.get("max_tokens") for body in bodies} == {500}
+    assert [body.get("seed") for body in bodies] == [7, 7, None, None]
+    assert not any("stop" in body for body in bodies)
+
+
+def test_timeout_and_retries_are_of_the_inner_calls(model_server, rlm):
+    model_server.script("root", lambda m, r: Reply(cell("SUBMIT(1)"), latency=5 if r.attempt == 0 else 0))
+    assert rlm(timeout=0.3, max_retries=1).invoke("q").text == "1"
+    assert len(model_server.requests) == 2
+
+
+def test_another_root_model_for_one_call(model_server, rlm):
+    model_server.script("other", answers("SUBMIT(llm_query('who?'))"))
+    model_server.script("root", ["root"])
+    message = rlm().invoke("q", model="other")
+    assert (message.text, message.response_metadata["model_name"]) == ("root", "rlm:other")
+
+
+def test_a_model_by_name(model_server):
+    model_server.script("root", answers("SUBMIT('ok')"))
+    assert ChatRLM(model="openai:root", api_key="test", base_url=model_server.url).invoke("q").text == "ok"
+
+
+def test_unknown_settings_are_refused():
+    with pytest.raises(ValueError, match="sub_modle"):
+        ChatRLM(model="openai:root", api_key="x", sub_modle=None)
+
+
+def test_configurable_fields_keep_one_runtime(model_server, rlm, chat):
+    model_server.script("root", lambda m, r: CONTEXT_CELL)
+    model_server.script("other", answers("SUBMIT('other')"))
+    model = rlm()
+    configurable = model.configurable_fields(model=ConfigurableField(id="root_lm"))
+    assert configurable.invoke("x" * 30_000).text == "str 30000"
+    assert configurable.invoke("q", {"configurable": {"root_lm": chat("other")}}).text == "other"
+
+
+def test_a_rate_limiter_counts_calls_of_the_chat_model(model_server, rlm):
+    model_server.script("root", answers("SUBMIT(llm_query('x'))") if False else lambda m, r: cell("SUBMIT(1)"))
+    taken = []
+
+    class Limiter(InMemoryRateLimiter):
+        def acquire(self, *, blocking=True):
+            taken.append(1)
+            return True
+
+    rlm(rate_limiter=Limiter()).batch(["a", "b"])
+    assert len(taken) == 2
+
+
+# ------------------------------------------------------------------------------------------------ caches
+
+
+def test_a_cache_answers_the_same_question_and_no_other(model_server, rlm):
+    model_server.script("root", lambda m, r: CONTEXT_CELL)
+    cache = InMemoryCache()
+
+    def ask(context, **options):
+        return rlm(cache=cache, **options).bind(context=context).invoke("q").text
+
+    assert ask("a" * 9) == ask("a" * 9) == "str 9"
+    assert len(model_server.requests) == 1
+    assert ask("a" * 10) == "str 10"
+    ask("a" * 9, limits=Limits(max_iterations=3))
+    ask("a" * 9, instructions="Be brief.")
+    ask("a" * 9, temperature=0.5)
+    assert len(model_server.requests) == 5
+
+
+def test_a_big_context_is_in_no_trace_and_no_cache_key(rlm):
+    model = rlm()
+    kwargs = {"context": "secret" * 100_000, "inputs": {"more": [1, 2]}}
+    assert len(model._get_llm_string(**kwargs)) < 5_000
+    assert "secret" not in str(model._get_invocation_params(**kwargs))
+
+
+# ------------------------------------------------------------------------------------------------ tracing
+
+
+class Tree(BaseCallbackHandler):
+    """Names and parents of runs, and whether each ended."""
+
+    def __init__(self):
+        self.runs, self.ended, self.tokens = {}, set(), []
+
+    def _start(self, serialized, *args, run_id, parent_run_id=None, name=None, **kwargs):
+        self.runs[run_id] = (name or (serialized or {}).get("name"), parent_run_id)
+
+    on_chain_start = on_chat_model_start = on_tool_start = _start
+
+    def _end(self, *args, run_id, **kwargs):
+        self.ended.add(run_id)
+
+    on_chain_end = on_llm_end = on_tool_end = on_llm_error = on_chain_error = _end
+
+    def on_llm_new_token(self, token, **kwargs):
+        self.tokens.append((token, kwargs["run_id"]))
+
+    def path(self, run_id):
+        name, parent = self.runs[run_id]
+        return (*(self.path(parent) if parent else ()), name)
+
+    def paths(self):
+        return {self.path(run_id) for run_id in self.runs}
+
+
+CALLS = {
+    "invoke": lambda model, config: model.invoke("q", config),
+    "ainvoke": lambda model, config: asyncio.run(model.ainvoke("q", config)),
+    "stream": lambda model, config: list(model.stream("q", config)),
+    "astream": lambda model, config: asyncio.run(collect(model.astream("q", config))),
+    "v3": lambda model, config: list(model.stream_events("q", config, version="v3")),
+}
+
+
+async def collect(stream):
+    return [item async for item in stream]
+
+
+@pytest.mark.parametrize("call", list(CALLS))
+def test_inner_runs_nest_under_the_callers_run(model_server, rlm, chat, call):
+    model_server.script("root", answers("SUBMIT(llm_query('x'))"))
+    model_server.script("sub", ["y"])
+    tree = Tree()
+    CALLS[call](RunnableLambda(lambda q: q) | rlm(sub_model=chat("sub")), {"callbacks": [tree]})
+    paths = tree.paths()
+    assert ("RunnableSequence", "ChatRLM", "rlm", "generate_code", "ChatOpenAI") in paths
+    assert ("RunnableSequence", "ChatRLM", "rlm", "recurse", "ChatOpenAI") in paths
+    assert set(tree.runs) == tree.ended
+    assert not tree.tokens or {tree.runs[run_id][0] for _, run_id in tree.tokens} == {"ChatRLM"}
+
+
+@pytest.mark.parametrize("call", list(CALLS))
+def test_inner_runs_can_be_left_out(model_server, rlm, call):
+    model_server.script("root", answers("SUBMIT(1)"))
+    tree = Tree()
+    CALLS[call](rlm(trace_inner=False), {"callbacks": [tree]})
+    assert tree.paths() == {("ChatRLM",)}
+
+
+# ------------------------------------------------------------------------------------------------ the router
+
+
+def test_a_short_question_goes_straight_to_the_inner_model(model_server, rlm):
+    model_server.script("root", lambda m, r: f"plain {len(m)}")
+    message = rlm(direct_below=1_000).invoke([("system", "s"), ("human", "hello")])
+    assert message.text == "plain 2"
+    assert message.response_metadata["finish_reason"] == "direct"
+    assert message.response_metadata["usage_by_model"]["root"]["calls"] == 1
+    assert model_server.requests[0].messages[1]["content"] == "hello"
+
+
+@pytest.mark.parametrize("long", ["text", "context", "block"])
+def test_anything_long_or_explicit_does_not(model_server, rlm, long):
+    model_server.script("root", lambda m, r: CONTEXT_CELL)
+    model = rlm(direct_below=1_000)
+    message = {
+        "text": lambda: model.invoke("x" * 30_000),
+        "context": lambda: model.bind(context="abc").invoke("q"),
+        "block": lambda: model.invoke([HumanMessage([context_block("abc"), "q"])]),
+    }[long]()
+    assert message.text.startswith("str ")
+
+
+@pytest.mark.parametrize("form", ["sync", "async"])
+def test_the_tokens_of_a_direct_answer_are_streamed_as_they_come(model_server, rlm, form):
+    model_server.script("root", lambda m, r: "word " * 100)
+    model = rlm(direct_below=1_000)
+    chunks = list(model.stream("hello")) if form == "sync" else asyncio.run(collect(model.astream("hello")))
+    assert len(chunks) > 15
+    total = chunks[0]
+    for chunk in chunks[1:]:
+        total += chunk
+    assert total.text == "word " * 100
+    assert total.usage_metadata["output_tokens"] == 125
+    assert total.response_metadata["finish_reason"] == "direct"
+    assert total.response_metadata["model_name"] == "rlm:root"
+
+
+def test_a_direct_call_has_the_tools_of_the_caller(model_server, rlm):
+    def weather(city: str) -> str:
+        """Weather."""
+
+    model_server.script("root", [Reply(tool_calls=(ToolCall("weather", {"city": "Bern"}),)), "It rains."])
+    model = rlm(direct_below=1_000).bind_tools([weather], tool_choice="any")
+    first = model.invoke("q")
+    assert first.tool_calls[0]["args"] == {"city": "Bern"}
+    assert model_server.requests[0].body["tool_choice"] == "required"
+    back = {"role": "tool", "tool_call_id": first.tool_calls[0]["id"], "content": "rain"}
+    assert model.invoke([HumanMessage("q"), first, back]).text == "It rains."
+
+
+def test_a_direct_answer_that_does_not_fit_is_mended_by_a_run(model_server, rlm):
+    class Age(BaseModel):
+        years: int
+
+    def root(messages, request):
+        if request.body.get("tools"):
+            return Reply(tool_calls=(ToolCall("Age", {"years": "many"}),))
+        return cell("SUBMIT(years=5)")
+
+    model_server.script("root", root)
+    assert rlm(direct_below=1_000).with_structured_output(Age).invoke("q") == Age(years=5)
+
+
+def test_a_direct_call_beyond_the_window_becomes_a_run(model_server, rlm):
+    model_server.script("root", lambda m, r: cell("SUBMIT('run')"), context_length=2_000)
+    assert rlm(direct_below=1_000_000, context_threshold=1_000).invoke("x" * 20_000).text == "run"
+
+
+# ------------------------------------------------------------------------------------------------ structured answers
+
+
+class Person(BaseModel):
+    """A person."""
+
+    name: str = Field(description="full name")
+    age: int
+
+    @field_validator("age")
+    @classmethod
+    def _plausible(cls, age):
+        if age > 150:
+            raise ValueError("nobody is that old")
+        return age
+
+
+class PersonDict(TypedDict):
+    """A person."""
+
+    name: Annotated[str, ..., "full name"]
+    age: Annotated[int, ..., "in years"]
+
+
+SCHEMAS = {
+    "pydantic": Person,
+    "typeddict": PersonDict,
+    "json schema": Person.model_json_schema(),
+    "schema without a title": {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}},
+    "function": {"name": "person", "description": "A person.", "parameters": Person.model_json_schema()},
+}
+
+
+@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
+@pytest.mark.parametrize("schema", list(SCHEMAS))
+def test_an_answer_is_mended_inside_the_run(model_server, rlm, schema, method):
+    model_server.script("root", [cell("SUBMIT(name='Ann', age='old')"), cell("SUBMIT(name='Ann', age=42)")])
+    result = rlm().with_structured_output(SCHEMAS[schema], method=method, strict=True).invoke("Who?")
+    assert dict(result) == {"name": "Ann", "age": 42}
+    assert isinstance(result, Person) == (schema == "pydantic")
+    assert len(model_server.requests) == 2
+
+
+def test_a_validator_of_the_class_is_heard_in_the_run(model_server, rlm):
+    model_server.script("root", [cell("SUBMIT(name='Ann', age=420)"), cell("SUBMIT(name='Ann', age=42)")])
+    assert rlm().with_structured_output(Person).invoke("Who?").age == 42
+    assert "nobody is that old" in model_server.requests[1].messages[-1]["content"]
+
+
+def test_raw_and_parsed(model_server, rlm):
+    model_server.script("root", [cell("SUBMIT(name='Ann', age=42)")])
+    result = rlm().with_structured_output(Person, include_raw=True).invoke("Who?")
+    assert result["parsed"] == Person(name="Ann", age=42)
+    assert result["raw"].text == '{"name": "Ann", "age": 42}'
+    assert result["parsing_error"] is None
+
+
+def test_an_answer_that_never_fits_is_none(model_server, rlm):
+    model_server.script("root", lambda m, r: cell("SUBMIT('no')"))
+    with pytest.raises(NoAnswerError):
+        rlm(limits=Limits(max_iterations=2)).with_structured_output(Person).invoke("Who?")
+
+
+def test_arguments_that_are_not_known_are_refused(rlm):
+    with pytest.raises(ValueError, match="unsupported arguments"):
+        rlm().with_structured_output(Person, metod="x")
+    with pytest.raises(InputError, match="give a pydantic class"):
+        rlm().with_structured_output(5)
+
+
+# ------------------------------------------------------------------------------------------------ chains
+
+
+def test_the_same_chain_over_two_megabytes_fails_without_and_answers_with_an_rlm(model_server, chat, rlm):
+    book = "It was a dark night. " * 100_000 + "The butler did it."
+    code = cell("import re\nSUBMIT(re.search(r'The (\\w+) did it', str(context)).group(1))")
+    model_server.script("root", lambda m, r: code, context_length=8_000)
+    prompt = ChatPromptTemplate.from_messages([("system", "Answer from the book.\n\n{book}"), ("human", "{question}")])
+    given = {"book": book, "question": "Who did it?"}
+    assert len(book) > 2_000_000
+    with pytest.raises(Exception, match="maximum context length is 8000 tokens"):
+        (prompt | chat("root") | StrOutputParser()).invoke(given)
+    assert (prompt | rlm(model=chat("root")) | StrOutputParser()).invoke(given) == "butler"
+
+
+def test_it_can_be_pickled_and_copied(model_server, chat):
+    import copy
+
+    model = ChatRLM(model=chat("root"))
+    assert copy.deepcopy(model).runtime is model.runtime
+    assert model.model_copy().runtime is model.runtime
