@@ -10,9 +10,10 @@ subclass; the loop, the sandbox, budgets, recursion, parallel sub-calls and chec
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 import dspy
 from dspy.dsp.utils.settings import settings
@@ -50,7 +51,6 @@ _RECURSION = (
     " `rlm_query(prompt, context=None)` gives a sub-question over a piece that is too big for one prompt to a helper "
     "with a REPL like yours; `rlm_query_batched(prompts, contexts)` runs several."
 )
-_CALL_SECONDS: Final = 86_400.0  # a DSPy LM has a time-out of its own; this one only ends what never returns
 _WHOLE_OUTPUT: Final = 200_000  # the prediction's trajectory has outputs in full; the prompt has them shortened
 
 
@@ -75,6 +75,8 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         limits: further limits of a run (tokens, cost, seconds, concurrency); see `Limits`.
         prices: dollars per million tokens (input, output) by model name, for ``limits.max_cost``.
         max_depth: 1: sub-calls only; 2: ``rlm_query`` starts child RLMs, whose predictors are ``child.*``.
+        parallel: ``"ahead"`` makes the sub-calls of a plain loop together, where they do not depend on each other;
+            ``"off"`` makes each where the cell makes it.
         checkpointer: a LangGraph saver: a call with ``thread_id=`` goes on where it stood when its process died.
         store: where big values live; with a checkpointer give a lasting one.
         sandbox: default: one that all modules of the process share.
@@ -105,6 +107,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         limits: Limits | None = None,
         prices: Mapping[str, Any] | None = None,
         max_depth: int = 1,
+        parallel: Literal["ahead", "off"] = "ahead",
         checkpointer: Checkpointer = None,
         store: ContentStore | None = None,
         sandbox: Sandbox | None = None,
@@ -125,13 +128,14 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         self._interpreter_factory = interpreter_factory
         self.trajectory_demos = trajectory_demos
         self._limits = replace(
-            limits or Limits(call_timeout=_CALL_SECONDS),
+            limits or Limits(call_timeout=math.inf),  # a DSPy LM has a time-out of its own
             max_iterations=max_iters,
             max_calls=max_llm_calls,
             max_depth=max_depth,
             max_output_chars=_WHOLE_OUTPUT,
             max_repairs=max_iters,
         )
+        self._parallel = parallel
         self._prices = PriceTable(prices)
         self._runtime = Runtime(sandbox, store, checkpointer, on_event)
         if max_depth > 1:
@@ -234,6 +238,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             output=call.output,
             store=store,
             sandbox=cast("Sandbox", sandbox),
+            parallel="off" if isinstance(sandbox, InterpreterSandbox) else self._parallel,
             sessions=self._runtime.sessions,
             on_event=self._listener(),
         )

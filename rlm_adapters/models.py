@@ -6,6 +6,7 @@ any depth, the extraction of a last answer.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -305,7 +306,7 @@ class ModelCaller:
                     reply: ModelReply = yield Wait(
                         lambda: target.invoke(prompt, config, most),
                         lambda: target.ainvoke(prompt, config, most),
-                        timeout,
+                        None if math.isinf(timeout) else timeout,
                     )
             except GraphBubbleUp:
                 raise  # an interrupt is no failure

@@ -115,6 +115,10 @@ class PreparedSandbox:
             raise CodeExecutionError(f"setting up the inputs in the sandbox failed: {why}")
         return session
 
+    def ahead_account(self) -> Any:
+        """Of the sandbox."""
+        return self._sandbox.ahead_account()
+
     def thread_pool(self) -> Executor:
         """Of the sandbox."""
         return self._sandbox.thread_pool()

@@ -1,13 +1,12 @@
-"""Tokens that a piece of DSPy work used, counted without taking them from the caller's own tracker."""
+"""Tokens that a piece of DSPy work used."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from dspy.dsp.utils.settings import settings
 from dspy.utils.usage_tracker import track_usage
 
 _INPUT = ("prompt_tokens", "input_tokens")
@@ -16,26 +15,21 @@ _OUTPUT = ("completion_tokens", "output_tokens")
 
 @dataclass(slots=True)
 class Measured:
-    """Tokens of the calls made inside `measured`; zero where the LM did not say."""
+    """Tokens of the calls made inside `measured`; zero where the LM did not say, or its cache answered."""
 
     input_tokens: int = 0
     output_tokens: int = 0
-    entries: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
 
 @contextmanager
 def measured() -> Iterator[Measured]:
-    """Count the tokens of the LM calls inside; the surrounding ``dspy.track_usage`` gets them as well."""
+    """Count the tokens of the LM calls inside; DSPy adds them to the surrounding ``dspy.track_usage`` as well."""
     result = Measured()
-    outer = settings.usage_tracker
     with track_usage() as tracker:
         yield result
-    for name, entries in tracker.usage_data.items():
-        for entry in entries:
-            result.input_tokens += _first(entry, _INPUT)
-            result.output_tokens += _first(entry, _OUTPUT)
-            if outer is not None:
-                outer.add_usage(name, entry)
+    for entries in tracker.usage_data.values():
+        result.input_tokens += sum(_first(entry, _INPUT) for entry in entries)
+        result.output_tokens += sum(_first(entry, _OUTPUT) for entry in entries)
 
 
 def _first(entry: dict[str, Any], names: tuple[str, ...]) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import dspy
-from dspy.lm15 import Message, Response, TextPart, Usage, response_to_events
+from dspy.lm15 import Message, Response, TextDelta, TextPart, Usage, response_to_events
 
 Fields = dict[str, Any]
 Script = Callable[[str], "Fields | str"]
@@ -35,7 +37,7 @@ class _Engine:
         )
 
     def stream(self, request: Any) -> Any:
-        return response_to_events(self.complete(request))
+        return _word_by_word(self.complete(request))
 
     def close(self) -> None:
         pass
@@ -49,11 +51,21 @@ class _AsyncEngine:
         return self._engine.complete(request)
 
     async def stream(self, request: Any) -> Any:
-        for event in response_to_events(self._engine.complete(request)):
+        for event in _word_by_word(self._engine.complete(request)):
             yield event
 
     async def aclose(self) -> None:
         pass
+
+
+def _word_by_word(response: Response) -> Any:
+    for event in response_to_events(response):
+        delta = getattr(event, "delta", None)
+        if isinstance(delta, TextDelta):
+            for word in re.split(r"(?<= )", delta.text):
+                yield replace(event, delta=replace(delta, text=word))
+        else:
+            yield event
 
 
 def scripted_lm(script: Script, name: str = "scripted/lm", **options: Any) -> dspy.LM:
