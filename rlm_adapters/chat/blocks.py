@@ -37,6 +37,12 @@ def context_block(context: Any = None, **inputs: Any) -> dict[str, Any]:
     return {"type": "non_standard", "value": value}
 
 
+def is_context(block: Mapping[str, Any]) -> bool:
+    """Whether a ``non_standard`` block is a `context_block`."""
+    value = block.get("value")
+    return isinstance(value, Mapping) and (_CONTEXT_KEY in value or _INPUTS_KEY in value)
+
+
 def text_of_message(message: BaseMessage, variables: Variables, threshold: int) -> str:
     """The text of a message; what is too long or no text becomes a variable and is named in its place.
 
@@ -123,7 +129,7 @@ def _non_standard(block: Mapping[str, Any], variables: Variables) -> str:
     value = block.get("value")
     if not isinstance(value, Mapping):
         return ""
-    if _CONTEXT_KEY not in value and _INPUTS_KEY not in value:
+    if not is_context(block):
         kind = str(value.get("type") or "unknown")
         return "" if kind in ("thinking", "tool_use", "redacted_thinking") else f"[a block of type {kind!r}]"
     if _INPUTS_KEY in value:

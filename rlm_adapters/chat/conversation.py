@@ -14,10 +14,11 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
-from rlm_adapters.chat.blocks import text_of_message
+from rlm_adapters.chat.blocks import is_context, text_of_message
 from rlm_adapters.chat.variables import Variables
 from rlm_adapters.errors import InputError
 
+_LOOKED_AT = frozenset({"image", "image_url", "audio", "input_audio", "video"})
 _ROLES = {"human": "User", "ai": "Assistant", "tool": "Tool", "function": "Tool"}
 
 
@@ -96,13 +97,26 @@ def read_conversation(
 
 
 def text_size(messages: Sequence[BaseMessage]) -> int:
-    """Characters of all messages, without reading attachments."""
-    return sum(
-        len(message.content)
-        if isinstance(message.content, str)
-        else sum(len(block) if isinstance(block, str) else len(str(block.get("text", ""))) for block in message.content)
+    """Characters of all messages: text as it is, documents and files as they are sent, without images and the like."""
+    return sum(_size(message.content) for message in messages)
+
+
+def gives_context(messages: Sequence[BaseMessage]) -> bool:
+    """Whether a message brings variables of its own (`context_block`)."""
+    return any(
+        isinstance(block, dict) and block.get("type") == "non_standard" and is_context(block)
         for message in messages
+        if isinstance(message.content, list)
+        for block in message.content
     )
+
+
+def _size(content: Any) -> int:
+    if isinstance(content, str):
+        return len(content)
+    if isinstance(content, Mapping):
+        return 0 if content.get("type") in _LOOKED_AT else sum(_size(value) for value in content.values())
+    return sum(_size(item) for item in content) if isinstance(content, list) else 0
 
 
 def _position_of_question(messages: Sequence[BaseMessage]) -> int:

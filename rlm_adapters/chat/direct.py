@@ -20,7 +20,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from rlm_adapters.answers import InvalidAnswerError
 from rlm_adapters.budget import PriceTable, Usage
 from rlm_adapters.chat.answer import Outcome, last_chunk, response_metadata, usage_metadata
-from rlm_adapters.chat.conversation import text_size
+from rlm_adapters.chat.conversation import gives_context, text_size
 from rlm_adapters.chat.schema import AnswerSchema
 from rlm_adapters.effects import Steps
 from rlm_adapters.graph import RLMConfig
@@ -70,8 +70,8 @@ class DirectCall:
 
 
 def is_short(messages: Sequence[BaseMessage], below: int) -> bool:
-    """Whether all of the messages together are short enough for one call."""
-    return below > 0 and text_size(messages) < below
+    """Whether all of the messages together are short enough for one call, and bring no variables."""
+    return below > 0 and text_size(messages) < below and not gives_context(messages)
 
 
 def ask_directly(call: DirectCall, config: RLMConfig, runnable_config: RunnableConfig) -> Steps[Outcome | None]:

@@ -26,7 +26,8 @@ from rlm_adapters.events import EventHandler
 from rlm_adapters.graph import RLMConfig, create_rlm_graph
 from rlm_adapters.graph.tools import tool_table
 from rlm_adapters.models import ChatTarget, model_name
-from rlm_adapters.prompts import ChatCodeWriter, Trajectory, system_prompt
+from rlm_adapters.prompts import ChatCodeWriter, CodeWriter, Trajectory, system_prompt
+from rlm_adapters.prompts.load import prompted_writer
 from rlm_adapters.sandbox import Isolation, Sandbox, SandboxLimits
 
 ToolMode: TypeAlias = Literal["caller", "repl"]
@@ -48,6 +49,9 @@ class RLMSettings(BaseChatModel):
     """Dollars per million tokens (input, output) by model name, for ``Limits.max_cost`` and the reported cost."""
     instructions: str = ""
     """Standing instructions for the root LM, before those of system messages."""
+    prompt: Any = None
+    """A prompt file that takes the place of the default prompt: what ``save("optimised.json")`` of an optimised
+    `rlm_adapters.RLM` (or ``dspy.RLM``) wrote, as a path or parsed. Needs the ``dspy`` extra."""
     worked_example: bool = False
     """Show the root LM a short solved task; helps weak models."""
 
@@ -134,6 +138,8 @@ class RLMSettings(BaseChatModel):
     def _identifying_params(self) -> Mapping[str, Any]:
         """All that the answer depends on: caches compare it."""
         prompt = system_prompt(Trajectory(query=""), worked_example=self.worked_example)
+        if self.prompt is not None:
+            prompt = repr(prompted_writer(ChatTarget(self.model), self.prompt)[0].prompt(Trajectory(query="")))
         return {
             "model_name": self.model_name,
             "model": _identity(self.model),
@@ -186,6 +192,7 @@ class RLMSettings(BaseChatModel):
             models=self.models,
             limits=self.limits,
             prices=self.prices,
+            prompt=self.prompt,
             store=self.store,
             sandbox=self.sandbox,
             sandbox_limits=self.sandbox_limits,
@@ -201,7 +208,9 @@ class RLMSettings(BaseChatModel):
         choice = ToolChoice.of(options.tools, options.tool_choice)
         leaving = caller_tools(choice.tools, strict=options.strict)
         parallel = options.parallel is not False
-        output = OutputSpec() if options.schema is None else options.schema.spec
+        writer, output = self._writer(root)
+        if options.schema is not None:
+            output = options.schema.spec
         if choice.required and options.schema is None:
             output = ToolCallRequired(names=tuple(leaving))
         limits = self.limits
@@ -211,7 +220,7 @@ class RLMSettings(BaseChatModel):
             limits = replace(limits, max_retries=options.max_retries)
         config = replace(
             base,
-            writer=ChatCodeWriter(root, self.worked_example),
+            writer=writer,
             sub=ChatTarget(self.sub_model or self.model, options=inner),
             models={name: ChatTarget(model, name, inner) for name, model in self.models.items()},
             tools={**tool_table((*self.tools, *options.repl_tools)), **leaving},
@@ -224,6 +233,12 @@ class RLMSettings(BaseChatModel):
             on_event=self.on_event,
         )
         return config, parallel
+
+    def _writer(self, root: ChatTarget) -> tuple[CodeWriter, OutputSpec]:
+        """Who writes the cells, and what the prompt asks for as the answer."""
+        if self.prompt is None:
+            return ChatCodeWriter(root, self.worked_example), OutputSpec()
+        return prompted_writer(root, self.prompt)
 
     def _direct_call(self, messages: Sequence[BaseMessage], options: CallOptions) -> DirectCall | None:
         """The plain call that a short conversation is; None when the router is off or the call needs a run."""
