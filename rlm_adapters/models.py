@@ -191,6 +191,8 @@ def classify(error: BaseException) -> ModelCallError:
     short = text if len(text) <= 500 else text[:500] + " ..."
     status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
     lowered = text.lower()
+    if _refused(error):  # some transports report a refused connection as a time-out
+        return ModelCallError(f"connection to the model failed: {short}", kind="network", retryable=True)
     if isinstance(error, TimeoutError) or "timeout" in name or status == 408:
         return ModelCallError(f"model call timed out: {short}", kind="timeout", retryable=True)
     if (
@@ -219,6 +221,15 @@ def classify(error: BaseException) -> ModelCallError:
     if "jsondecode" in name or "apiresponsevalidation" in name:
         return ModelCallError(f"the model's server answered nonsense: {short}", kind="server", retryable=True)
     return ModelCallError(f"{type(error).__name__}: {short}", kind="other")
+
+
+def _refused(error: BaseException | None) -> bool:
+    """Whether a connection error is at the bottom of an exception."""
+    for _ in range(10):
+        if error is None or isinstance(error, ConnectionError):
+            break
+        error = error.__cause__ or error.__context__
+    return isinstance(error, ConnectionError)
 
 
 def retry_after(error: BaseException) -> float | None:

@@ -52,7 +52,9 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
         while True:
             code = store.unpack(queue[0])
             if not suspended:
-                node.emit("code", run_id, iteration, code=code)
+                reply = state.get("reply")
+                thought = reply["thought"] if reply is not None and not outputs else ""
+                node.emit("code", run_id, iteration, code=code, **({"reasoning": thought} if thought else {}))
             outcome = yield from _step(session, node, code, answers, resume=suspended and live)
             if isinstance(outcome, Pending):
                 pending = [_request(call, store) for call in outcome.calls]

@@ -14,9 +14,11 @@ from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.state import Reply, RLMState
 from rlm_adapters.graph.view import trajectory_of
 from rlm_adapters.models import ModelReply
+from rlm_adapters.prompts import cut_middle
 from rlm_adapters.replies import UNSET, Reading
 
 _FILL = 0.7  # share of the window at which older turns are folded into a summary
+_THOUGHT_CHARS = 2_000  # of the text around the code, for views of the run
 _KEEP_TURNS = 3  # turns that folding leaves whole
 
 
@@ -100,4 +102,5 @@ def _entry(reply: ModelReply, reading: Reading, node: NodeContext) -> Reply:
         "final": answer,
         "problem": reading.repair,
         "message": reading.message,
+        "thought": cut_middle(reading.thought, _THOUGHT_CHARS),
     }

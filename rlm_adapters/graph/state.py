@@ -100,6 +100,8 @@ class Reply(TypedDict):
     """Why nothing of it could be used; empty when it could."""
     message: str
     """What the root LM is told about its reply."""
+    thought: str
+    """The text around the code, shortened, for views of the run."""
 
 
 class TurnEntry(TypedDict):

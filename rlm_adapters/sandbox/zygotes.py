@@ -25,7 +25,7 @@ _START_SECONDS: Final = 60.0
 _PACKAGE_ROOT: Final = str(Path(__file__).resolve().parents[2])
 _BOOT: Final = (
     "import json, sys; path, fd, modules = json.loads(sys.argv[1]); "
-    "sys.path += [entry for entry in path if entry not in sys.path]; "
+    "sys.path[:0] = path[:1]; sys.path += [entry for entry in path if entry not in sys.path]; "
     "from rlm_adapters.sandbox.zygote import main; main(fd, modules)"
 )
 _ENVIRONMENT: Final = {

@@ -155,3 +155,15 @@ def test_a_run_out_of_tokens_still_gives_its_best_answer(model_server, chat, san
     assert (result["finish_reason"], result["answer"]) == ("budget", "Best so far: 17.")
     used = sum(len(record.prompt) // 4 + record.completion_tokens for record in model_server.requests)
     assert used <= 30_000
+
+
+def test_the_events_of_a_failed_run_end_with_its_failure(model_server, chat, sandbox, run):
+    model_server.script("root", [cell("a = 1", thought="First a look."), lambda m, r: server_error("gone", status=403)])
+    events = []
+    graph = create_rlm_graph(chat("root"), sandbox=sandbox, on_event=events.append)
+    with pytest.raises(ModelCallError):
+        run(graph, {"query": "q", "context": "x"})
+    assert events[-1].type == "run_finished"
+    assert events[-1].data["finish_reason"] == "error"
+    assert "gone" in events[-1].data["error"]
+    assert next(event for event in events if event.type == "code").data["reasoning"] == "First a look."
