@@ -17,14 +17,21 @@ from typing import Any, Final
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.sandbox.frames import from_wire, to_plain, to_wire
-from rlm_adapters.sandbox.types import Answer, CellRecord, Failure, HostCall, Value
+from rlm_adapters.sandbox.types import Answer, CellError, CellRecord, Failure, HostCall, Value
 
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
-def output_hash(stdout: str) -> str:
-    """SHA-256 of a cell's output with the addresses in default reprs masked: they differ between processes."""
-    return hashlib.sha256(_ADDRESS.sub(" at 0x...", stdout).encode("utf-8", "surrogatepass")).hexdigest()
+def output_hash(stdout: str, error: CellError | None = None) -> str:
+    """SHA-256 of what a cell showed: its output, and the type and line of its error.
+
+    Addresses in default reprs are masked, they differ between processes. The text of an error is left out: it
+    differs between versions of Python.
+    """
+    shown = _ADDRESS.sub(" at 0x...", stdout)
+    if error is not None:
+        shown += f"\0{error.type}:{error.line}"
+    return hashlib.sha256(shown.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class CallIds:

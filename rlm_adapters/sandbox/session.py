@@ -43,6 +43,8 @@ from rlm_adapters.sandbox.types import (
 
 _T = TypeVar("_T")
 _LOOK_SECONDS: Final = 30.0  # of wall time; a worker gives its child far less
+_KILL_AGAIN_SECONDS: Final = 0.05
+
 LIMIT_KINDS: Final = frozenset({"cpu", "memory", "wall", "crash"})
 """Errors after which a cell leaves no trace: the worker is replaced and a replay skips the cell."""
 
@@ -181,8 +183,9 @@ class Session:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            await asyncio.wrap_future(pool.submit(self.kill))
-            await asyncio.wait([future])  # at once, now that there is no worker to wait for
+            while not future.done():  # again, since a step that had no worker yet may be starting one
+                await asyncio.wrap_future(pool.submit(self.kill))
+                await asyncio.wait([future], timeout=_KILL_AGAIN_SECONDS)
             future.exception()  # retrieved: nobody else will
             raise
 
@@ -282,8 +285,10 @@ class Session:
             raise ReplayDivergenceError(f"{where} does not end as it did before: {error or 'time'}") from None
         if report.error is not None and report.error.kind in LIMIT_KINDS:
             raise ReplayDivergenceError(f"{where} does not end as it did before: {report.error.message}")
-        if output_hash(report.stdout) != record.stdout_sha256:
-            raise ReplayDivergenceError(f"{where} prints something else than before")
+        if cell.used.keys() != record.answers.keys():
+            raise ReplayDivergenceError(f"{where} asks less than before")
+        if output_hash(report.stdout, report.error) != record.stdout_sha256:
+            raise ReplayDivergenceError(f"{where} prints something else than before, or ends in another error")
         self._variables = report.variables
 
     def _go_on(self, cell: Cell) -> Pending | Done:
@@ -416,7 +421,9 @@ class Session:
 def _record(cell: Cell, done: Done) -> CellRecord:
     """The journal's entry of a finished cell."""
     failed = done.error is not None and done.error.kind in LIMIT_KINDS
-    return CellRecord(code=cell.code, answers=dict(cell.used), failed=failed, stdout_sha256=output_hash(done.stdout))
+    return CellRecord(
+        code=cell.code, answers=dict(cell.used), failed=failed, stdout_sha256=output_hash(done.stdout, done.error)
+    )
 
 
 def _death(status: int | None) -> tuple[str, str, str]:

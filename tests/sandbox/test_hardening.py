@@ -11,12 +11,13 @@ import re
 import socket
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 
 from rlm_adapters.errors import InputError, IsolationError, SandboxError
-from rlm_adapters.sandbox import Sandbox, SandboxLimits
+from rlm_adapters.sandbox import HostFunction, Sandbox, SandboxLimits
 from rlm_adapters.sandbox.hardening.confinement import ALL_LAYERS
 from rlm_adapters.sandbox.hardening.seccomp import ALLOWED, ALLOWED_TO_FORK, build
 from rlm_adapters.sandbox.hardening.syscalls import ARCHITECTURES
@@ -312,6 +313,78 @@ def test_threads_and_the_clock_still_work(attempt):
             return sorted(out), len(os.urandom(8)), time.time() > 0, time.monotonic() > 0
     """
     assert attempt("work()", setup) == "SUCCEEDED ([0, 1, 2, 3, 4, 5, 6, 7], 8, True, True)\n"
+
+
+@pytest.fixture
+def forking(sandbox):
+    """A session whose worker may fork, to run ahead."""
+    functions = [HostFunction(name="llm_query", effects=False)]
+    with sandbox.open(functions=functions) as session:
+        session.start(REPORT + "import os, time, socket, subprocess")
+        yield session
+
+
+def test_a_worker_that_runs_ahead_may_fork_and_nothing_else(forking):
+    assert forking.start("pid = os.fork()\nif not pid: os._exit(7)\nprint(os.waitpid(pid, 0)[1] >> 8)").stdout == "7\n"
+    for act in (
+        "os.setsid()",
+        "os.setpgid(0, 0)",
+        "os.kill(os.getppid(), 9)",
+        "subprocess.run(['/bin/true'])",
+        "socket.socketpair()",
+        "open('/etc/passwd')",
+        "raw(56, 0x10000011, 0, 0, 0, 0)",
+        "raw(56, 0x7C020011, 0, 0, 0, 0)",
+        "raw(435, 0, 88)",
+        "raw(272, 0x10000000)",
+        "raw(157, 1, 0)",
+        "raw(157, 4, 1)",
+    ):
+        assert forking.start(f"report(lambda: {act})").stdout.startswith("refused"), act
+
+
+def test_copies_that_a_cell_made_end_with_its_session(forking):
+    code = """
+        pids = []
+        for _ in range(3):
+            pid = os.fork()
+            if not pid:
+                if not os.fork():
+                    while True: pass
+                while True: time.sleep(1)
+            pids.append(pid)
+        print(*pids)
+    """
+    pids = [int(pid) for pid in forking.start(textwrap.dedent(code)).stdout.split()]
+    group = forking._slot.worker.pid
+    assert {os.getpgid(pid) for pid in pids} == {group}
+    forking.close()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.02)
+    else:
+        pytest.fail("copies are still there")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a worker a user of its own")
+def test_a_fork_bomb_ends_at_the_limit_of_the_workers_own_user(sandbox, forking):
+    bomb = """
+        made = 0
+        try:
+            for _ in range(2000):
+                if not os.fork():
+                    while True: time.sleep(1)
+                made += 1
+        except BlockingIOError:
+            print(made)
+    """
+    assert 0 < int(forking.start(textwrap.dedent(bomb)).stdout) < 256
+    with sandbox.open() as other:
+        assert other.run("print(1)").stdout == "1\n"
 
 
 def test_memory_is_limited(attempt):

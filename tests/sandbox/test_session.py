@@ -585,7 +585,7 @@ def test_failed_cells_are_not_run_again_but_keep_their_place(hasty):
         session.run("y = ask('q')")
         journal = session.journal
         epoch = session.epoch
-    with hasty.open(functions={"ask": None.__class__}, journal=journal, epoch=epoch) as session:
+    with hasty.open(functions={"ask": str.lower}, journal=journal, epoch=epoch) as session:
         assert session.run("print(x, y)").stdout == "1 Q\n"
         assert next(iter(session.journal[2].answers)).startswith("2:")
 
@@ -605,6 +605,15 @@ def test_a_replay_that_prints_something_else_is_refused(sandbox):
         journal = session.journal
     with pytest.raises(ReplayDivergenceError, match="cell 2 of the journal prints something else"):
         sandbox.open(variables={"v": "b"}, journal=journal)
+
+
+@pytest.mark.parametrize("code", ["ask('x')\n1 / v", "if v:\n    ask('x')"])
+def test_a_replay_that_fails_otherwise_or_asks_less_is_refused(sandbox, code):
+    with sandbox.open(functions={"ask": str.upper}, variables={"v": 1}) as session:
+        session.run(code)
+        journal = session.journal
+    with pytest.raises(ReplayDivergenceError, match=r"another error|asks less"):
+        sandbox.open(functions=ASK, variables={"v": 0}, journal=journal)
 
 
 def test_a_replay_whose_worker_dies_is_refused(hasty):

@@ -14,6 +14,8 @@ ALL_LAYERS: Final = ("rlimits", "landlock", "seccomp")
 _BASE_BYTES: Final = 512 << 20
 _INPUT_FACTOR: Final = 5
 _FILES: Final = 32
+_PROCESSES: Final = 256
+"""Threads of a cell's tasks and copies that run ahead; a bomb ends here if the worker has a user of its own."""
 
 
 class HardeningError(Exception):
@@ -64,9 +66,9 @@ def confine(confinement: Confinement) -> frozenset[str]:
             f"memory_bytes={memory} is less than the {in_use} that the worker takes with its inputs: give more"
         )
     _refuse_threads()
-    privileges.drop()
+    processes = _PROCESSES if privileges.drop() else None
     steps: dict[str, Callable[[], None]] = {
-        "rlimits": lambda: rlimits.apply(memory_bytes=memory, files=_FILES),
+        "rlimits": lambda: rlimits.apply(memory_bytes=memory, files=_FILES, processes=processes),
         "landlock": landlock.apply,
         "seccomp": lambda: seccomp.apply(allow_fork=confinement.allow_fork),
     }
