@@ -15,8 +15,8 @@ from langgraph.types import Checkpointer, Command
 from rlm_adapters.answers import OutputSpec
 from rlm_adapters.budget import Limits, ModelPrice, PriceTable
 from rlm_adapters.content import ContentStore
-from rlm_adapters.errors import InputError, MissingExtraError
-from rlm_adapters.events import EventHandler
+from rlm_adapters.errors import InputError
+from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.graph.context import RLMConfig, RLMContext, Run
 from rlm_adapters.graph.execute import after_execute, execute
 from rlm_adapters.graph.finish import after_check, check_final, extract
@@ -30,6 +30,7 @@ from rlm_adapters.graph.state import RecurseInput, RLMInput, RLMOutput, RLMState
 from rlm_adapters.graph.tools import check_name, tool_table
 from rlm_adapters.models import ChatTarget
 from rlm_adapters.prompts import ChatCodeWriter, CodeWriter
+from rlm_adapters.prompts.load import prompted_writer
 from rlm_adapters.sandbox import Isolation, Sandbox, SandboxLimits
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
             yield from super().stream(self._packed(input, ready), self._roomy(config, ready), context=ready, **kwargs)
         except GraphBubbleUp:
             raise  # a child suspended by an interrupt: its worker waits
-        except BaseException:
-            self._abandon(ready, context)
+        except BaseException as error:
+            self._abandon(ready, context, error)
             raise
 
     async def astream(
@@ -85,8 +86,8 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
                 yield part
         except GraphBubbleUp:
             raise  # a child suspended by an interrupt: its worker waits
-        except BaseException:
-            self._abandon(ready, context)
+        except BaseException as error:
+            self._abandon(ready, context, error)
             raise
 
     def close(self) -> None:
@@ -131,13 +132,27 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         merged.setdefault("max_concurrency", limits.max_concurrency)
         return merged
 
-    def _abandon(self, ready: RLMContext, given: Any) -> None:
-        """End the workers of a run that failed or was cancelled.
+    def _abandon(self, ready: RLMContext, given: Any, error: BaseException) -> None:
+        """End the workers of a run that failed or was cancelled, and tell its listeners.
 
         One that ended has none any more, and one that an interrupt suspended keeps its worker for a while.
         """
         if ready.run is None:
             return
+        for run_id in ready.mine & ready.run.unfinished:
+            ready.run.tell(
+                Event(
+                    type="run_finished",
+                    run_id=run_id,
+                    parent_run_id=ready.parent_run_id,
+                    depth=ready.depth,
+                    data={
+                        "finish_reason": "error",
+                        "usage": ready.run.ledger.used,
+                        "error": f"{type(error).__name__}: {error}".rstrip(": "),
+                    },
+                )
+            )
         if isinstance(given, RLMContext) and given.run is not None:
             for run_id in ready.mine:  # a child: the rest of the tree goes on
                 ready.run.finish(run_id)
@@ -212,7 +227,7 @@ def create_rlm_graph(
     limits = limits or Limits()
     writer, sub = _models(model, sub_model, worked_example)
     if prompt is not None:
-        writer, fields = _prompted(model, prompt)
+        writer, fields = prompted_writer(ChatTarget(_chat_model(model, "model")), prompt)
         output_type = fields if output_type is None else output_type
     table = tool_table(tools)
     price_table = PriceTable(prices)
@@ -275,16 +290,6 @@ def _models(
             "langchain.chat_models.init_chat_model('provider:name')"
         )
     return model, ChatTarget(_chat_model(sub_model, "sub_model"))
-
-
-def _prompted(model: BaseChatModel | CodeWriter, prompt: PromptSource) -> tuple[CodeWriter, OutputSpec]:
-    """A writer that follows a prompt file, and the answer that the file asks for."""
-    try:
-        from rlm_adapters.prompts.artefact import ArtefactWriter, PromptArtefact  # noqa: PLC0415 - needs DSPy
-    except ImportError as error:
-        raise MissingExtraError("prompt files are rendered by DSPy: pip install 'rlm-adapters[dspy]'") from error
-    artefact = PromptArtefact.load(prompt)
-    return ArtefactWriter(ChatTarget(_chat_model(model, "model")), artefact), artefact.output()
 
 
 def _parallel(value: Any) -> Literal["ahead", "off"]:

@@ -9,10 +9,12 @@ import dspy
 import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.prompts import ChatPromptTemplate
 from pydantic import BaseModel, Field
 
-from rlm_adapters import RLM, InputError, Limits, create_rlm_graph
+from rlm_adapters import RLM, ChatRLM, InputError, Limits, create_rlm_graph
 from rlm_adapters.prompts.artefact import PromptArtefact
 from tests.dspy.scripted import fields_text, scripted_lm, step_of
 
@@ -211,3 +213,14 @@ def test_what_is_no_prompt_file_is_refused(tmp_path):
             PromptArtefact.load(tmp_path / name)
     with pytest.raises(InputError, match="none"):
         PromptArtefact.load(dspy.Predict("q -> a").dump_state())
+
+
+def test_the_chat_model_follows_a_prompt_file_in_a_chain(tmp_path):
+    optimised("context, query -> answer").save(tmp_path / "optimised.json")
+    chat = Scripted(script=lambda prompt: {"reasoning": "r", "code": "SUBMIT(context.split()[-1] + query[-1])"})
+    model = ChatRLM(model=chat, prompt=str(tmp_path / "optimised.json"))
+    chain = ChatPromptTemplate.from_messages([("human", "{question}")]) | model.bind(context=TEXT) | StrOutputParser()
+    assert chain.invoke({"question": "Last word?"}) == "me?"
+    assert "LEARNED" in chat.seen[0][0].text
+    other = ChatRLM(model=chat)
+    assert model._identifying_params["prompt"] != other._identifying_params["prompt"], "caches must tell them apart"

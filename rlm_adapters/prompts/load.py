@@ -1,0 +1,28 @@
+"""A chat model that follows a prompt file; DSPy, which renders it, is imported only here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rlm_adapters.answers import OutputSpec
+from rlm_adapters.errors import MissingExtraError
+from rlm_adapters.models import ChatTarget
+from rlm_adapters.prompts.writer import CodeWriter
+
+if TYPE_CHECKING:
+    from rlm_adapters.prompts.artefact import PromptSource
+
+
+def prompted_writer(target: ChatTarget, prompt: PromptSource) -> tuple[CodeWriter, OutputSpec]:
+    """A writer that follows a prompt file, and the answer that the file asks for.
+
+    Raises:
+        InputError: it is no prompt file.
+        MissingExtraError: DSPy is not installed.
+    """
+    try:
+        from rlm_adapters.prompts.artefact import ArtefactWriter, PromptArtefact  # noqa: PLC0415 - needs DSPy
+    except ImportError as error:
+        raise MissingExtraError("prompt files are rendered by DSPy: pip install 'rlm-adapters[dspy]'") from error
+    artefact = PromptArtefact.load(prompt)
+    return ArtefactWriter(target, artefact), artefact.output()
