@@ -41,10 +41,10 @@ def ways(rlm):
         "config through a chain": lambda: (RunnableLambda(lambda q: [q]) | rlm()).invoke(
             question, {"configurable": {"__rlm_context": text}}
         ),
-        "config, streamed": lambda: list(rlm().stream([question], {"configurable": {"rlm_context": text}}))[0],
-        "config, v3": lambda: rlm()
-        .stream_events([question], {"configurable": {"rlm_context": text}}, version="v3")
-        .output,
+        "config, streamed": lambda: next(rlm().stream([question], {"configurable": {"rlm_context": text}})),
+        "config, v3": lambda: (
+            rlm().stream_events([question], {"configurable": {"rlm_context": text}}, version="v3").output
+        ),
     }
 
 
@@ -375,7 +375,10 @@ SCHEMAS = {
     "pydantic": Person,
     "typeddict": PersonDict,
     "json schema": Person.model_json_schema(),
-    "schema without a title": {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}},
+    "schema without a title": {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+    },
     "function": {"name": "person", "description": "A person.", "parameters": Person.model_json_schema()},
 }
 

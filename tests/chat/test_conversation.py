@@ -120,11 +120,13 @@ def test_a_context_block_gives_a_message_its_context():
 
 def test_plain_text_and_text_files_are_variables_whatever_their_length():
     conversation = read(
-        HumanMessage([
-            {"type": "text-plain", "text": "short note", "mime_type": "text/plain", "title": "Note"},
-            {"type": "file", "base64": b64("a,b\n1,2\n".encode()), "mime_type": "text/csv", "filename": "t.csv"},
-            {"type": "text", "text": "Sum?"},
-        ])
+        HumanMessage(
+            [
+                {"type": "text-plain", "text": "short note", "mime_type": "text/plain", "title": "Note"},
+                {"type": "file", "base64": b64(b"a,b\n1,2\n"), "mime_type": "text/csv", "filename": "t.csv"},
+                {"type": "text", "text": "Sum?"},
+            ]
+        )
     )
     assert list(conversation.inputs.values()) == ["short note", "a,b\n1,2\n"]
     assert "'Note'" in conversation.query

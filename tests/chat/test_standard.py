@@ -15,7 +15,6 @@ from langchain_tests.unit_tests import ChatModelUnitTests
 from rlm_adapters import ChatRLM
 from tests.chat.player import play
 
-
 PDF = Path(__file__).parents[1] / "data" / "Origin-of-Species.pdf"
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c63f8cfc0f01f0005"

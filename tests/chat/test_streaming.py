@@ -85,7 +85,9 @@ def test_a_graph_streams_the_answer_as_messages_and_progress_as_custom(model, is
     async def collect():
         return [part async for part in graph.astream(GIVEN, stream_mode=["messages", "custom", "updates"])]
 
-    parts = asyncio.run(collect()) if is_async else list(graph.stream(GIVEN, stream_mode=["messages", "custom", "updates"]))
+    parts = (
+        asyncio.run(collect()) if is_async else list(graph.stream(GIVEN, stream_mode=["messages", "custom", "updates"]))
+    )
     messages = [part for mode, part in parts if mode == "messages"]
     assert "".join(message.text for message, _ in messages) == ANSWER
     assert {metadata["langgraph_node"] for _, metadata in messages} == {"ask"}
@@ -171,7 +173,7 @@ async def test_a_notebook_can_call_it_sync_inside_its_running_loop(model_server,
 
     assert asyncio.get_running_loop().is_running()
     assert rlm(tools=[slow_double]).invoke("q").text == "42"
-    assert [chunk.text for chunk in rlm(tools=[slow_double]).stream("q")][0] == "42"
+    assert next(rlm(tools=[slow_double]).stream("q")).text == "42"
 
 
 async def test_a_fastapi_handler_answers_and_streams(model_server, rlm):

@@ -203,7 +203,9 @@ def test_a_resume_that_failed_can_be_tried_again(model_server, rlm):
     assert model.invoke(history).text == "rain"
 
 
-@pytest.mark.parametrize("choice", ["any", "required", True, "weather", {"type": "function", "function": {"name": "weather"}}])
+@pytest.mark.parametrize(
+    "choice", ["any", "required", True, "weather", {"type": "function", "function": {"name": "weather"}}]
+)
 def test_a_forced_choice_refuses_other_answers(model_server, rlm, choice):
     model_server.script("root", [cell("SUBMIT('no need')"), cell("SUBMIT(weather('Bern'))")])
     message = rlm().bind_tools([weather, fails], tool_choice=choice).invoke("Hello")

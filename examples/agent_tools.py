@@ -1,0 +1,40 @@
+"""An agent whose model is an RLM: python agent_tools.py [QUESTION].
+
+A tool that a cell calls leaves the run as an ordinary tool call. The agent runs it, with whatever middleware it has,
+and the cell goes on with the result and all of its variables. RLM_MODEL names the inner model.
+"""
+
+import os
+import sys
+
+from langchain.agents import create_agent
+from langchain_core.tools import tool
+
+from rlm_adapters import ChatRLM
+
+ORDERS = {"A-17": ("lamp", 2, "shipped"), "B-04": ("chair", 1, "in stock"), "C-99": ("desk", 1, "lost")}
+PRICES = {"lamp": 40.0, "chair": 85.5, "desk": 310.0}
+
+
+@tool
+def order(number: str) -> str:
+    """An order by its number: item, count and state, separated by commas."""
+    return ", ".join(map(str, ORDERS[number]))
+
+
+@tool
+def price(item: str) -> float:
+    """Price of an item in euros."""
+    return PRICES[item]
+
+
+agent = create_agent(
+    ChatRLM(model=os.environ.get("RLM_MODEL", "openai:gpt-5-mini")),
+    [order, price],
+    system_prompt="You answer questions about orders. Use the tools.",
+)
+question = sys.argv[1] if len(sys.argv) > 1 else "What are the orders A-17 and C-99 worth together?"
+state = agent.invoke({"messages": [("user", question)]})
+for message in state["messages"]:
+    calls = [f"{call['name']}({call['args']})" for call in getattr(message, "tool_calls", [])]
+    print(f"{message.type}: {message.text or ', '.join(calls)}")
