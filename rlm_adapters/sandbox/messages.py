@@ -86,16 +86,17 @@ def parse_done(message: Message, *, output_chars: int) -> WorkerDone:
     )
 
 
-def parse_files(message: Message) -> dict[str, bytes]:
-    """The files of a ``files`` frame.
+def parse_file_piece(message: Message) -> tuple[str, bytes] | None:
+    """Path and next piece of a ``file`` frame; None for the frame that ends the files.
 
     Raises:
         ProtocolError: It is malformed.
     """
-    if message["t"] != "files":
-        raise ProtocolError("files were expected")
-    files = _typed(from_wire(_typed(message.get("files"), dict)), dict)
-    return {path: _typed(data, bytes) for path, data in files.items()}
+    if message["t"] == "end":
+        return None
+    if message["t"] != "file":
+        raise ProtocolError("a file was expected")
+    return from_wire(_typed(message.get("path"), str)), _typed(from_wire(message.get("data")), bytes)
 
 
 def parse_failure(message: Message) -> str:

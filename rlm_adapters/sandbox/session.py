@@ -28,7 +28,7 @@ from rlm_adapters.sandbox.forkserver import WorkerProcess
 from rlm_adapters.sandbox.frames import ProtocolError
 from rlm_adapters.sandbox.journal import check_answers, output_hash
 from rlm_adapters.sandbox.loss import describe_loss
-from rlm_adapters.sandbox.messages import WorkerDone, parse_calls, parse_done, parse_failure, parse_files
+from rlm_adapters.sandbox.messages import WorkerDone, parse_calls, parse_done, parse_failure, parse_file_piece
 from rlm_adapters.sandbox.runahead.account import AheadAccount, CellAhead
 from rlm_adapters.sandbox.spec import SessionSpec
 from rlm_adapters.sandbox.types import (
@@ -42,6 +42,7 @@ from rlm_adapters.sandbox.types import (
 )
 
 _T = TypeVar("_T")
+_MAX_FILES: Final = 100_000
 _LOOK_SECONDS: Final = 30.0  # of wall time; a worker gives its child far less
 _KILL_AGAIN_SECONDS: Final = 0.05
 
@@ -209,14 +210,11 @@ class Session:
             if self._cell is not None:
                 raise SandboxError("a cell is waiting for answers: files can be fetched between cells")
             worker = self._ready_worker()
-            deadline = time.monotonic() + self._spec.limits.wall_seconds
             try:
-                worker.channel.send({"t": "files"}, deadline=deadline)
-                message = worker.channel.receive(deadline=deadline)
-                return parse_files(message)
+                return self._take_files(worker)
             except (ChannelClosedError, ChannelTimeoutError, ProtocolError) as error:
                 self._slot.drop(worker)
-                raise SandboxError(f"the worker did not hand over its files: {error}") from None
+                raise SandboxError(f"the worker did not hand over its files: {error or 'it took too long'}") from None
 
     def kill(self) -> None:
         """Kill the worker, from any thread. The journal stays: the session can go on with a new one."""
@@ -290,6 +288,20 @@ class Session:
         if output_hash(report.stdout, report.error) != record.stdout_sha256:
             raise ReplayDivergenceError(f"{where} prints something else than before, or ends in another error")
         self._variables = report.variables
+
+    def _take_files(self, worker: WorkerProcess) -> dict[str, bytes]:
+        """Collect the files that the worker sends, up to what cells may write."""
+        files: dict[str, bytearray] = {}
+        left = self._spec.limits.file_bytes
+        deadline = time.monotonic() + self._spec.limits.wall_seconds
+        worker.channel.send({"t": "files"}, deadline=deadline)
+        while piece := parse_file_piece(worker.channel.receive(deadline=deadline)):
+            path, data = piece
+            files.setdefault(path, bytearray()).extend(data)
+            left -= len(data)
+            if left < 0 or len(files) > _MAX_FILES:
+                raise ProtocolError("more files than cells may write")
+        return {path: bytes(data) for path, data in files.items()}
 
     def _go_on(self, cell: Cell) -> Pending | Done:
         """Run the cell until it ends or needs the host; afterwards the worker is in a known state or gone."""

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 from rlm_adapters.sandbox.control import ControlFlow
 from rlm_adapters.sandbox.encoding import load_value
@@ -31,6 +31,8 @@ from rlm_adapters.sandbox.runahead.worker import Ahead
 from rlm_adapters.sandbox.timer import CpuTimer
 from rlm_adapters.sandbox.types import Answer, CellError, Failure, HostFunction, Value
 from rlm_adapters.sandbox.worker_channel import WorkerChannel
+
+_FILE_PIECE: Final = 1 << 20
 
 
 class Interpreter(Protocol):
@@ -103,7 +105,15 @@ class Worker:
             if message["t"] == "run":
                 self._channel.send_body(self._run(message["code"], message["cpu"], ahead=message["ahead"]))
             else:
-                self._channel.send({"t": "files", "files": to_wire(self._interpreter.files_written())})
+                self._send_files()
+
+    def _send_files(self) -> None:
+        """Send all written files piece by piece: together they may be larger than a frame may be."""
+        size = min(_FILE_PIECE, self._frame_bytes // 4)
+        for path, data in self._interpreter.files_written().items():
+            for start in range(0, len(data) or 1, size):
+                self._channel.send({"t": "file", "path": path, "data": to_wire(data[start : start + size])})
+        self._channel.send({"t": "end"})
 
     def _take_inputs(self) -> Message:
         """Decode load frames until the frame that begins the session."""

@@ -27,7 +27,7 @@ from rlm_adapters.sandbox.frames import (
     to_plain,
     to_wire,
 )
-from rlm_adapters.sandbox.messages import parse_calls, parse_done, parse_failure, parse_files
+from rlm_adapters.sandbox.messages import parse_calls, parse_done, parse_failure, parse_file_piece
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 json_values = st.recursive(
@@ -248,9 +248,9 @@ def test_fuzz_no_report_makes_the_host_fail_otherwise(key, value):
 
 @given(anything)
 def test_fuzz_no_calls_files_or_failure_make_the_host_fail_otherwise(value):
-    for parse in (lambda m: parse_calls(m, {"ask"}), parse_files, parse_failure):
+    for parse in (lambda m: parse_calls(m, {"ask"}), parse_file_piece, parse_failure):
         with contextlib.suppress(ProtocolError):
-            parse({"t": "files", "calls": value, "files": value, "message": value})
+            parse({"t": "file", "calls": value, "path": value, "data": value, "message": value})
 
 
 @given(st.binary(max_size=200) | anything.map(lambda value: json.dumps(value).encode()))

@@ -250,6 +250,13 @@ def test_files_that_cells_write_can_be_fetched(sandbox):
         assert session.files_written() == written
 
 
+def test_files_larger_than_a_frame_can_be_fetched():
+    limits = SandboxLimits(frame_bytes=100_000, file_bytes=2_000_000)
+    with Sandbox(limits=limits) as sandbox, sandbox.open() as session:
+        session.run("open('a', 'w').write('x' * 1_000_001)\nopen('b', 'w').write('')\nopen('c', 'w').write('y')")
+        assert session.files_written() == {"a": b"x" * 1_000_001, "b": b"", "c": b"y"}
+
+
 # ------------------------------------------------------------------------------------------ start and resume
 
 
@@ -729,6 +736,27 @@ def test_a_worker_that_sends_nonsense_loses_its_cell_and_the_host_goes_on(plain,
         assert done.error is not None
         assert done.error.kind in ("crash", "wall")
         assert session.run("print(kept, ask('x'))").stdout == "1 X\n"
+
+
+def test_a_worker_that_sends_files_without_end_is_stopped(plain):
+    limits = SandboxLimits(file_bytes=10_000, wall_seconds=20)
+    flood = """
+class Flood(dict):
+    def items(self):
+        while True:
+            yield 'f', b'x' * 1000
+import sys
+for frame in sys._current_frames().values():
+    while frame:
+        worker = frame.f_locals.get('self')
+        if type(worker).__name__ == 'PlainRepl':
+            worker._files = Flood()
+        frame = frame.f_back
+"""
+    with Sandbox(_policy_off=True, limits=limits) as sandbox, sandbox.open() as session:
+        assert session.run(flood).error is None
+        with pytest.raises(SandboxError, match="more files than"):
+            session.files_written()
 
 
 def test_a_forged_call_cannot_take_an_answer_of_another_session(plain):
