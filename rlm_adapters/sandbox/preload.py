@@ -11,7 +11,7 @@ from typing import Final
 
 from rlm_adapters.sandbox.classes import Classes
 from rlm_adapters.sandbox.clock import VirtualClock
-from rlm_adapters.sandbox.facades import BUILDERS, Environment
+from rlm_adapters.sandbox.facades import BUILDERS, Environment, pdf
 from rlm_adapters.sandbox.files import FileSystem
 from rlm_adapters.sandbox.guards import Guards
 from rlm_adapters.sandbox.modules import Modules
@@ -38,7 +38,7 @@ def preload() -> None:
     for name in ("blake2b", "blake2s", "sha3_256"):
         hashlib.new(name)
     modules = _throwaway_modules()
-    for name in BUILDERS:
+    for name in BUILDERS.keys() - pdf.MODULES.keys():  # pypdf is large: loaded for sessions that have a PDF file
         with contextlib.suppress(ImportError):
             modules.load(name)
 
