@@ -17,7 +17,8 @@ FLOORS = [
     {"prompts"},
     {"graph"},
     {"chat", "chat_model", "dspy_adapter", "dspy_bridge", "dspy_module", "interpreter"},
-    {"console", "providers", "cli"},
+    {"console", "options", "providers"},
+    {"cli"},
 ]
 """From the ground up: a module imports from its own floor and from those below."""
 
