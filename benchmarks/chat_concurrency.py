@@ -1,0 +1,112 @@
+"""100 `ChatRLM.ainvoke`s at once: time, and how long the event loop stood still.
+
+    python -m benchmarks.chat_concurrency [RUNS]
+
+The models are scripted (50 ms an answer) on a server in a process of its own, so that its work is not counted as ours.
+Every step of the event loop is timed: while one runs, no other task can. Warm-up runs come first: the import of what is
+only needed once is not what a service feels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from langchain_openai import ChatOpenAI
+from openai import DefaultAioHttpClient
+
+from rlm_adapters import ChatRLM, Limits
+
+ROOT = Path(__file__).parents[1]
+LATENCY = 0.05
+
+
+def scripts(server) -> None:
+    """The models that the server plays (see `tests.server.__main__`)."""
+    from tests.server import cell
+
+    def root(messages, _):
+        number = int(messages[1]["content"].split("number ")[1].split(";")[0])
+        return cell(f"SUBMIT(llm_query('say {number}') + str(len(context)))")
+
+    server.script("root", root, latency=LATENCY)
+    server.script("sub", lambda messages, _: messages[-1]["content"].upper() + " ", latency=LATENCY)
+
+
+@contextlib.contextmanager
+def model_server() -> Iterator[str]:
+    """The test server in another process; yields its URL."""
+    command = [sys.executable, "-m", "tests.server", "benchmarks.chat_concurrency:scripts"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process.stdout.readline().strip()
+        process.stdin.close()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Step:
+    """One callback of the event loop: while it runs, nothing else does."""
+
+    wall: float
+    cpu: float
+    name: str
+
+
+@contextlib.contextmanager
+def watched_loop() -> Iterator[list[Step]]:
+    """Measures every callback of the event loop: wall time and CPU time of the loop's thread.
+
+    On a loaded machine wall time counts the other processes too; the CPU time is the loop's own.
+    """
+    steps: list[Step] = []
+    run = asyncio.Handle._run  # noqa: SLF001 - asyncio has no public hook
+
+    def timed(handle: asyncio.Handle) -> None:
+        wall, cpu = time.perf_counter(), time.thread_time()
+        run(handle)
+        took = time.perf_counter() - wall
+        if took > 0.005:
+            steps.append(Step(took, time.thread_time() - cpu, repr(handle)[:160]))
+
+    asyncio.Handle._run = timed  # noqa: SLF001
+    try:
+        yield steps
+    finally:
+        asyncio.Handle._run = run  # noqa: SLF001
+
+
+async def measure(url: str, runs: int) -> None:
+    async with DefaultAioHttpClient() as client:
+        options = {"base_url": url, "api_key": "test", "max_retries": 0, "http_async_client": client}
+        model = ChatRLM(
+            model=ChatOpenAI(model="root", **options), sub_model=ChatOpenAI(model="sub", **options), limits=Limits()
+        )
+
+        async def ask(number: int) -> bool:
+            answer = await model.bind(context="x" * (100_000 + number)).ainvoke(f"number {number};")
+            return answer.text == f"SAY {number} {100_000 + number}"
+
+        await asyncio.gather(*(ask(number) for number in range(3)))
+        for round_number in range(3):
+            start = time.perf_counter()
+            with watched_loop() as steps:
+                right = await asyncio.gather(*(ask(number) for number in range(runs)))
+            seconds = time.perf_counter() - start
+            worst = max(steps, default=Step(0, 0, ""))
+            busiest = max(steps, key=lambda step: step.cpu, default=worst)
+            print(
+                f"round {round_number + 1}: {runs} runs in {seconds:.2f} s (ideal {2 * LATENCY:.2f}), "
+                f"{sum(right)} right; longest step of the loop {worst.wall * 1e3:.0f} ms "
+                f"(most CPU in one: {busiest.cpu * 1e3:.0f} ms, {busiest.name})"
+            )
+        model.close()
+
+
+if __name__ == "__main__":
+    with model_server() as address:
+        asyncio.run(measure(address, int(sys.argv[1]) if len(sys.argv) > 1 else 100))
