@@ -90,10 +90,10 @@ class Rehearsal:
         key = f"{digest}:{occurrence}"
         if key in self._answers:
             return answer_from_json(self._answers[key])
-        if key in self._waiting:
-            return Value(UNKNOWN)
         if call.function in self._effects:
             self._reporter.end()  # what comes after may depend on it, and it is the real run's to call
+        if key in self._waiting:
+            return Value(UNKNOWN)
         self._hopeless = 0
         self._reporter.add(_line(call, occurrence))
         self._left -= 1
