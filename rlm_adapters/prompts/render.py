@@ -82,7 +82,7 @@ def _opening(trajectory: Trajectory) -> str:
         lines.append("There are no inputs beside the question.")
     if trajectory.files:
         names = ", ".join(f"{name!r} ({size:,} bytes)" for name, size in trajectory.files.items())
-        lines.append(f"Files in the working directory: {names}")
+        lines.append(f"Files in the working directory (an input made from a file is its text): {names}")
     if trajectory.output:
         lines += ["", f"Finish with {trajectory.output}"]
     limits = f"At most {trajectory.max_iterations} blocks"

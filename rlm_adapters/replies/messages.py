@@ -7,8 +7,7 @@ from typing import Final
 from rlm_adapters.replies.reading import Problem
 
 _HOW: Final = (
-    "Reply with one Python cell in a ```repl block, or finish with FINAL(your answer) or FINAL_VAR(variable_name) on a "
-    "line of its own."
+    "Reply with one Python cell in a ```repl block; to finish, call SUBMIT(answer) in it (a variable or a literal)."
 )
 
 _MESSAGES: Final[dict[Problem, str]] = {
@@ -16,7 +15,7 @@ _MESSAGES: Final[dict[Problem, str]] = {
     "no_code": "Your reply had no code to run and no finish. " + _HOW,
     "cut_off": (
         "Your reply was cut off at the output limit, so nothing of it was run. Write a shorter cell, or put a long "
-        "answer into a variable and finish with FINAL_VAR(variable_name)."
+        "answer into a variable and finish with SUBMIT(variable_name)."
     ),
     "refusal": (
         "Your reply declined the task. The inputs were given by the user for this question. If you can answer, go on: "
