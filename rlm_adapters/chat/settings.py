@@ -28,7 +28,7 @@ from rlm_adapters.graph.tools import tool_table
 from rlm_adapters.models import ChatTarget, model_name
 from rlm_adapters.prompts import ChatCodeWriter, CodeWriter, Trajectory, system_prompt
 from rlm_adapters.prompts.load import prompted_writer
-from rlm_adapters.sandbox import Isolation, Sandbox, SandboxLimits
+from rlm_adapters.sandbox import Executor, Isolation, SandboxLimits
 
 ToolMode: TypeAlias = Literal["caller", "repl"]
 
@@ -79,7 +79,7 @@ class RLMSettings(BaseChatModel):
 
     store: ContentStore | None = Field(default=None, exclude=True, repr=False)
     """Where big inputs live; None: a private directory."""
-    sandbox: Sandbox | None = Field(default=None, exclude=True, repr=False)
+    sandbox: Executor | Literal["monty"] | None = Field(default=None, exclude=True, repr=False)
     """Runs the cells; None: one of its own."""
     sandbox_limits: SandboxLimits | None = None
     """Limits of one run's cells, when ``sandbox`` is not given."""

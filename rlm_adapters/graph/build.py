@@ -31,7 +31,7 @@ from rlm_adapters.graph.tools import check_name, tool_table
 from rlm_adapters.models import ChatTarget
 from rlm_adapters.prompts import ChatCodeWriter, CodeWriter
 from rlm_adapters.prompts.load import prompted_writer
-from rlm_adapters.sandbox import Isolation, Sandbox, SandboxLimits
+from rlm_adapters.sandbox import Executor, Isolation, MontySandbox, Sandbox, SandboxLimits
 
 if TYPE_CHECKING:
     from rlm_adapters.prompts.artefact import PromptSource
@@ -174,7 +174,7 @@ def create_rlm_graph(
     worked_example: bool = False,
     checkpointer: Checkpointer = None,
     store: ContentStore | None = None,
-    sandbox: Sandbox | None = None,
+    sandbox: Executor | Literal["monty"] | None = None,
     sandbox_limits: SandboxLimits | None = None,
     require: Isolation | None = None,
     parallel: Literal["ahead", "off"] = "ahead",
@@ -202,7 +202,8 @@ def create_rlm_graph(
         checkpointer: a LangGraph saver. With one, a killed run goes on in the middle of a cell without paying again,
             and ``store`` should be a durable one.
         store: where big inputs, prompts and answers live; default: a private directory, removed at the process's end.
-        sandbox: a `Sandbox` to share; default: one of its own.
+        sandbox: a `Sandbox` to share, or another `Executor`; default: one of its own. ``"monty"``: pydantic-monty in
+            place of it (extra ``monty``), which runs less of Python; see docs/security.md.
         sandbox_limits: limits of its sessions, when ``sandbox`` is not given.
         require: ``"os"`` refuses to run where the operating system cannot confine the workers.
         parallel: ``"ahead"``: the sub-LM calls of a plain loop are found ahead and answered together, see docs/parallel.md;
@@ -244,7 +245,7 @@ def create_rlm_graph(
         prices=price_table,
         output=OutputSpec.of(output_type),
         store=store or ContentStore(),
-        sandbox=sandbox or Sandbox(limits=sandbox_limits or SandboxLimits(), require=require),
+        sandbox=_executor(sandbox, sandbox_limits or SandboxLimits(), require),
         sessions=SessionCache(),
         on_event=on_event,
         instructions=instructions,
@@ -256,6 +257,18 @@ def create_rlm_graph(
     if name != "rlm":
         check_name(name.replace("-", "_").replace(" ", "_"), "graph")
     return compile_graph(config, checkpointer=checkpointer, name=name)
+
+
+def _executor(
+    sandbox: Executor | Literal["monty"] | None, limits: SandboxLimits, require: Isolation | None
+) -> Executor:
+    if sandbox is None:
+        return Sandbox(limits=limits, require=require)
+    if sandbox == "monty":
+        return MontySandbox(limits=limits, require=require)
+    if isinstance(sandbox, str):
+        raise InputError(f'sandbox={sandbox!r} is unknown: use "monty", or give a Sandbox')
+    return sandbox
 
 
 def compile_graph(config: RLMConfig, *, checkpointer: Checkpointer = None, name: str = "rlm") -> RLMGraph:

@@ -17,7 +17,7 @@ from rlm_adapters.graph.tools import Tool
 from rlm_adapters.limiter import Limiter
 from rlm_adapters.models import ModelCaller, SubModel
 from rlm_adapters.prompts import CodeWriter
-from rlm_adapters.sandbox import AheadAccount, Sandbox
+from rlm_adapters.sandbox import AheadAccount, Executor
 
 _LOG = logging.getLogger("rlm_adapters")
 
@@ -37,7 +37,7 @@ class RLMConfig:
     prices: PriceTable = field(default_factory=PriceTable)
     output: OutputSpec = field(default_factory=OutputSpec)
     store: ContentStore
-    sandbox: Sandbox
+    sandbox: Executor
     sessions: SessionCache
     on_event: EventHandler | None = None
     instructions: str = ""

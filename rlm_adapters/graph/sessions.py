@@ -10,7 +10,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from rlm_adapters.sandbox import Session
+from rlm_adapters.sandbox import ExecutorSession
 
 _KEEP_SECONDS = 600.0  # a run suspended for longer is replayed from its journal when it goes on
 _KEEP_COUNT = 1_000  # more runs than this at once are not expected of one process; the oldest are replayed
@@ -19,7 +19,7 @@ _KEEP_COUNT = 1_000  # more runs than this at once are not expected of one proce
 @dataclass(frozen=True, slots=True)
 class _Kept:
     position: str
-    session: Session
+    session: ExecutorSession
     since: float
 
 
@@ -30,7 +30,7 @@ class SessionCache:
         self._kept: dict[str, _Kept] = {}
         self._lock = threading.Lock()
 
-    def take(self, run_id: str, position: str) -> Session | None:
+    def take(self, run_id: str, position: str) -> ExecutorSession | None:
         """Take the session of a run out, if it stands at this position."""
         with self._lock:
             kept = self._kept.pop(run_id, None)
@@ -41,7 +41,7 @@ class SessionCache:
         kept.session.close()
         return None
 
-    def keep(self, run_id: str, position: str, session: Session) -> None:
+    def keep(self, run_id: str, position: str, session: ExecutorSession) -> None:
         """Put a session back."""
         now = time.monotonic()
         with self._lock:

@@ -13,8 +13,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rlm_adapters.sandbox.executor import Executor, ExecutorSession
     from rlm_adapters.sandbox.inputs import FileVariable
     from rlm_adapters.sandbox.journal import journal_from_json, journal_to_json
+    from rlm_adapters.sandbox.monty import MontySandbox
     from rlm_adapters.sandbox.runahead.account import AheadAccount
     from rlm_adapters.sandbox.sandbox import IsolationReport, Sandbox
     from rlm_adapters.sandbox.session import Session
@@ -51,8 +53,11 @@ _TYPES = (
 )
 _HOMES = {
     "AheadAccount": "runahead.account",
+    "Executor": "executor",
+    "ExecutorSession": "executor",
     "FileVariable": "inputs",
     "IsolationReport": "sandbox",
+    "MontySandbox": "monty",
     "Sandbox": "sandbox",
     "Session": "session",
     "journal_from_json": "journal",
@@ -66,6 +71,8 @@ __all__ = [
     "CellError",
     "CellRecord",
     "Done",
+    "Executor",
+    "ExecutorSession",
     "Failure",
     "FileVariable",
     "Final",
@@ -73,6 +80,7 @@ __all__ = [
     "HostFunction",
     "Isolation",
     "IsolationReport",
+    "MontySandbox",
     "Pending",
     "Sandbox",
     "SandboxLimits",

@@ -23,8 +23,7 @@ def describe_loss(code: str, variables: Sequence[VariableInfo]) -> str:
         code: the cell.
         variables: the names bound before it.
     """
-    names = [name.strip() for names in _ASSIGNED.findall(code) for name in names.split(",")]
-    lost = list(dict.fromkeys([*names, *_DEFINED.findall(code)]))
+    lost = bound_names(code)
     kept = [variable.name for variable in variables]
     changes = (
         f"All changes that it made are lost (also to {_listed(lost)})."
@@ -33,6 +32,12 @@ def describe_loss(code: str, variables: Sequence[VariableInfo]) -> str:
     )
     left = f"Every variable is as it was before this cell: {_listed(kept)}." if kept else "The inputs are untouched."
     return f"{changes} {left}"
+
+
+def bound_names(code: str) -> list[str]:
+    """Names that this cell seems to bind, by its spelling."""
+    names = [name.strip() for names in _ASSIGNED.findall(code) for name in names.split(",")]
+    return list(dict.fromkeys([*names, *_DEFINED.findall(code)]))
 
 
 def _listed(names: Sequence[str]) -> str:

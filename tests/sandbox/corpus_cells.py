@@ -17,12 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlm_adapters.sandbox import Done, HostFunction, Sandbox
+from rlm_adapters.sandbox import Executor, ExecutorSession, HostFunction, Pending
+from rlm_adapters.sandbox.driving import answer_calls
 from tests.corpus.env import make_env
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 Ask = Callable[[str], str]
-BATCH = HostFunction(name="llm_query_batched", effects=False, batch_of="llm_query", parameters=("prompts", "model="))
+FUNCTIONS = (
+    HostFunction(name="llm_query", effects=False, parameters=("prompt", "model=")),
+    HostFunction(name="llm_query_batched", effects=False, batch_of="llm_query", parameters=("prompts", "model=")),
+    HostFunction(name="rlm_query", effects=False, parameters=("prompt", "context=")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +69,14 @@ def real_runs() -> list[tuple[str, list[dict[str, str]]]]:
     return runs
 
 
-def compare_cells(sandbox: Sandbox) -> list[Compared]:
+def compare_cells(sandbox: Executor) -> list[Compared]:
     """Each of the `cells`, in a session of its own."""
     env = make_env()
     inputs = {name: value for name, value in env.items() if not callable(value)}
     return [_compare(sandbox, inputs, [cell], env["llm_query"])[0] for cell in cells()]
 
 
-def compare_real_cells(sandbox: Sandbox) -> list[Compared]:
+def compare_real_cells(sandbox: Executor) -> list[Compared]:
     """The cells of `real_runs`, those of a run in one session."""
     compared = []
     for context, run in real_runs():
@@ -80,18 +85,22 @@ def compare_real_cells(sandbox: Sandbox) -> list[Compared]:
     return compared
 
 
-def _compare(sandbox: Sandbox, inputs: Mapping[str, Any], run: Sequence[Mapping[str, str]], ask: Ask) -> list[Compared]:
-    functions = {"llm_query": ask, "rlm_query": ask, "llm_query_batched": BATCH}
+def _compare(
+    sandbox: Executor, inputs: Mapping[str, Any], run: Sequence[Mapping[str, str]], ask: Ask
+) -> list[Compared]:
     plain = _Plain(inputs, ask)
     with (
         tempfile.TemporaryDirectory() as directory,
         contextlib.chdir(directory),
-        sandbox.open(variables=inputs, functions=functions, epoch=0.0) as session,
+        sandbox.open(variables=inputs, functions=FUNCTIONS, epoch=0.0) as session,
     ):
-        return [Compared(cell["id"], plain.run(cell["src"]), _ours(session.run(cell["src"]))) for cell in run]
+        return [Compared(cell["id"], plain.run(cell["src"]), _ours(session, cell["src"], ask)) for cell in run]
 
 
-def _ours(done: Done) -> Outcome:
+def _ours(session: ExecutorSession, code: str, ask: Ask) -> Outcome:
+    done = session.start(code)
+    while isinstance(done, Pending):
+        done = session.resume(answer_calls(done.calls, {"llm_query": ask, "rlm_query": ask}))
     return Outcome(done.stdout, done.error and done.error.type, done.final and done.final.value)
 
 

@@ -1,0 +1,44 @@
+"""Runs all parts, prints what they found, and fails if anything is not as it must be."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from benchmarks.measure import machine
+from benchmarks.security import attacks, cells, fuzz, leaks
+from benchmarks.security.report import Part
+from rlm_adapters.sandbox import Sandbox
+
+PARTS: dict[str, Callable[[], list[Part]]] = {
+    "ordinary cells": cells.run,
+    "attacks": attacks.run,
+    "fuzzing": fuzz.run,
+    "leaks": leaks.run,
+}
+
+
+def main() -> int:
+    began = time.monotonic()
+    print(machine())
+    with Sandbox() as sandbox:
+        report = sandbox.report
+    print(f"workers are confined at level {report.level!r}: {', '.join(report.layers)}")
+    for note in report.notes:
+        print(f"  {note}")
+    failed = 0
+    for name, run in PARTS.items():
+        start = time.monotonic()
+        print(f"\n== {name}", flush=True)
+        for part in run():
+            part.show()
+            failed += not part.ok
+        print(f"   ({time.monotonic() - start:.0f} s)", flush=True)
+    print(f"\n{'everything is as it must be' if not failed else f'{failed} parts failed'}", end="")
+    print(f" ({time.monotonic() - began:.0f} s)")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

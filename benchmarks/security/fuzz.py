@@ -1,0 +1,185 @@
+"""Random inputs: programs grown out of dangerous atoms, and garbage in place of what a worker sends.
+
+What is counted besides the inputs: failures (something forbidden was reachable, an exception that the host does not
+expect) and hangs (an input that took far longer than any limit allows). The strategies are those of the tests.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.strategies import SearchStrategy
+
+from benchmarks.security.report import Part
+from rlm_adapters.sandbox import Done, Pending, Sandbox, SandboxLimits
+from rlm_adapters.sandbox.channel import Channel, ChannelClosedError
+from rlm_adapters.sandbox.frames import ProtocolError, decode_frame, from_wire
+from rlm_adapters.sandbox.messages import parse_calls, parse_done, parse_failure, parse_files
+from tests.sandbox import test_fuzz_cells as cells
+from tests.sandbox import test_fuzz_frames as frames
+
+_HANG_SECONDS = 60.0
+"""No single input may take as long: limits of the sessions here are a few seconds."""
+_GIVE_UP_SECONDS = 300
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of the inputs of one kind."""
+
+    tried: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+    hangs: int = 0
+
+    def run(self, work: Callable[[], object], name: str) -> None:
+        start = time.monotonic()
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
+            self.failures[name] = f"{type(error).__name__}: {error}"[:300]
+        if time.monotonic() - start > _HANG_SECONDS:
+            self.hangs += 1
+            self.failures.setdefault(name, "took too long")
+        self.tried += 1
+
+
+def run() -> list[Part]:
+    faulthandler.dump_traceback_later(_GIVE_UP_SECONDS, exit=True)  # a hang of the host itself ends in a failure
+    try:
+        return [
+            _part("programs, judged by what they hold", _programs_by_value(count=250, seconds=25)),
+            _part("programs through sessions", _programs_through_sessions(count=80, seconds=25)),
+            _part("scripted hostile workers", _scripted_workers(seconds=60)),
+            _part("noise in place of a worker", _noisy_workers(count=150, seconds=20)),
+            _part("frames, messages and streams", _frames(count=1_500, seconds=10)),
+        ]
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _part(what: str, tally: Tally) -> Part:
+    crashes = len(tally.failures) - tally.hangs
+    return Part(f"{what}: {tally.tried} inputs, {crashes} failures, {tally.hangs} hangs", tally.failures)
+
+
+def _fuzz(strategy: SearchStrategy[Any], work: Callable[[Any], object], *, count: int, seconds: float) -> Tally:
+    """Give ``work`` random inputs, at most ``count`` and for about so many seconds."""
+    tally = Tally()
+    deadline = time.monotonic() + seconds
+
+    @settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def loop(value: Any) -> None:
+        if time.monotonic() < deadline:
+            tally.run(lambda: work(value), repr(value)[:120])
+
+    loop()
+    return tally
+
+
+def _programs_by_value(*, count: int, seconds: float) -> Tally:
+    runner = cells.Runner()
+    try:
+        return _fuzz(
+            cells.programs,
+            lambda program: cells.check(runner.run([*program, cells.WALK])),
+            count=count,
+            seconds=seconds,
+        )
+    finally:
+        runner.close()
+
+
+def _programs_through_sessions(*, count: int, seconds: float) -> Tally:
+    check = cells.test_a_session_survives_any_program.hypothesis.inner_test  # type: ignore[attr-defined]
+    limits = SandboxLimits(cpu_seconds=0.3, wall_seconds=3, output_chars=5_000, file_bytes=1 << 20)
+    with Sandbox(limits=limits) as sandbox:
+        return _fuzz(cells.programs, lambda program: check(sandbox, program), count=count, seconds=seconds)
+
+
+def _scripted_workers(*, seconds: float) -> Tally:
+    tally = Tally()
+    deadline = time.monotonic() + seconds
+    for name, script in frames.SCRIPTS.items():
+        if time.monotonic() < deadline:
+            tally.run(lambda script=script: _play(script), f"a worker that {name}")  # type: ignore[misc]
+    return tally
+
+
+def _noisy_workers(*, count: int, seconds: float) -> Tally:
+    return _fuzz(
+        frames.mutated_frames(),
+        lambda data: _play(frames.send_raw(data, close=True)),
+        count=count,
+        seconds=seconds,
+    )
+
+
+def _play(script: frames.Script) -> None:
+    session, source = frames.session_with(script)
+    with session:
+        step = frames.take(session, "x = 1")
+        if not isinstance(step, (Done, Pending)):
+            raise TypeError(f"a step is a {type(step).__name__}")
+    source.join()
+
+
+def _frames(*, count: int, seconds: float) -> Tally:
+    total = Tally()
+    for strategy, work in (
+        (frames.messages, _parse),
+        (frames.mutated_frames(), _receive),
+        (frames.mutated_frames(), _decode),
+    ):
+        tally = _fuzz(strategy, work, count=count, seconds=seconds)
+        total.tried += tally.tried
+        total.hangs += tally.hangs
+        total.failures |= tally.failures
+    return total
+
+
+def _parse(message: dict[str, Any]) -> None:
+    for parse in (
+        lambda: parse_done(message, output_chars=1_000),
+        lambda: parse_calls(message, frozenset({"llm_query"})),
+        lambda: parse_files(message),
+        lambda: parse_failure(message),
+        lambda: from_wire(message),
+    ):
+        try:
+            parse()
+        except ProtocolError:
+            continue
+
+
+def _decode(body: bytes) -> None:
+    try:
+        decode_frame(body)
+    except ProtocolError:
+        return
+
+
+def _receive(data: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    channel = Channel(ours, max_frame_bytes=1 << 16)
+    try:
+        with theirs:
+            theirs.sendall(data)
+        while True:
+            channel.receive(deadline=time.monotonic() + 10)
+    except (ChannelClosedError, ProtocolError):
+        return
+    finally:
+        channel.close()

@@ -1,0 +1,229 @@
+"""Where monty sessions come from."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import threading
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from rlm_adapters.errors import InputError, IsolationError, MissingExtraError, SandboxError
+from rlm_adapters.sandbox.driving import describe_functions
+from rlm_adapters.sandbox.frames import to_plain
+from rlm_adapters.sandbox.inputs import FileVariable, Inputs
+from rlm_adapters.sandbox.runahead.account import AheadAccount
+from rlm_adapters.sandbox.types import CellRecord, HostFunction, Isolation, SandboxLimits
+
+if TYPE_CHECKING:
+    from rlm_adapters.sandbox.monty.session import MontySession
+    from rlm_adapters.sandbox.monty.worker import Worker
+
+_MAX_WORKERS: Final = 512
+_MAX_THREADS: Final = 512
+_MAX_CALLS: Final = 1_000_000
+_BASE_BYTES: Final = 512 << 20
+_INPUT_FACTOR: Final = 6
+
+
+class MontySandbox:
+    """Runs cells in pydantic-monty, an interpreter of its own. Thread-safe.
+
+    Differences to `Sandbox`: less of Python runs; no run-ahead (calls that a cell awaits together do go out
+    together); the clock stands still; in a batch, None stands for a failed call; files are read-only copies.
+
+    Args:
+        limits: limits of every session. ``cpu_seconds`` bounds the time that a cell executes.
+        require: ``"os"`` is refused: monty's workers are not confined by the operating system here.
+
+    Raises:
+        MissingExtraError: pydantic-monty is not installed.
+        IsolationError: ``require`` cannot be met.
+    """
+
+    isolation: Final[Isolation] = "process"
+
+    def __init__(self, *, limits: SandboxLimits = SandboxLimits(), require: Isolation | None = None) -> None:  # noqa: B008 - frozen
+        try:
+            import pydantic_monty  # noqa: PLC0415 - an extra
+        except ImportError:
+            raise MissingExtraError(
+                'the executor "monty" needs pydantic-monty: pip install "rlm-adapters[monty]"'
+            ) from None
+        if require not in (None, "os", "process"):
+            raise InputError(f'require={require!r} is unknown: use "os", "process" or None')
+        if require == "os":
+            raise IsolationError('monty workers are not confined by the operating system: use Sandbox for require="os"')
+        self._monty = pydantic_monty
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._pool: Any = None
+        self._threads: ThreadPoolExecutor | None = None
+        self._sessions: weakref.WeakSet[MontySession] = weakref.WeakSet()
+
+    @property
+    def limits(self) -> SandboxLimits:
+        """Limits of every session."""
+        return self._limits
+
+    def open(
+        self,
+        *,
+        variables: Mapping[str, object] = {},
+        files: Mapping[str, bytes | str | os.PathLike[str]] = {},
+        functions: Sequence[HostFunction] = (),
+        output_fields: Sequence[str] | None = None,
+        seed: int = 0,
+        epoch: float | None = None,
+        journal: Sequence[CellRecord] = (),
+        ahead: AheadAccount | None = None,  # noqa: ARG002 - there is no run-ahead
+    ) -> MontySession:
+        """Open a session, with the journal replayed in it.
+
+        Args:
+            variables: inputs by name: JSON types, bytes, or `FileVariable`.
+            files: files of the workspace by their path there: bytes, or the path of a file here.
+            functions: what cells may call.
+            output_fields: names that positional arguments of SUBMIT are bound to.
+            seed: of the session's random numbers.
+            epoch: instant, in seconds, at which its clock stands; None: now. A replay needs the same.
+            journal: finished cells of an earlier session with the same inputs.
+            ahead: not used.
+
+        Raises:
+            InputError: an input, file or function cannot be offered.
+            SandboxError: no worker can be had.
+            ReplayDivergenceError: the journal does not rebuild what it did before.
+        """
+        from rlm_adapters.sandbox.monty.session import MontySession  # noqa: PLC0415 - imports the extra
+
+        Inputs(variables, files)  # checks the names
+        described, _ = describe_functions(functions)
+        values = {name: _value(name, value) for name, value in variables.items()}
+        contents = {path: data if isinstance(data, bytes) else _read(path, data) for path, data in files.items()}
+        instant = time.time() if epoch is None else epoch
+        size = sum(_size(value) for value in values.values())
+        session = MontySession(
+            lambda: self._make_worker(contents, size, seed, instant),
+            self.thread_pool,
+            values,
+            described,
+            output_fields=output_fields,
+            output_chars=self._limits.output_chars,
+            seed=seed,
+            epoch=instant,
+            journal=journal,
+        )
+        try:
+            session.warm()
+        except BaseException:
+            session.close()
+            raise
+        self._sessions.add(session)
+        return session
+
+    def ahead_account(self) -> AheadAccount:
+        """One that is not enabled: there is no run-ahead."""
+        return AheadAccount(enabled=False)
+
+    def thread_pool(self) -> ThreadPoolExecutor:
+        """Threads for the asynchronous forms of the sessions' methods, apart from asyncio's own."""
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(_MAX_THREADS, "rlm-monty")
+            return self._threads
+
+    def close(self) -> None:
+        """Close all sessions and end the workers; harmless when done twice."""
+        for session in list(self._sessions):
+            session.close()
+        with self._lock:
+            threads, self._threads = self._threads, None
+            pool, self._pool = self._pool, None
+        if threads is not None:
+            threads.shutdown(wait=True, cancel_futures=True)
+        if pool is not None:
+            pool.__exit__(None, None, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _make_worker(self, files: Mapping[str, bytes], size: int, seed: int, epoch: float) -> Worker:
+        from rlm_adapters.sandbox.monty.worker import Worker  # noqa: PLC0415 - imports the extra
+
+        memory = self._limits.memory_bytes
+        session = self._running_pool().checkout(
+            limits={
+                "max_feed_duration_secs": self._limits.cpu_seconds,
+                "max_memory": _BASE_BYTES + _INPUT_FACTOR * size if memory is None else memory,
+                "max_suspensions": _MAX_CALLS,
+            },
+            os_policy={
+                "datetime": dt.datetime.fromtimestamp(epoch, dt.UTC),
+                "sleep": "zero",
+                "random_start": {"seed": seed},
+            },
+        )
+        access = self._monty.OSAccess([self._monty.MemoryFile(f"/{path}", _text(data)) for path, data in files.items()])
+        return Worker(session, access)
+
+    def _running_pool(self) -> Any:
+        with self._lock:
+            if self._pool is None:
+                pool = self._monty.Monty(
+                    min_processes=1, max_processes=_MAX_WORKERS, request_timeout=self._limits.wall_seconds
+                )
+                try:
+                    pool.__enter__()
+                except (OSError, RuntimeError, self._monty.MontyError) as error:
+                    raise SandboxError(f"monty's workers could not be started: {error}") from None
+                self._pool = pool
+            return self._pool
+
+
+def _value(name: str, value: object) -> Any:
+    """An input as the exact types that may enter."""
+    if isinstance(value, FileVariable):
+        data = _read(name, value.path)
+        try:
+            return data if value.kind == "bytes" else data.decode() if value.kind == "text" else json.loads(data)
+        except ValueError as error:
+            raise InputError(f"{name!r} is not {value.kind}: {error}") from None
+    try:
+        return to_plain(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the variable {name!r} cannot enter the sandbox: {error}") from None
+
+
+def _read(name: str, path: object) -> bytes:
+    try:
+        if isinstance(path, int):
+            return os.pread(path, os.fstat(path).st_size, 0)
+        return Path(path).read_bytes()  # type: ignore[arg-type]
+    except OSError as error:
+        raise InputError(f"{name!r} cannot be read: {error.strerror or error}") from None
+
+
+def _text(data: bytes) -> str | bytes:
+    """Text where it is text: monty's files are either."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+def _size(value: Any) -> int:
+    """About how much memory a value takes."""
+    if isinstance(value, (str, bytes)):
+        return len(value)
+    if isinstance(value, (list, tuple)):
+        return sum(_size(item) for item in value) + 64 * len(value)
+    return sum(_size(item) for item in value.values()) + 128 * len(value) if isinstance(value, dict) else 32
