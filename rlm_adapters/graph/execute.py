@@ -15,17 +15,18 @@ from rlm_adapters.content import ContentRef, ContentStore, Packed, is_ref
 from rlm_adapters.effects import Steps, Wait
 from rlm_adapters.graph.calls import host_functions
 from rlm_adapters.graph.context import NodeContext
+from rlm_adapters.graph.cures import count_asked, tiny_calls
 from rlm_adapters.graph.state import AnswerRecord, CellEntry, CellOutput, Request, RLMState
 from rlm_adapters.prompts import cut_middle
 from rlm_adapters.sandbox import (
     Answer,
     CellRecord,
     Done,
+    ExecutorSession,
     Failure,
     FileVariable,
     HostCall,
     Pending,
-    Session,
     Value,
 )
 
@@ -43,6 +44,7 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
     update: dict[str, Any] = {}
     answers = {key: _answer(record, store) for key, record in (state.get("answers") or {}).items()}
     suspended = bool(state.get("pending"))
+    asked = dict(state.get("asked") or {}) if suspended else {}
     tip = _tip(state.get("cells") or ())
     session = node.config.sessions.take(run_id, _position(tip, state.get("pending") or ()))
     live = session is not None
@@ -60,9 +62,15 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
                 pending = [_request(call, store) for call in outcome.calls]
                 node.config.sessions.keep(run_id, _position(tip, pending), session)
                 _tell_calls(node, run_id, iteration, pending)
-                update |= {"queue": queue, "pending": pending}
+                more = count_asked(asked, outcome.calls)
+                if tiny_calls(asked, node) is None and (warning := tiny_calls(more, node)) is not None:
+                    node.emit("warning", run_id, iteration, message=warning)
+                update |= {"queue": queue, "pending": pending, "asked": more}
                 break
             entry, output = _finished(session, outcome, code, tip, node)
+            if (note := tiny_calls(asked, node)) is not None:
+                output["note"] = note
+            asked = {}
             entries.append(entry)
             outputs.append(output)
             tip, suspended = entry["tip"], False
@@ -126,7 +134,7 @@ def after_execute(state: RLMState) -> list[Send] | str:
 
 
 def _step(
-    session: Session, node: NodeContext, code: str, answers: Mapping[str, Answer], *, resume: bool
+    session: ExecutorSession, node: NodeContext, code: str, answers: Mapping[str, Answer], *, resume: bool
 ) -> Steps[Pending | Done]:
     node.run.ahead.limit = node.run.ledger.room_ahead()
     left = node.run.ledger.seconds_left()
@@ -140,7 +148,7 @@ def _step(
     return outcome
 
 
-def _open(state: RLMState, node: NodeContext) -> Session:
+def _open(state: RLMState, node: NodeContext) -> ExecutorSession:
     """A session at the position of the state: a new worker, the journal replayed."""
     store, config = node.config.store, node.config
     fields = config.output.fields
@@ -156,7 +164,7 @@ def _open(state: RLMState, node: NodeContext) -> Session:
     )
 
 
-async def _open_async(state: RLMState, node: NodeContext) -> Session:
+async def _open_async(state: RLMState, node: NodeContext) -> ExecutorSession:
     """`_open` off the event loop; a session that opens after a cancellation is closed again."""
     pool = node.config.sandbox.thread_pool()
     future = pool.submit(_open, state, node)
@@ -189,7 +197,9 @@ def _position(tip: str, pending: Any) -> str:
     return tip + "|" + ",".join(request["id"] for request in pending)
 
 
-def _finished(session: Session, done: Done, code: str, tip: str, node: NodeContext) -> tuple[CellEntry, CellOutput]:
+def _finished(
+    session: ExecutorSession, done: Done, code: str, tip: str, node: NodeContext
+) -> tuple[CellEntry, CellOutput]:
     store = node.config.store
     record = session.journal[-1]
     answers = {key: _answer_record(answer, store) for key, answer in record.answers.items()}

@@ -14,11 +14,12 @@ from rlm_adapters.budget import add_usage
 from rlm_adapters.effects import Steps
 from rlm_adapters.errors import BudgetExceededError, ModelCallError
 from rlm_adapters.graph.context import NodeContext
+from rlm_adapters.graph.cures import confirmed
 from rlm_adapters.graph.state import CellOutput, FinishReason, RLMState, TurnEntry
 from rlm_adapters.graph.view import trajectory_of
 from rlm_adapters.models import ModelReply
 from rlm_adapters.prompts import CellResult, Outcome
-from rlm_adapters.replies import accept_provisional
+from rlm_adapters.replies import TextFinish, accept_provisional
 
 _REASONS: dict[str, FinishReason] = {"max_iterations": "max_iterations", "max_seconds": "timeout"}
 """Finish reason by the limit that ended the run; the others are ``budget``."""
@@ -106,14 +107,23 @@ def _judge(state: RLMState, node: NodeContext) -> dict[str, Any]:
     if final is not None and not failed:
         text = store.unpack(final["text"])
         printed = "\n".join(store.unpack(output["stdout"]) for output in outputs)
-        if not final["provisional"] or accept_provisional(text, printed):
+        if accept_provisional(TextFinish("text", text, provisional=final["provisional"]), printed):
             return _validated(store.unpack(final["value"]), "text", "text", state, node)
+    answer = None if failed else confirmed(state, node)
+    if answer is not None:
+        verdict = _validated(answer, "text", "text", state, node)
+        if "finish_reason" in verdict:
+            message = f"the answer was stated {state['confirmations'] + 1} times unchanged: the run ends with it"
+            node.emit("warning", state["run_id"], state["iterations"], message=message)
+            return verdict
+    if final is not None and not failed:
         note = (
             "You wrote the answer before you saw this output. If it still stands, give it again with SUBMIT(...); "
             "otherwise go on."
         )
-        return {"outcome": Outcome(_results(outputs, node), note), "candidate": text}
-    return {"outcome": Outcome(_results(outputs, node), reply["message"])}
+        return {"outcome": Outcome(_results(outputs, node), note), "candidate": store.unpack(final["text"])}
+    notes = [reply["message"], *(output["note"] for output in outputs if "note" in output)]
+    return {"outcome": Outcome(_results(outputs, node), "\n".join(filter(None, notes)))}
 
 
 def _validated(value: Any, reason: FinishReason, function: str, state: RLMState, node: NodeContext) -> dict[str, Any]:

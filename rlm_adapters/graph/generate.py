@@ -11,6 +11,7 @@ from rlm_adapters.budget import Usage
 from rlm_adapters.effects import Steps
 from rlm_adapters.errors import BudgetExceededError, ModelCallError
 from rlm_adapters.graph.context import NodeContext
+from rlm_adapters.graph.cures import confirmations
 from rlm_adapters.graph.state import Reply, RLMState
 from rlm_adapters.graph.view import trajectory_of
 from rlm_adapters.models import ModelReply
@@ -43,6 +44,7 @@ def generate_code(state: RLMState, node: NodeContext, config: RunnableConfig) ->
         "outputs": [],
         "submitted": None,
         "candidate": reading.best_so_far or state.get("candidate"),
+        "confirmations": confirmations(state, reading.best_so_far),
     }
 
 

@@ -64,6 +64,8 @@ def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> dict[
         "repairs": 0,
         "seconds": 0.0,
         "candidate": None,
+        "confirmations": 0,
+        "asked": {},
         "stop": None,
         "answer": None,
         "finish_reason": None,

@@ -88,6 +88,8 @@ class CellOutput(TypedDict):
     chars: int
     error: str | None
     replaced: bool
+    note: NotRequired[str]
+    """What the root LM should know about how the cell worked."""
 
 
 class Reply(TypedDict):
@@ -150,6 +152,8 @@ class RLMState(TypedDict, total=False):
     """Cells of the reply that have not finished; the first one is running or next."""
     pending: list[Request]
     answers: Annotated[dict[str, AnswerRecord], merge_answers]
+    asked: dict[str, int]
+    """Sub-calls of the cell in progress and characters of their prompts."""
     outputs: list[CellOutput]
     submitted: Submission | None
     # counts
@@ -160,6 +164,8 @@ class RLMState(TypedDict, total=False):
     # the end
     candidate: str | None
     """The best answer noted on the way that was not accepted."""
+    confirmations: int
+    """How often it was stated again, unchanged."""
     stop: str | None
     """The limit that ends the run, None while it goes on."""
     answer: Any
