@@ -111,15 +111,15 @@ class ForkClient:
 
     def end(self, pid: int, *, wait: bool) -> int | None:
         """Kill a worker of this server and reap it."""
-        message: Message = {"t": "end", "pid": pid, "wait": wait}
         if not wait:
-            self._tell(message)
+            self._abandoned.append(pid)
+            self._send_endings()
             return None
-        status: int | None = self._request(message)["status"]
+        status: int | None = self._request({"t": "end", "pid": pid, "wait": True})["status"]
         return status
 
     def abandon(self, pid: int) -> None:
-        """Have a worker reaped with the next request; takes no lock."""
+        """Have a worker ended with the next request; takes no lock."""
         self._abandoned.append(pid)
 
     def load(self, load: Load) -> None:
@@ -142,28 +142,43 @@ class ForkClient:
             self._channel.send(message, deadline=deadline, fds=fds)
             return self._channel.receive(deadline=deadline)
 
-    def _tell(self, message: Message) -> None:
-        with self._conversation() as deadline:
-            self._channel.send(message, deadline=deadline)
+    def _send_endings(self) -> None:
+        """Tell the server which workers to end.
+
+        Runs end on event loops, and a hundred of them at once waited seconds for the forks of others: so when somebody
+        is talking to the server, this one does not wait, and the other sends the endings too when he is done.
+        """
+        while self._abandoned and not self._gone and self._lock.acquire(blocking=False):
+            try:
+                with self._talking():
+                    pass
+            finally:
+                self._lock.release()
 
     @contextlib.contextmanager
     def _conversation(self) -> Iterator[float]:
         """Exclusive use of the channel until a deadline; what goes wrong in it is the end of this server."""
-        with self._lock:
-            if self._gone:
-                raise ForkServerGoneError("the fork server was closed")
-            deadline = time.monotonic() + _REQUEST_SECONDS
-            try:
-                while self._abandoned:
-                    end = {"t": "end", "pid": self._abandoned.popleft(), "wait": False}
-                    self._channel.send(end, deadline=deadline)
-                yield deadline
-            except BaseException as error:
-                self._gone = True  # a request without its reply: the next reply would be the wrong one
-                self._channel.close()
-                if isinstance(error, (ChannelClosedError, ChannelTimeoutError, ProtocolError)):
-                    raise ForkServerGoneError(str(error)) from None
-                raise
+        with self._lock, self._talking() as deadline:
+            yield deadline
+        self._send_endings()
+
+    @contextlib.contextmanager
+    def _talking(self) -> Iterator[float]:
+        """Use of the channel, with the lock held; endings that wait go first."""
+        if self._gone:
+            raise ForkServerGoneError("the fork server was closed")
+        deadline = time.monotonic() + _REQUEST_SECONDS
+        try:
+            while self._abandoned:
+                end = {"t": "end", "pid": self._abandoned.popleft(), "wait": False}
+                self._channel.send(end, deadline=deadline)
+            yield deadline
+        except BaseException as error:
+            self._gone = True  # a request without its reply: the next reply would be the wrong one
+            self._channel.close()
+            if isinstance(error, (ChannelClosedError, ChannelTimeoutError, ProtocolError)):
+                raise ForkServerGoneError(str(error)) from None
+            raise
 
 
 class Holder(ForkClient):
