@@ -7,11 +7,13 @@ import functools
 import hashlib
 import importlib
 import random
+from importlib.resources import files
 from typing import Final
 
 from rlm_adapters.sandbox.classes import Classes
 from rlm_adapters.sandbox.clock import VirtualClock
 from rlm_adapters.sandbox.facades import BUILDERS, Environment, pdf
+from rlm_adapters.sandbox.facades.environment import guest_code
 from rlm_adapters.sandbox.files import FileSystem
 from rlm_adapters.sandbox.guards import Guards
 from rlm_adapters.sandbox.modules import Modules
@@ -37,6 +39,9 @@ def preload() -> None:
             importlib.import_module(name)
     for name in ("blake2b", "blake2s", "sha3_256"):
         hashlib.new(name)
+    for source in files("rlm_adapters.sandbox.guest").iterdir():  # some are not modules that cells import
+        if source.name.endswith(".py"):
+            guest_code(source.name.removesuffix(".py"))
     modules = _throwaway_modules()
     for name in BUILDERS.keys() - pdf.MODULES.keys():  # pypdf is large: loaded for sessions that have a PDF file
         with contextlib.suppress(ImportError):
