@@ -242,7 +242,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             sessions=self._runtime.sessions,
             on_event=self._listener(),
         )
-        call.graph = self._runtime.graph(call.config)
+        call.graph = self._runtime.graph
 
     def _foreign(
         self, call: Call, interpreter: Any, factory: Callable[[], CodeInterpreter], input_args: dict[str, Any]

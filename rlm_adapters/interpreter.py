@@ -180,9 +180,10 @@ class RestrictedPythonInterpreter:
         _check_variables(variables, self.tools)
         if self._session is None:
             self.start()
-        deadline = None if self.execution_timeout is None else time.monotonic() + self.execution_timeout
         try:
             session = self._ready(variables)
+            # Opening the session is no part of the execution.
+            deadline = None if self.execution_timeout is None else time.monotonic() + self.execution_timeout
             self._hand_over(session, variables, deadline)
             done = self._run(session, with_echo(code), deadline)
         except (SandboxError, InputError) as error:

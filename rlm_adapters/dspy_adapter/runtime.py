@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from langgraph.types import Checkpointer
 
@@ -20,6 +20,12 @@ from rlm_adapters.sandbox import Sandbox
 def default_sandbox() -> Sandbox:
     """The sandbox of this process for whoever brings none: sessions share nothing but the zygote."""
     return Sandbox()
+
+
+@cache
+def _graph() -> RLMGraph:
+    """The state machine, compiled once: it has no configuration of its own, every call brings one in its context."""
+    return compile_graph(cast("RLMConfig", None))
 
 
 class Runtime:
@@ -64,11 +70,13 @@ class Runtime:
                 self._store = ContentStore()
             return self._store
 
-    def graph(self, config: RLMConfig) -> RLMGraph:
-        """The compiled graph; ``config`` only serves to compile it, every call brings its own."""
+    @property
+    def graph(self) -> RLMGraph:
+        """The compiled graph, with the saver of this module."""
         with self._lock:
             if self._graph is None:
-                self._graph = compile_graph(config, checkpointer=self.checkpointer)
+                shared = _graph()
+                self._graph = shared if self.checkpointer is None else shared.copy({"checkpointer": self.checkpointer})
             return self._graph
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Runtime:
