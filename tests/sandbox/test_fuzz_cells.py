@@ -4,7 +4,7 @@ Every statement is a cell of its own, so that one refusal does not spoil the res
 exception that it gets) to a name; afterwards a last cell walks over the attributes of all that is there. Everything
 that is bound in the end is judged from outside by `attack_oracle`.
 
-``FUZZ=1`` runs many more.
+``FUZZ=20000`` in the environment runs so many programs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +23,397 @@ from hypothesis import strategies as st
 
 from rlm_adapters.sandbox import Done, HostFunction, Sandbox, SandboxLimits, Value
 
-FUZZ = bool(os.environ.get("FUZZ"))
+FUZZ = int(os.environ.get("FUZZ") or 0)
+"""How many programs to try; a few without it."""
 PROFILE = settings(
-    max_examples=20_000 if FUZZ else 150,
+    max_examples=FUZZ or 150,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
 )
 ROOT = Path(__file__).parents[2]
 
-DUNDERS = ["__class__", "__base__", "__bases__", "__mro__", "__subclasses__", "__dict__", "__globals__", "__closure__", "__code__", "__defaults__", "__kwdefaults__", "__builtins__", "__self__", "__func__", "__wrapped__", "__module__", "__name__", "__qualname__", "__doc__", "__init__", "__new__", "__call__", "__get__", "__set__", "__set_name__", "__getattribute__", "__getattr__", "__setattr__", "__delattr__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__init_subclass__", "__class_getitem__", "__subclasshook__", "__instancecheck__", "__match_args__", "__slots__", "__annotations__", "__origin__", "__args__", "__parameters__", "__orig_bases__", "__thisclass__", "__self_class__", "__objclass__", "__traceback__", "__context__", "__cause__", "__notes__", "__weakref__", "__format__", "__iter__", "__next__", "__enter__", "__exit__", "__eq__", "__hash__", "__del__", "__prepare__", "__mro_entries__", "__dataclass_fields__", "__members__", "__await__", "__aenter__", "__index__", "__buffer__", "__loader__", "__spec__", "__path__", "__file__", "__import__", "__sizeof__", "__copy__"]
-INSPECTION = ["gi_frame", "gi_code", "gi_yieldfrom", "cr_frame", "cr_code", "cr_await", "ag_frame", "ag_code", "tb_frame", "tb_next", "f_back", "f_globals", "f_locals", "f_builtins", "f_code", "co_consts", "func_globals", "im_func"]
-PRIVATE = ["_real", "_classes", "_call", "_name", "_output", "_system", "_task", "_parts", "_scheduler", "_environment", "_root", "_page", "_pages", "_reader", "_stream", "_exceptions", "_facade_name", "_numbers", "_member_map_", "_member_type_", "_value_", "_convert_", "_missing_", "_fields", "_make", "_replace", "_asdict", "_field_defaults", "_getattr_", "_write_", "_private_", "_abc_impl", "_is_protocol", "_x", "_wait", "_notify", "_buffer"]
-PUBLIC = ["format", "format_map", "mro", "register", "obj", "with_traceback", "fget", "fset", "func", "args", "keywords", "copy", "update", "data", "maps", "new_child", "pop", "get", "items", "keys", "values", "append", "clear", "extend", "join", "split", "encode", "decode", "read", "write", "readinto", "getbuffer", "raw", "buffer", "detach", "truncate", "seek", "name", "mode", "send", "throw", "close", "gen", "thing", "value", "default", "default_factory", "metadata", "type", "fields", "run", "submit", "map", "result", "exception", "cancel", "add_done_callback", "acquire", "release", "target", "factory", "pattern", "groupindex", "encode", "decode", "default", "iterencode", "parse_object", "scan_once", "feed", "visit", "generic_visit", "exceptions", "derive", "split", "subgroup", "setter", "getter", "deleter", "attrname", "lock", "cache_info", "cache_parameters", "registry", "dispatch", "fromkeys", "from_float", "as_integer_ratio", "hex", "now", "today", "utcnow", "replace", "astimezone", "tzinfo", "shutdown", "as_completed", "queue", "kind"]
-NAMES = [*DUNDERS, *INSPECTION, *PRIVATE, *PUBLIC]
-MODULES = ["json", "re", "math", "collections", "collections.abc", "itertools", "functools", "operator", "datetime", "time", "random", "statistics", "string", "textwrap", "difflib", "dataclasses", "enum", "typing", "abc", "types", "copy", "heapq", "bisect", "decimal", "fractions", "csv", "io", "os", "os.path", "pathlib", "glob", "sys", "traceback", "contextlib", "asyncio", "concurrent.futures", "threading", "queue", "logging", "warnings", "hashlib", "base64", "html", "html.parser", "urllib.parse", "unicodedata", "uuid", "zlib", "gzip", "bz2", "struct", "ast", "pprint", "calendar", "numbers", "secrets", "xml.etree.ElementTree", "fnmatch", "pypdf", "binascii", "inspect", "builtins", "importlib", "ctypes", "gc", "socket", "subprocess", "pickle"]
-BUILTINS = ["llm_query", "llm_query_batched", "rlm_query", "tool", "SUBMIT", "FINAL", "SHOW_VARS", "SubCallError", "print", "open", "obj", "docs", "context", "raw_query", "type", "object", "super", "property", "classmethod", "staticmethod", "int", "str", "bytes", "list", "dict", "tuple", "set", "frozenset", "bytearray", "Exception", "BaseException", "AttributeError", "ExceptionGroup", "StopIteration", "map", "filter", "zip", "iter", "next", "range", "slice", "getattr", "hasattr", "setattr", "vars", "dir", "globals", "locals", "len", "repr", "sorted", "max", "sum", "id", "hash", "isinstance", "issubclass", "callable", "format", "enumerate", "reversed", "abs", "min", "any", "all", "input", "help", "exit", "NotImplemented", "Ellipsis", "memoryview"]
+DUNDERS = [
+    "__class__",
+    "__base__",
+    "__bases__",
+    "__mro__",
+    "__subclasses__",
+    "__dict__",
+    "__globals__",
+    "__closure__",
+    "__code__",
+    "__defaults__",
+    "__kwdefaults__",
+    "__builtins__",
+    "__self__",
+    "__func__",
+    "__wrapped__",
+    "__module__",
+    "__name__",
+    "__qualname__",
+    "__doc__",
+    "__init__",
+    "__new__",
+    "__call__",
+    "__get__",
+    "__set__",
+    "__set_name__",
+    "__getattribute__",
+    "__getattr__",
+    "__setattr__",
+    "__delattr__",
+    "__reduce__",
+    "__reduce_ex__",
+    "__getstate__",
+    "__setstate__",
+    "__init_subclass__",
+    "__class_getitem__",
+    "__subclasshook__",
+    "__instancecheck__",
+    "__match_args__",
+    "__slots__",
+    "__annotations__",
+    "__origin__",
+    "__args__",
+    "__parameters__",
+    "__orig_bases__",
+    "__thisclass__",
+    "__self_class__",
+    "__objclass__",
+    "__traceback__",
+    "__context__",
+    "__cause__",
+    "__notes__",
+    "__weakref__",
+    "__format__",
+    "__iter__",
+    "__next__",
+    "__enter__",
+    "__exit__",
+    "__eq__",
+    "__hash__",
+    "__del__",
+    "__prepare__",
+    "__mro_entries__",
+    "__dataclass_fields__",
+    "__members__",
+    "__await__",
+    "__aenter__",
+    "__index__",
+    "__buffer__",
+    "__loader__",
+    "__spec__",
+    "__path__",
+    "__file__",
+    "__import__",
+    "__sizeof__",
+    "__copy__",
+]
+INSPECTION = [
+    "gi_frame",
+    "gi_code",
+    "gi_yieldfrom",
+    "cr_frame",
+    "cr_code",
+    "cr_await",
+    "ag_frame",
+    "ag_code",
+    "tb_frame",
+    "tb_next",
+    "f_back",
+    "f_globals",
+    "f_locals",
+    "f_builtins",
+    "f_code",
+    "co_consts",
+    "func_globals",
+    "im_func",
+]
+PRIVATE = [
+    "_real",
+    "_classes",
+    "_call",
+    "_name",
+    "_output",
+    "_system",
+    "_task",
+    "_parts",
+    "_scheduler",
+    "_environment",
+    "_root",
+    "_page",
+    "_pages",
+    "_reader",
+    "_stream",
+    "_exceptions",
+    "_facade_name",
+    "_numbers",
+    "_member_map_",
+    "_member_type_",
+    "_value_",
+    "_convert_",
+    "_missing_",
+    "_fields",
+    "_make",
+    "_replace",
+    "_asdict",
+    "_field_defaults",
+    "_getattr_",
+    "_write_",
+    "_private_",
+    "_abc_impl",
+    "_is_protocol",
+    "_x",
+    "_wait",
+    "_notify",
+    "_buffer",
+]
+PUBLIC = [
+    "format",
+    "format_map",
+    "mro",
+    "register",
+    "obj",
+    "with_traceback",
+    "fget",
+    "fset",
+    "func",
+    "args",
+    "keywords",
+    "copy",
+    "update",
+    "data",
+    "maps",
+    "new_child",
+    "pop",
+    "get",
+    "items",
+    "keys",
+    "values",
+    "append",
+    "clear",
+    "extend",
+    "join",
+    "split",
+    "encode",
+    "decode",
+    "read",
+    "write",
+    "readinto",
+    "getbuffer",
+    "raw",
+    "buffer",
+    "detach",
+    "truncate",
+    "seek",
+    "name",
+    "mode",
+    "send",
+    "throw",
+    "close",
+    "gen",
+    "thing",
+    "value",
+    "default",
+    "default_factory",
+    "metadata",
+    "type",
+    "fields",
+    "run",
+    "submit",
+    "map",
+    "result",
+    "exception",
+    "cancel",
+    "add_done_callback",
+    "acquire",
+    "release",
+    "target",
+    "factory",
+    "pattern",
+    "groupindex",
+    "encode",
+    "decode",
+    "default",
+    "iterencode",
+    "parse_object",
+    "scan_once",
+    "feed",
+    "visit",
+    "generic_visit",
+    "exceptions",
+    "derive",
+    "split",
+    "subgroup",
+    "setter",
+    "getter",
+    "deleter",
+    "attrname",
+    "lock",
+    "cache_info",
+    "cache_parameters",
+    "registry",
+    "dispatch",
+    "fromkeys",
+    "from_float",
+    "as_integer_ratio",
+    "hex",
+    "now",
+    "today",
+    "utcnow",
+    "replace",
+    "astimezone",
+    "tzinfo",
+    "shutdown",
+    "as_completed",
+    "queue",
+    "kind",
+]
+NAMES = [*DUNDERS, *INSPECTION, *PRIVATE, *PUBLIC, *PUBLIC]
+"""Public names twice: a refusal by name teaches nothing about the rest of its statement."""
+MODULES = [
+    "json",
+    "re",
+    "math",
+    "collections",
+    "collections.abc",
+    "itertools",
+    "functools",
+    "operator",
+    "datetime",
+    "time",
+    "random",
+    "statistics",
+    "string",
+    "textwrap",
+    "difflib",
+    "dataclasses",
+    "enum",
+    "typing",
+    "abc",
+    "types",
+    "copy",
+    "heapq",
+    "bisect",
+    "decimal",
+    "fractions",
+    "csv",
+    "io",
+    "os",
+    "os.path",
+    "pathlib",
+    "glob",
+    "sys",
+    "traceback",
+    "contextlib",
+    "asyncio",
+    "concurrent.futures",
+    "threading",
+    "queue",
+    "logging",
+    "warnings",
+    "hashlib",
+    "base64",
+    "html",
+    "html.parser",
+    "urllib.parse",
+    "unicodedata",
+    "uuid",
+    "zlib",
+    "gzip",
+    "bz2",
+    "struct",
+    "ast",
+    "pprint",
+    "calendar",
+    "numbers",
+    "secrets",
+    "xml.etree.ElementTree",
+    "fnmatch",
+    "pypdf",
+    "binascii",
+    "inspect",
+    "builtins",
+    "importlib",
+    "ctypes",
+    "gc",
+    "socket",
+    "subprocess",
+    "pickle",
+]
+BUILTINS = [
+    "llm_query",
+    "llm_query_batched",
+    "rlm_query",
+    "tool",
+    "SUBMIT",
+    "FINAL",
+    "SHOW_VARS",
+    "SubCallError",
+    "print",
+    "open",
+    "obj",
+    "docs",
+    "context",
+    "raw_query",
+    "type",
+    "object",
+    "super",
+    "property",
+    "classmethod",
+    "staticmethod",
+    "int",
+    "str",
+    "bytes",
+    "list",
+    "dict",
+    "tuple",
+    "set",
+    "frozenset",
+    "bytearray",
+    "Exception",
+    "BaseException",
+    "AttributeError",
+    "ExceptionGroup",
+    "StopIteration",
+    "map",
+    "filter",
+    "zip",
+    "iter",
+    "next",
+    "range",
+    "slice",
+    "getattr",
+    "hasattr",
+    "setattr",
+    "vars",
+    "dir",
+    "globals",
+    "locals",
+    "len",
+    "repr",
+    "sorted",
+    "max",
+    "sum",
+    "id",
+    "hash",
+    "isinstance",
+    "issubclass",
+    "callable",
+    "format",
+    "enumerate",
+    "reversed",
+    "abs",
+    "min",
+    "any",
+    "all",
+    "input",
+    "help",
+    "exit",
+    "NotImplemented",
+    "Ellipsis",
+    "memoryview",
+]
 OBJECTS = [
     "(lambda x=None: x)", "(x for x in [1])", "''", "'{0.__globals__}'", "'{0.__class__.__mro__}'", "b'x'", "()", "[]",
     "{}", "1", "1.5", "None", "...", "str.format", "list[int]", "(1).__class__", "f'{1}'", "int | str",
@@ -65,46 +441,46 @@ for _k, _v in globals().items():
                 pass
 """
 
-names = st.sampled_from(NAMES)
+
+class Tape:
+    """Choices read off a tape of bytes, which hypothesis draws at once: ten times faster than a draw for each."""
+
+    def __init__(self, data: bytes) -> None:
+        self._bytes = iter(data)
+
+    def number(self, below: int) -> int:
+        """A number from 0; when the tape has ended, 0."""
+        return (next(self._bytes, 0) * 256 + next(self._bytes, 0)) % below
+
+    def choice(self, options: Sequence[str]) -> str:
+        """One of the options."""
+        return options[self.number(len(options))]
 
 
-@st.composite
-def spelled(draw: st.DrawFn) -> str:
+def spelled(tape: Tape) -> str:
     """An attribute name as a string expression that hides it."""
-    name = draw(names)
-    cut = draw(st.integers(0, len(name)))
-    return draw(
-        st.sampled_from(
-            [
-                repr(name),
-                f"{name[:cut]!r} + {name[cut:]!r}",
-                f"''.join([{name[:cut]!r}, {name[cut:]!r}])",
-                f"S({name!r})",
-            ]
-        )
+    name = tape.choice(NAMES)
+    cut = tape.number(len(name) + 1)
+    return tape.choice(
+        [repr(name), f"{name[:cut]!r} + {name[cut:]!r}", f"''.join([{name[:cut]!r}, {name[cut:]!r}])", f"S({name!r})"]
     )
 
 
-@st.composite
-def values(draw: st.DrawFn, bound: int, depth: int = 2) -> str:
+def value(tape: Tape, bound: int, depth: int = 2) -> str:
     """An expression: an atom, something bound before, or an operation on expressions."""
-    atoms = [
-        st.sampled_from(BUILTINS),
-        st.sampled_from(OBJECTS),
-        st.sampled_from(["A", "A()", "B", "B('x')", "S('x')"]),
-    ]
-    if bound:
-        known = st.integers(0, bound - 1).map("v{}".format)
-        atoms += [known, known, known]
-    if depth <= 0:
-        return draw(st.one_of(atoms))
-    inner = values(bound, depth - 1)
-    x, y, name = draw(inner), draw(inner), draw(names)
-    hidden = draw(spelled())
+    kind = tape.number(10) if depth else tape.number(4)
+    if kind == 0:
+        return tape.choice(BUILTINS)
+    if kind == 1:
+        return tape.choice(OBJECTS)
+    if kind < 4:
+        return f"v{tape.number(bound)}" if bound else tape.choice(["A", "A()", "B", "B('x')", "S('x')"])
+    x, y = value(tape, bound, depth - 1), value(tape, bound, depth - 1)
+    name, hidden = tape.choice(NAMES), spelled(tape)
     operations = [
         f"({x}).{name}", f"({x}).{name}({y})", f"({x}).{name}()", f"getattr({x}, {hidden})", f"getattr({x}, {hidden})({y})",
         f"getattr({x}, {hidden}, {y})", f"hasattr({x}, {hidden}) and {x}", f"attrgetter({hidden})({x})",
-        f"attrgetter({name + '.' + draw(names)!r})({x})", f"methodcaller({hidden}, {y})({x})", f"methodcaller({hidden})({x})",
+        f"attrgetter({name + '.' + tape.choice(NAMES)!r})({x})", f"methodcaller({hidden}, {y})({x})", f"methodcaller({hidden})({x})",
         f"list(map(({x}).{name}, [{y}]))", f"partial({x}, {y})()", f"reduce(getattr, [{hidden}], {x})",
         f"reduce(lambda a, b: a(b), [{x}, {y}])", f"'{{0.{name}}}'.format({x})", f"'{{0.{name}[0]}}'.format({x})",
         f"'{{a.{name}}}'.format_map({{'a': {x}}})", f"f'{{({x}).{name}}}'", f"'{{:{{1.{name}}}}}'.format({x}, {y})",
@@ -123,7 +499,7 @@ def values(draw: st.DrawFn, bound: int, depth: int = 2) -> str:
         f"Counter({x})", f"ChainMap({x}, {y})", f"deque({x})", f"OrderedDict({x})", f"str({x})", f"repr({x})", f"ast.dump({x})",
         f"property.__init__({x}, {y})", f"suppress({x})", f"closing({x})", f"nullcontext({x})", f"field(default_factory={x})",
     ]  # fmt: skip
-    return draw(st.one_of(st.sampled_from(operations), *atoms))
+    return tape.choice(operations)
 
 
 def attempt_to_bind(number: int, body: str) -> str:
@@ -132,12 +508,11 @@ def attempt_to_bind(number: int, body: str) -> str:
     return f"try:\n{lines}\nexcept Exception as error:\n    v{number} = error"
 
 
-@st.composite
-def statements(draw: st.DrawFn, number: int) -> str:
+def statement(tape: Tape, number: int) -> str:
     """A cell that binds ``v<number>``."""
     v = f"v{number}"
-    value = values(number)
-    x, y, name, hidden = draw(value), draw(value), draw(names), draw(spelled())
+    x, y, name, hidden = value(tape, number), value(tape, number), tape.choice(NAMES), spelled(tape)
+    module = tape.choice(MODULES)
     # The policy sees what is written out, so names appear in every place that a name can have.
     forms = [
         f"{v} = {x}", f"{v} = {x}", f"{v} = {x}",
@@ -157,10 +532,10 @@ def statements(draw: st.DrawFn, number: int) -> str:
         f"c = (lambda: (yield {x}))()\n{v} = c.{name}", f"async def f():\n    yield {x}\n{v} = f().{name}",
         f"({x}).{name} = {y}\n{v} = {x}", f"({x}).{name} += {y}\n{v} = {x}", f"for ({x}).{name} in [{y}]:\n    {v} = {x}",
         f"del ({x}).{name}\n{v} = {x}", f"import json as {name}\n{v} = {name}", f"from json import dumps as {name}\n{v} = {name}",
-        f"from {draw(st.sampled_from(MODULES))} import {name} as {v}", f"import {draw(st.sampled_from(MODULES))} as {v}",
-        f"import {draw(st.sampled_from(MODULES))} as m\n{v} = m.{name}", f"import {draw(st.sampled_from(MODULES))} as m\n{v} = [getattr(m, n) for n in dir(m)]",
+        f"from {module} import {name} as {v}", f"import {module} as {v}",
+        f"import {module} as m\n{v} = m.{name}", f"import {module} as m\n{v} = [getattr(m, n) for n in dir(m)]",
         f"global {name}\n{name} = {x}\n{v} = {name}", f"{v} = [{name} for {name} in [{x}]]", f"{v} = ({name} := {x})",
-        f"try:\n    raise {x}\nexcept {y} as {v}e:\n    {v} = {v}e.{name}", f"try:\n    ({x}).{name}\nexcept Exception as e:\n    {v} = [e.args, e.{draw(names)}]",
+        f"try:\n    raise {x}\nexcept {y} as {v}e:\n    {v} = {v}e.{name}", f"try:\n    ({x}).{name}\nexcept Exception as e:\n    {v} = [e.args, e.{tape.choice(NAMES)}]",
         f"try:\n    raise {x}\nexcept* Exception as {v}g:\n    {v} = {v}g.exceptions",
         f"class C:\n    def __enter__(self):\n        return {x}\n    def __exit__(self, *a):\n        global {v}\n        {v} = a\n        return True\nwith C():\n    1 / 0",
         f"class D(dict):\n    def __missing__(self, k):\n        return {x}\n    def get(self, k, d=None):\n        global {v}\n        {v} = d\nmatch D(a=1):\n    case {{'b': _}}:\n        pass",
@@ -168,13 +543,16 @@ def statements(draw: st.DrawFn, number: int) -> str:
         f"class I:\n    def __index__(self):\n        return {x}\n    def __len__(self):\n        return 3\n    def __setitem__(self, k, w):\n        global {v}\n        {v} = w\n({y}).{name}(I())",
         f"type P = {x}\n{v} = P.__value__", f"def f[T: {x}]():\n    pass\n{v} = f",
     ]  # fmt: skip
-    return attempt_to_bind(number, draw(st.sampled_from(forms)))
+    return attempt_to_bind(number, tape.choice(forms))
 
 
-@st.composite
-def programs(draw: st.DrawFn) -> list[str]:
+def program_of(data: bytes) -> list[str]:
     """Cells that build on each other."""
-    return [draw(statements(number)) for number in range(draw(st.integers(3, 9)))]
+    tape = Tape(data)
+    return [statement(tape, number) for number in range(3 + tape.number(7))]
+
+
+programs = st.binary(min_size=300, max_size=300).map(program_of)
 
 
 CLASSES = """
@@ -249,7 +627,7 @@ def check(verdict: dict[str, Any]) -> None:
 
 
 @PROFILE
-@given(program=programs())
+@given(program=programs)
 def test_no_program_gets_hold_of_anything(runner, program):
     check(runner.run([*program, WALK]))
 
@@ -264,11 +642,10 @@ def test_the_fuzzer_would_see_a_leak(runner):
 
 def test_the_grown_programs_do_run(runner):
     """Most statements must get past the policy, or the fuzzer would only test refusals."""
-    program = programs()
     ran, refused = 0, 0
 
     @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-    @given(cells=program)
+    @given(cells=programs)
     def count(cells: list[str]) -> None:
         nonlocal ran, refused
         errors = runner.run(cells).get("errors", [])
@@ -339,8 +716,8 @@ def sandbox() -> Iterator[Sandbox]:
         yield sandbox
 
 
-@settings(PROFILE, max_examples=1_000 if FUZZ else 40)
-@given(program=programs())
+@settings(PROFILE, max_examples=FUZZ // 20 or 40)
+@given(program=programs)
 def test_a_session_survives_any_program(sandbox, program):
     functions = [HostFunction(name="llm_query", effects=False), HostFunction(name="tool")]
     answer: Callable[[Any], Any] = lambda step: {call.id: Value("ok") for call in step.calls}  # noqa: E731
