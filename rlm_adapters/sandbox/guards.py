@@ -221,7 +221,9 @@ class Guards:
         """A special method called by name: ``super().__init__()``, ``Base.__init__(self)``, ``xs.__len__()``."""
         cls = owner if isinstance(owner, type) else type(owner)
         found = _defining_class(cls, name)
-        if found in self.classes.own or self._is_trusted(owner):
+        if found in self.classes.own:
+            return self._checked_method(found, _getattr(owner, name))  # type: ignore[arg-type]
+        if self._is_trusted(owner):
             return _getattr(owner, name)
         is_builtin = found is not None and found.__module__ == "builtins"
         if name == "__init__":
@@ -230,6 +232,21 @@ class Guards:
         if is_builtin and not isinstance(found.__dict__[name], types.FunctionType):  # type: ignore[union-attr]
             return _getattr(owner, name)
         raise AttributeError(f"the attribute {name!r} of {_kind(owner)} is not available here")
+
+    def _checked_method(self, cls: type, method: Any) -> Any:
+        """A method of a cell's class; one that the standard library has generated takes only its instances.
+
+        The ``__init__`` of a dataclass sets attributes of whatever it is called with.
+        """
+        if type(method) is not types.FunctionType or self.is_own_function(method):
+            return method
+
+        def checked(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+            if cls not in type(self).__mro__:
+                raise TypeError(f"{method.__qualname__}() takes an instance of {cls.__name__!r} as its first argument")
+            return method(self, *args, **kwargs)
+
+        return checked
 
     def _read_super(self, owner: Any, name: str) -> Any:
         """An attribute of a ``super()`` object, judged by the class in which it is found."""

@@ -25,6 +25,7 @@ from rlm_adapters.sandbox.finish import Finish
 from rlm_adapters.sandbox.guards import Guards
 from rlm_adapters.sandbox.hostcalls import CallHost, HostFunctions, InputReferences, SubCallError, ToolError, WireCall
 from rlm_adapters.sandbox.modules import Modules
+from rlm_adapters.sandbox.names import REFUSED_NAMES, is_reserved
 from rlm_adapters.sandbox.output import Output
 from rlm_adapters.sandbox.policy import compile_cell
 from rlm_adapters.sandbox.preload import preload
@@ -133,7 +134,13 @@ class Repl:
         return self._cells
 
     def set_variable(self, name: str, value: object) -> None:
-        """Bind an input."""
+        """Bind an input.
+
+        Raises:
+            ValueError: the name means something else in a cell.
+        """
+        if is_reserved(name) or name in self._machine or name in REFUSED_NAMES or not name.isidentifier():
+            raise ValueError(f"an input cannot be called {name!r}: choose another name")
         self._prepare_for(value)
         self.namespace[name] = self._inputs[name] = value
         self._references.add(name, value)

@@ -229,6 +229,9 @@ class Scheduler:
         previous = threading.stack_size(min(_MAX_STACK, share) // 4096 * 4096)
         try:
             task.thread.start()
+        except BaseException:
+            self._started.pop(task, None)
+            raise
         finally:
             threading.stack_size(previous)
 
@@ -262,9 +265,9 @@ class Scheduler:
     def end(self) -> None:
         """End every task that has not ended. Nothing of a cell runs on after it."""
         self._ending = True
-        while self._started:
+        while left := list(self._started):
             try:
-                self._end_one(next(iter(self._started)))
+                self._end_one(left[0])
             except CellTimeout:
                 continue
         self._ending = False

@@ -81,7 +81,10 @@ def _element_tree(environment: Environment) -> Mapping[str, object]:
 
     def indent(tree: Any, space: str = "  ", level: int = 0) -> None:
         """Add white space."""
-        ET.indent(_root_of(tree) if isinstance(tree, Tree) else tree, space, level)
+        element = _root_of(tree) if isinstance(tree, Tree) else tree
+        if not isinstance(element, ET.Element):
+            raise TypeError(f"expected an Element, not {type(tree).__name__!r}")
+        ET.indent(element, space, level)
 
     def iterparse(source: Any, events: Any = ("end",), parser: None = None) -> Iterator[tuple[str, Any]]:
         """Read a document piece by piece."""
