@@ -16,7 +16,8 @@ from rlm_adapters.sandbox.channel import Channel, ChannelClosedError, ChannelTim
 from rlm_adapters.sandbox.frames import Message, ProtocolError
 from rlm_adapters.sandbox.inputs import Load
 
-_REQUEST_SECONDS: Final = 60.0
+_REQUEST_SECONDS: Final = 600.0
+"""For a process that is alive but stuck. One that is dead is noticed at once; decoding gigabytes takes its time."""
 _MAX_REPLY_BYTES: Final = 1 << 20
 
 

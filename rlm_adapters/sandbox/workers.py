@@ -23,7 +23,7 @@ from rlm_adapters.sandbox.messages import parse_failure
 from rlm_adapters.sandbox.spec import SessionSpec
 from rlm_adapters.sandbox.zygotes import SharedZygote
 
-_START_SECONDS: Final = 120.0
+_START_SECONDS: Final = 600.0
 
 
 class Held:

@@ -132,6 +132,8 @@ def _kill_group(pid: int) -> None:
 
 def _status_soon(pid: int) -> int | None:
     """The exit status of a child that has just closed its socket, without reaping it; None: it still lives."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13
+        return None
     for _ in range(_STATUS_TRIES):
         result = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if result is not None:

@@ -39,6 +39,6 @@ def _become(user: int) -> bool:
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
-    except OSError:
+    except (OSError, AttributeError):  # macOS has no setresuid
         return False
     return True
