@@ -7,20 +7,22 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from rlm_adapters.sandbox.bytearrays import ByteArray
 from rlm_adapters.sandbox.classes import EXCEPTION_CLASSES, RootStandIn
 from rlm_adapters.sandbox.control import reraise_control_flow
 from rlm_adapters.sandbox.facades import Environment
 from rlm_adapters.sandbox.formatting import exact_str
 from rlm_adapters.sandbox.hostcalls import FailedAnswer
-from rlm_adapters.sandbox.names import REFUSED_NAMES, is_reserved
+from rlm_adapters.sandbox.names import REFUSED_NAMES, is_reserved, words
 from rlm_adapters.sandbox.output import OutputStream
-from rlm_adapters.sandbox.bytearrays import ByteArray
 from rlm_adapters.sandbox.tasks import awaitable
 
-_PLAIN: Final = """abs aiter all anext any ascii bin bool bytes callable chr classmethod complex dict divmod enumerate
+_PLAIN: Final = words(
+    """abs aiter all anext any ascii bin bool bytes callable chr classmethod complex dict divmod enumerate
     filter float format frozenset hash hex int isinstance issubclass iter len list map max min next oct ord pow
     property range repr reversed round set slice sorted staticmethod str sum super tuple zip
-    None True False Ellipsis NotImplemented""".split()
+    None True False Ellipsis NotImplemented"""
+)
 
 
 def make_builtins(

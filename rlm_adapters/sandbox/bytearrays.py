@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from rlm_adapters.sandbox.names import words
+
 _EXACT: Final = frozenset({int, bool, str, bytes, type(None), float})
 
 
@@ -46,9 +48,10 @@ def _checked(result: Any) -> Any:
     return result
 
 
-_SAFE: Final = frozenset(
+_SAFE: Final = words(
     """__class__ __new__ __getattribute__ __setattr__ __delattr__ __dir__ __hash__ __doc__ __init_subclass__
-    __subclasshook__ __buffer__ __release_buffer__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __len__ __reduce__ __reduce_ex__ __sizeof__ __str__ __repr__ __iter__ fromhex maketrans""".split()
+    __subclasshook__ __buffer__ __release_buffer__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __len__ __reduce__
+    __reduce_ex__ __sizeof__ __str__ __repr__ __iter__ fromhex maketrans"""
 )
 ByteArray: Final[type[bytearray]] = type(
     "bytearray",

@@ -69,6 +69,7 @@ class TypeStandIn:
         self._shown = shown
 
     def __call__(self, value: object, /, *more: object, **keywords: object) -> object:
+        """``type(value)``."""
         if more or keywords:
             raise TypeError("type() takes 1 argument here; use a class statement to make a class")
         shown = self._shown.get(_real_type(value))
@@ -130,11 +131,13 @@ class BaseStandIn:
         self._call = call
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Make a class by a call, where that is possible."""
         if self._call is None:
             raise TypeError(f"{self._name} can only be used in a class statement here")
         return self._call(*args, **kwargs)
 
     def __mro_entries__(self, bases: object) -> NoReturn:
+        """Refuse to be a base where the class statement was not checked."""
         raise TypeError(f"{self._name} can only be used in a class statement here")
 
     def __repr__(self) -> str:
@@ -160,7 +163,7 @@ class Classes:
         self._known: set[type] = {*BUILTIN_CLASSES, *EXCEPTION_CLASSES, RootStandIn}
         self._bases: set[type] = {*_BASES}
         self._plain_bases: set[type] = {*_PLAIN_BASES}
-        self._shown: dict[type, object] = {cls: cls for cls in self._known} | {object: RootStandIn}
+        self._shown: dict[type, object] = {**{cls: cls for cls in self._known}, object: RootStandIn}
         """What ``type(x)`` tells, by the real class."""
         self.type = TypeStandIn(self, self._shown)
 
@@ -263,7 +266,8 @@ class Classes:
         """
         if isinstance(base, BaseStandIn):
             return base._real  # noqa: SLF001 - hidden from cells, not from this module
-        if isinstance(base, _real_type) and not isinstance(base, types.GenericAlias):
+        # An alias such as list[int] passes isinstance(base, type).
+        if issubclass(_real_type(base), _real_type) and isinstance(base, _real_type):
             if base in self.own or base in self._bases:
                 return base
             raise TypeError(f"the class {base.__name__!r} cannot be subclassed here; hold one in an attribute instead")

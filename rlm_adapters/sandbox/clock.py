@@ -5,7 +5,7 @@ A cell that is replayed in a new worker must see the same times, or the prompts 
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from typing import Final
 
 _TICK: Final = 1e-6
@@ -39,18 +39,18 @@ class VirtualClock:
         """Move on to ``moment`` on the scale of `monotonic`, if it is in the future."""
         self._elapsed = max(self._elapsed, moment)
 
-    def now(self, cls: type[datetime.datetime], tz: datetime.tzinfo | None = None) -> datetime.datetime:
+    def now(self, cls: type[dt.datetime], tz: dt.tzinfo | None = None) -> dt.datetime:
         """``cls.now(tz)``. Local time is UTC."""
-        moment = cls.fromtimestamp(self.time(), datetime.timezone.utc)
+        moment = cls.fromtimestamp(self.time(), dt.UTC)
         return moment.replace(tzinfo=None) if tz is None else moment.astimezone(tz)
 
-    def utcnow(self, cls: type[datetime.datetime]) -> datetime.datetime:
+    def utcnow(self, cls: type[dt.datetime]) -> dt.datetime:
         """``cls.utcnow()``."""
         return self.now(cls)
 
-    def today(self, cls: type[datetime.date]) -> datetime.date:
+    def today(self, cls: type[dt.date]) -> dt.date:
         """``cls.today()``."""
-        if issubclass(cls, datetime.datetime):
+        if issubclass(cls, dt.datetime):
             return self.now(cls)
-        moment = self.now(datetime.datetime)
+        moment = self.now(dt.datetime)
         return cls(moment.year, moment.month, moment.day)

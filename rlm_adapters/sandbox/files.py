@@ -1,3 +1,4 @@
+# ruff: noqa: PLR0917 - the signatures and names of open() and os
 """The files of a session, in memory: the user's, read-only, and the cell's own, up to a quota."""
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ class FileSystem:
     def not_found(self, name: str) -> FileNotFoundError:
         """The error for a missing file."""
         names = [_relative(path) for path in sorted({*self._given, *self._written})]
-        listing = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")  # noqa: PLR2004
+        listing = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
         hint = f"the files here: {listing}" if names else "there are no files here; the input is in variables"
         return FileNotFoundError(errno.ENOENT, f"No such file or directory ({hint})", name)
 
@@ -173,7 +174,7 @@ class FileSystem:
         mode = stat.S_IFDIR | 0o755 if self.is_dir(path) else stat.S_IFREG | (0o444 if full in self._given else 0o644)
         return os.stat_result((mode, 0, 0, 1, 0, 0, self.size(path), 0, 0, 0))
 
-    def list(self, path: object = ".") -> list[str]:
+    def listdir(self, path: object = ".") -> list[str]:
         """``os.listdir``, sorted."""
         full = self.full_path(path)
         if self.is_file(full):
@@ -189,7 +190,7 @@ class FileSystem:
         top = exact_str(os.fspath(top), "walk")  # type: ignore[call-overload]
         if not self.is_dir(top):
             return
-        names = self.list(top)
+        names = self.listdir(top)
         directories = [name for name in names if self.is_dir(posixpath.join(top, name))]
         yield top, directories, [name for name in names if name not in directories]
         for name in directories:
@@ -223,7 +224,7 @@ class FileSystem:
     def remove_directory(self, path: object) -> None:
         """``os.rmdir``."""
         full = self.full_path(path)
-        if full in ("/", ROOT) or self.list(path):
+        if full in ("/", ROOT) or self.listdir(path):
             raise OSError(errno.ENOTEMPTY, "Directory not empty", str(path))
         self._directories.discard(full)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import _string  # type: ignore[import-not-found,unused-ignore]
 import re
 import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
-
-import _string  # type: ignore[import-not-found,unused-ignore]
 
 GetAttribute: TypeAlias = Callable[[object, str], Any]
 

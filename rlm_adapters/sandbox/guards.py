@@ -7,7 +7,7 @@ that the cell itself has put there is free.
 from __future__ import annotations
 
 import builtins
-import datetime
+import datetime as dt
 import types
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final, Protocol, TypeAlias
@@ -38,16 +38,17 @@ _BUILTIN_METHODS: Final = (
 _SELF_CLASS: Final = super.__dict__["__self_class__"].__get__
 _THIS_CLASS: Final = super.__dict__["__thisclass__"].__get__
 
+
 class Clock(Protocol):
     """Answers ``datetime.now()`` and its relatives."""
 
-    def today(self, cls: type[datetime.date]) -> datetime.date:
+    def today(self, cls: type[dt.date]) -> dt.date:
         """``cls.today()``."""
 
-    def now(self, cls: type[datetime.datetime], tz: datetime.tzinfo | None = None) -> datetime.datetime:
+    def now(self, cls: type[dt.datetime], tz: dt.tzinfo | None = None) -> dt.datetime:
         """``cls.now(tz)``."""
 
-    def utcnow(self, cls: type[datetime.datetime]) -> datetime.datetime:
+    def utcnow(self, cls: type[dt.datetime]) -> dt.datetime:
         """``cls.utcnow()``."""
 
 
@@ -222,14 +223,15 @@ class Guards:
         cls = owner if isinstance(owner, type) else type(owner)
         found = _defining_class(cls, name)
         if found in self.classes.own:
-            return self._checked_method(found, _getattr(owner, name))  # type: ignore[arg-type]
+            assert found is not None
+            return self._checked_method(found, _getattr(owner, name))
         if self._is_trusted(owner):
             return _getattr(owner, name)
         is_builtin = found is not None and found.__module__ == "builtins"
         if name == "__init__":
             # Initialising an existing object again is a write: of a property of a class, for example.
             is_builtin = is_builtin and self.classes.is_initializable(cls)
-        if is_builtin and not isinstance(found.__dict__[name], types.FunctionType):  # type: ignore[union-attr]
+        if is_builtin and not isinstance(found.__dict__[name], types.FunctionType):
             return _getattr(owner, name)
         raise AttributeError(f"the attribute {name!r} of {_kind(owner)} is not available here")
 
@@ -275,10 +277,10 @@ class Guards:
 
     def _clock_method(self, owner: Any, name: str) -> Any:
         cls = owner if isinstance(owner, type) else type(owner)
-        if issubclass(cls, datetime.datetime):
+        if issubclass(cls, dt.datetime):
             answer: Callable[..., Any] = _getattr(self._clock, name)
             return lambda *args, **kwargs: answer(cls, *args, **kwargs)
-        if issubclass(cls, datetime.date) and name == "today":
+        if issubclass(cls, dt.date) and name == "today":
             return lambda: self._clock.today(cls)
         raise AttributeError(f"{_kind(owner)} has no attribute {name!r}")
 
@@ -376,4 +378,3 @@ def _copied_mapping(owner: Any, name: str) -> Any:
 def _chained(owner: Any, name: str) -> BaseException | None:
     value = _getattr(owner, name) if isinstance(owner, BaseException) else None
     return None if isinstance(value, ControlFlow) else value
-

@@ -59,7 +59,7 @@ class ToolError(SubCallError):
     """A tool failed."""
 
 
-class FailedAnswer(SubCallError):
+class FailedAnswer(SubCallError):  # noqa: N818 - it is an answer that is an error
     """Stands in a batch for the answer that could not be had: falsy, and refuses to be used as text.
 
     Silently joined into a prompt, the message of an error would be taken for an answer of the model.

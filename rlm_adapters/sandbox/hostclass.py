@@ -6,10 +6,9 @@ So what a cell gets is a subclass in which every public function checks that ``s
 
 from __future__ import annotations
 
-import functools
 import types
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 _T = TypeVar("_T", bound=type)
 
@@ -38,11 +37,11 @@ def checked_class(real: _T, *, hide: Iterable[str] = ()) -> _T:
     namespace.update({name: property(_hidden) for name in hide})
     namespace["__doc__"] = real.__doc__
     namespace["__module__"] = real.__module__
-    if not hasattr(real, "__dict__") or "__dict__" not in dir(real):
+    if "__dict__" not in dir(real):
         namespace["__slots__"] = ()
-    edition = types.new_class(real.__name__, (real,), {"metaclass": meta}, lambda ns: ns.update(namespace))
+    edition: Any = types.new_class(real.__name__, (real,), {"metaclass": meta}, lambda ns: ns.update(namespace))
     edition.__qualname__ = real.__qualname__
-    return edition  # type: ignore[return-value]
+    return cast("_T", edition)
 
 
 def _checked_namespace(real: type) -> dict[str, Any]:
@@ -73,13 +72,13 @@ def _setter(real: type, function: Callable[..., Any] | None) -> Callable[..., An
 
 
 def _check_self(real: type, function: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
     def checked(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         if real not in type(self).__mro__:
             raise TypeError(f"{function.__qualname__}() takes an instance of {real.__name__!r} as its first argument")
         return function(self, *args, **kwargs)
 
-    del checked.__wrapped__  # type: ignore[attr-defined]
+    checked.__name__, checked.__qualname__ = function.__name__, function.__qualname__
+    checked.__doc__ = function.__doc__
     return checked
 
 

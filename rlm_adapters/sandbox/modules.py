@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from rlm_adapters.sandbox.classes import Classes
 from rlm_adapters.sandbox.facade import Facade, names_in
 from rlm_adapters.sandbox.facades import BUILDERS, Environment
 
-_NO_NETWORK: Final = "there is no network here; the input is in variables such as `context`"
-_NO_PROCESS: Final = "programs cannot be started here; write it in Python"
 _HINTS: Final = {
-    **dict.fromkeys(
-        "requests httpx aiohttp urllib3 urllib.request http socket ssl ftplib smtplib selenium websockets".split(),
-        _NO_NETWORK,
-    ),
-    **dict.fromkeys("subprocess multiprocessing pty signal".split(), _NO_PROCESS),
-    **dict.fromkeys(
-        "openai anthropic langchain litellm dspy transformers google ollama".split(),
-        "call llm_query(prompt) instead",
-    ),
-    **dict.fromkeys("pandas numpy scipy sklearn polars matplotlib".split(), "use plain Python"),
-    **dict.fromkeys("tiktoken".split(), "estimate 4 characters per token"),
-    **dict.fromkeys("pickle marshal shelve dill".split(), "use json"),
-    **dict.fromkeys("ctypes importlib inspect builtins gc code runpy".split(), "reflection is not available here"),
-    **dict.fromkeys("fitz pymupdf pdfplumber pdfminer".split(), "use pypdf.PdfReader"),
-    **dict.fromkeys("bs4 lxml".split(), "use html.parser, xml.etree.ElementTree or re"),
+    name: hint
+    for names, hint in (
+        (
+            "requests httpx aiohttp urllib3 urllib.request http socket ssl ftplib smtplib selenium websockets",
+            "there is no network here; the input is in variables such as `context`",
+        ),
+        ("subprocess multiprocessing pty signal", "programs cannot be started here; write it in Python"),
+        ("openai anthropic langchain litellm dspy transformers google ollama", "call llm_query(prompt) instead"),
+        ("pandas numpy scipy sklearn polars matplotlib", "use plain Python"),
+        ("tiktoken", "estimate 4 characters per token"),
+        ("pickle marshal shelve dill", "use json"),
+        ("ctypes importlib inspect builtins code runpy", "reflection is not available here"),
+        ("fitz pymupdf pdfplumber pdfminer", "use pypdf.PdfReader"),
+        ("bs4 lxml", "use html.parser, xml.etree.ElementTree or re"),
+    )
+    for name in names.split()
 }
 
 
@@ -41,9 +40,7 @@ class Modules:
         allowed: real modules that the user has allowed.
     """
 
-    def __init__(
-        self, environment: Callable[[], Environment], classes: Classes, allowed: Collection[str] = ()
-    ) -> None:
+    def __init__(self, environment: Callable[[], Environment], classes: Classes, allowed: Collection[str] = ()) -> None:
         self._environment = environment
         self._classes = classes
         self._allowed = frozenset(allowed)
@@ -77,7 +74,7 @@ class Modules:
         name: str,
         _globals: Mapping[str, object] | None = None,
         _locals: Mapping[str, object] | None = None,
-        fromlist: Collection[str] | None = (),
+        fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> Any:
         """``__import__`` of the cells.
@@ -87,7 +84,7 @@ class Modules:
         """
         if level:
             raise ImportError("relative imports are not available here")
-        if name.split(".")[0] in self._allowed:
+        if _top(name) in self._allowed:
             return importlib.__import__(name, None, None, fromlist or (), 0)
         if name[:1] == "_" and name != "__future__":
             if name in sys.modules:
@@ -97,10 +94,13 @@ class Modules:
         for wanted in fromlist or ():
             if wanted not in names_in(facade):
                 raise ImportError(f"cannot import name {wanted!r} from {name!r} here", name=name)
-        return facade if fromlist else self.load(name.split(".")[0])
+        return facade if fromlist else self.load(_top(name))
 
 
 def _explanation(name: str) -> str:
-    top = name.split(".")[0]
-    hint = _HINTS.get(name) or _HINTS.get(top)
-    return f"No module named {name!r} here" + (f": {hint}" if hint else "; the standard library's text and data modules are")
+    hint = _HINTS.get(name) or _HINTS.get(_top(name))
+    return f"No module named {name!r} here: {hint or 'most of the text and data modules of Python are there'}"
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]

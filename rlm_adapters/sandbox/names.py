@@ -10,7 +10,13 @@ from enum import Enum
 
 from RestrictedPython.transformer import INSPECT_ATTRIBUTES
 
-INSPECTION = INSPECT_ATTRIBUTES | frozenset(
+
+def words(text: str) -> frozenset[str]:
+    """The names in a text: long lists of names read better so."""
+    return frozenset(text.split())
+
+
+INSPECTION = INSPECT_ATTRIBUTES | words(
     """tb_frame tb_next tb_lasti
     f_back f_builtins f_code f_generator f_globals f_lasti f_locals f_trace f_trace_lines f_trace_opcodes
     co_code co_consts co_names co_varnames co_cellvars co_freevars co_linetable co_lnotab co_exceptiontable
@@ -18,17 +24,17 @@ INSPECTION = INSPECT_ATTRIBUTES | frozenset(
     gi_frame gi_code gi_yieldfrom gi_running gi_suspended gi_state
     cr_await cr_frame cr_code cr_origin cr_running cr_suspended cr_state
     ag_await ag_frame ag_code ag_running ag_suspended ag_state
-    func_globals func_code func_closure im_func im_self im_class""".split()
+    func_globals func_code func_closure im_func im_self im_class"""
 )
 """Attributes of frames, code objects, tracebacks and generators: never available."""
 
-GUARDED = frozenset(
+GUARDED = words(
     """format format_map mro obj register with_traceback now today utcnow groupindex metadata
-    fget fset fdel""".split()
+    fget fset fdel"""
 )
 """Public names that are harmless on most objects and not on some: judged at run time (see `guards`)."""
 
-METHODS = frozenset(
+METHODS = words(
     """__init__ __post_init__ __repr__ __str__ __format__ __bytes__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__
     __hash__ __bool__ __len__ __length_hint__ __iter__ __next__ __reversed__ __contains__ __getitem__ __setitem__
     __delitem__ __missing__ __call__ __enter__ __exit__ __aenter__ __aexit__ __aiter__ __anext__ __await__
@@ -37,7 +43,7 @@ METHODS = frozenset(
     __imod__ __divmod__ __rdivmod__ __pow__ __rpow__ __ipow__ __lshift__ __rlshift__ __ilshift__ __rshift__
     __rrshift__ __irshift__ __and__ __rand__ __iand__ __or__ __ror__ __ior__ __xor__ __rxor__ __ixor__ __neg__
     __pos__ __abs__ __invert__ __int__ __float__ __complex__ __index__ __round__ __trunc__ __floor__
-    __ceil__ __fspath__ __copy__ __deepcopy__""".split()
+    __ceil__ __fspath__ __copy__ __deepcopy__"""
 )
 """Special methods that a class in a cell may define: none of them is handed a privileged object.
 
@@ -46,9 +52,9 @@ Not among them are ``__getattribute__``, ``__getattr__``, ``__setattr__``, ``__n
 code outside of the cell looks at an object, or steer what it looks at.
 """
 
-READABLE_DUNDERS = frozenset(
+READABLE_DUNDERS = words(
     "__name__ __qualname__ __doc__ __class__ __dict__ __module__ __version__ __members__ __annotations__ "
-    "__cause__ __context__ __notes__".split()
+    "__cause__ __context__ __notes__"
 )
 """Special attributes that can be read; what is found is filtered at run time."""
 

@@ -1,3 +1,4 @@
+# ruff: noqa: N802, N815 - the methods are named after the kinds of syntax
 """The language policy: RestrictedPython's transformer, tuned for code that language models write.
 
 RestrictedPython stays the gatekeeper: a kind of syntax that has no ``visit_`` method is refused, and every name and
@@ -86,7 +87,7 @@ def compile_cell(
             _display_last_expression(tree)
             if rewrite is not None:
                 rewrite(tree)
-            return compile(tree, filename, "exec", flags, dont_inherit=True)
+            return cast("CodeType", compile(tree, filename, "exec", flags, dont_inherit=True))
     except (RecursionError, MemoryError):
         raise SyntaxError("the code is nested too deeply") from None
     except UnicodeEncodeError as error:
@@ -137,7 +138,7 @@ def _text(value: str, place: ast.AST) -> ast.Constant:
     return ast.copy_location(ast.Constant(value), place)
 
 
-class CellTransformer(RestrictingNodeTransformer):  # type: ignore[misc]  # RestrictedPython has no type information
+class CellTransformer(RestrictingNodeTransformer):
     """Checks a cell's syntax tree and inserts the run-time guards.
 
     The hooks that it inserts are names of the form ``_x_``, which cells can neither read nor bind.
@@ -170,7 +171,7 @@ class CellTransformer(RestrictingNodeTransformer):  # type: ignore[misc]  # Rest
         return mangle(name, class_name)
 
     def _contents(self, node: _Node) -> _Node:
-        return cast("_Node", self.node_contents_visit(node))
+        return self.node_contents_visit(node)
 
     def _visit_expression(self, node: ast.expr) -> ast.expr:
         return cast("ast.expr", self.visit(node))
@@ -284,7 +285,11 @@ class CellTransformer(RestrictingNodeTransformer):  # type: ignore[misc]  # Rest
         value = node.value
         elements = value.elts if isinstance(value, (ast.Tuple, ast.List, ast.Set)) else [value]
         constants = [element for element in elements if isinstance(element, ast.Constant)]
-        if len(node.targets) > 1 or len(constants) < len(elements) or not all(is_field_name(c.value) for c in constants):
+        if (
+            len(node.targets) > 1
+            or len(constants) < len(elements)
+            or not all(is_field_name(c.value) for c in constants)
+        ):
             self.error(node, "__slots__ takes a literal tuple of names here")
         # A list kept by the cell could grow names after Python has checked it.
         node.value = ast.copy_location(ast.Tuple(elements, ast.Load()), value)
@@ -359,7 +364,7 @@ class CellTransformer(RestrictingNodeTransformer):  # type: ignore[misc]  # Rest
 
     # ``except*`` itself is safe as long as no cell can subclass an exception group (CVE-2025-22153 needs its own
     # ``split``), and no exception group class is offered.
-    visit_TryStar = visit_Try
+    visit_TryStar = visit_Try  # type: ignore[assignment]
 
     # Patterns and imports: names and attributes that are plain strings in the tree
 

@@ -17,17 +17,20 @@ from rlm_adapters.sandbox.facades.environment import guest_code
 from rlm_adapters.sandbox.files import FileSystem
 from rlm_adapters.sandbox.guards import Guards
 from rlm_adapters.sandbox.modules import Modules
+from rlm_adapters.sandbox.names import words
 from rlm_adapters.sandbox.output import Output
 from rlm_adapters.sandbox.tasks import Scheduler
 from rlm_adapters.sandbox.tracebacks import CellSources
 
-_LAZY: Final = """_strptime _pylong _pydatetime _blake2 _sha3 unicodedata stringprep linecache encodings.idna
+_LAZY: Final = words(
+    """_strptime _pylong _pydatetime _blake2 _sha3 unicodedata stringprep linecache encodings.idna
     encodings.punycode encodings.ascii encodings.latin_1 encodings.iso8859_1 encodings.iso8859_15 encodings.cp1250
     encodings.cp1251 encodings.cp1252 encodings.cp437 encodings.mac_roman encodings.utf_8 encodings.utf_8_sig
     encodings.utf_16 encodings.utf_16_le encodings.utf_16_be encodings.utf_32 encodings.utf_32_le encodings.utf_32_be
     encodings.utf_7 encodings.koi8_r encodings.shift_jis encodings.euc_jp encodings.gbk encodings.gb18030 encodings.big5
     encodings.euc_kr encodings.unicode_escape encodings.raw_unicode_escape encodings.charmap encodings.hex_codec
-    encodings.base64_codec encodings.rot_13""".split()
+    encodings.base64_codec encodings.rot_13"""
+)
 """What the standard library imports inside of functions, or C code on first use. Not all exist in all versions."""
 
 

@@ -17,7 +17,7 @@ def quiet_interpreter(output: Writer) -> Iterator[None]:
     """Send warnings about the running code to ``output``, and drop exceptions that nobody can catch."""
     previous = sys.unraisablehook
 
-    def show(message: Any, category: type[Warning], *_where: object) -> None:
+    def show(message: Any, category: type[Warning], *_where: Any, **_more: Any) -> None:
         output.write(f"{category.__name__}: {message}\n")
 
     with warnings.catch_warnings():

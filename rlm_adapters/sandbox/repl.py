@@ -32,7 +32,8 @@ from rlm_adapters.sandbox.preload import preload
 from rlm_adapters.sandbox.quiet import quiet_interpreter
 from rlm_adapters.sandbox.tasks import Scheduler, run_coroutine
 from rlm_adapters.sandbox.tracebacks import CellSources, describe
-from rlm_adapters.sandbox.types import CellError, Final as FinalValue, HostFunction, VariableInfo
+from rlm_adapters.sandbox.types import CellError, HostFunction, VariableInfo
+from rlm_adapters.sandbox.types import Final as FinalValue
 from rlm_adapters.sandbox.variables import describe_variables, show_variables
 
 preload()  # a confined worker can import nothing, so what cells may need comes with this module

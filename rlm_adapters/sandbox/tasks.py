@@ -73,9 +73,7 @@ class Scheduler:
         advance_to: moves the clock on.
     """
 
-    def __init__(
-        self, call_host: CallHost, now: Callable[[], float], advance_to: Callable[[float], None]
-    ) -> None:
+    def __init__(self, call_host: CallHost, now: Callable[[], float], advance_to: Callable[[float], None]) -> None:
         self._call_host = call_host
         self._now = now
         self._advance_to = advance_to
@@ -311,8 +309,8 @@ class Ready:
         self._value = value
 
     def __await__(self) -> Generator[Any, None, Any]:
+        yield from ()
         return self._value
-        yield
 
 
 def awaitable(value: Any) -> Any:

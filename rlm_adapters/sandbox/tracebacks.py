@@ -117,10 +117,7 @@ def _policy_error(error: PolicyError, sources: CellSources, filename: str) -> Ce
 def _syntax_error(error: SyntaxError, sources: CellSources, filename: str) -> CellError:
     line = error.lineno
     name = type(error).__name__
-    if line is None:
-        text = f"{name}: {error.msg}\n"
-    else:
-        text = "".join(traceback.format_exception_only(error))
+    text = f"{name}: {error.msg}\n" if line is None else "".join(traceback.format_exception_only(error))
     message = error.msg or message_of(error)
     hint = _syntax_hint(sources.line(filename, line or 0))
     if hint:
@@ -134,5 +131,3 @@ def _syntax_hint(line: str) -> str:
     if line.startswith("```"):
         return "the code contains a Markdown fence"
     return ""
-
-

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from rlm_adapters.sandbox.types import VariableInfo
 
-_SIZED: Final = (str, bytes, bytearray, list, tuple, dict, set, frozenset, deque, range)
+_SIZED: Final[tuple[Any, ...]] = (str, bytes, bytearray, list, tuple, dict, set, frozenset, deque, range)
 _MAX_NAMES: Final = 200
 
 
@@ -37,7 +37,8 @@ def _size(value: Any) -> int | None:
     """``len(value)``, by the method of the builtin class: a cell's own ``__len__`` must not run here."""
     for base in _SIZED:
         if isinstance(value, base):
-            return base.__len__(value)
+            size: int = base.__len__(value)
+            return size
     return None
 
 

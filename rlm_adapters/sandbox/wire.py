@@ -7,7 +7,7 @@ methods of the base class, once, within the CPU time of the cell.
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import fractions
 import math
@@ -28,9 +28,9 @@ _MAX_DIGITS: Final = 4_000
 """Python reads integers of up to 4,300 digits from JSON."""
 _MAX_BITS: Final = int(_MAX_DIGITS * math.log2(10))
 _AS_TEXT: Final = (
-    datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, fractions.Fraction, uuid.UUID, complex,
+    dt.date, dt.time, dt.timedelta, decimal.Decimal, fractions.Fraction, uuid.UUID, complex,
 )  # fmt: skip
-_VIEWS: Final = (deque, range, type({}.keys()), type({}.values()), type({}.items()))
+_VIEWS: Final[tuple[Any, ...]] = (deque, range, type({}.keys()), type({}.values()), type({}.items()))
 
 
 def exact_text(text: str) -> str:
@@ -117,7 +117,9 @@ class _Converter:
 
     def _anything(self, value: Any, depth: int) -> Any:
         if isinstance(value, (set, frozenset)):
-            items = [self.convert(item, depth + 1) for item in (set if isinstance(value, set) else frozenset).__iter__(value)]
+            items = [
+                self.convert(item, depth + 1) for item in (set if isinstance(value, set) else frozenset).__iter__(value)
+            ]
             return sorted(items, key=lambda item: (type(item).__name__, str(item)))
         if isinstance(value, _VIEWS):
             return [self.convert(item, depth + 1) for item in value]

@@ -49,7 +49,8 @@ def test_a_cell_from_a_real_run_compiles(name):
 
 def test_the_idioms_of_real_runs_work_together():
     context = "\n".join(
-        f"Date: 2023-01-{1 + i % 28:02d} || User: {100 + i % 7} || Instance: a kind of thing number {i}" for i in range(120)
+        f"Date: 2023-01-{1 + i % 28:02d} || User: {100 + i % 7} || Instance: a kind of thing number {i}"
+        for i in range(120)
     )
     kinds = ("animal", "location", "person")
     answer = ScriptedHost(lambda call: "\n".join(f"{i + 1}: {kinds[i % 3]}" for i in range(120)))
@@ -88,7 +89,10 @@ from pypdf import PdfReader
 assert PdfReader('Origin-of-Species.pdf').pages[51].extract_text() == text
 """
     assert printed(reading, repl) == "377 3 On the Origin of Species anonymous\n"
-    assert printed("print(text.splitlines()[0])", repl) == "destruction inevitably falls either on the young or old, during each\n"
+    assert (
+        printed("print(text.splitlines()[0])", repl)
+        == "destruction inevitably falls either on the young or old, during each\n"
+    )
     error = run("reader.pages[999]", repl).error
     assert error is not None
     assert "377 pages" in error.message

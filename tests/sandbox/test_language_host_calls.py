@@ -9,7 +9,9 @@ from tests.sandbox.cell_repl import ScriptedHost, make_repl, printed, run
 
 
 def failing(call):
-    return Failure("the server is down", "server", retryable=True) if "bad" in str(call.args[0]) else f"A({call.args[0]})"
+    return (
+        Failure("the server is down", "server", retryable=True) if "bad" in str(call.args[0]) else f"A({call.args[0]})"
+    )
 
 
 # Calls
@@ -250,7 +252,9 @@ await asyncio.gather(ask('a'), ask('b'))
 
 
 def test_what_was_submitted_and_not_waited_for_runs_before_the_cell_ends():
-    source = "from concurrent.futures import ThreadPoolExecutor\nex = ThreadPoolExecutor()\nf = ex.submit(llm_query, 'x')"
+    source = (
+        "from concurrent.futures import ThreadPoolExecutor\nex = ThreadPoolExecutor()\nf = ex.submit(llm_query, 'x')"
+    )
     repl = make_repl()
     printed(source, repl)
     assert printed("print(f.done(), f.result())", repl) == "True A(x)\n"

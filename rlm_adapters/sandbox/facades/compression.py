@@ -51,7 +51,7 @@ def _gzip_decompress(data: Any) -> bytes:
 def _opener(
     environment: Environment, compress: Callable[[bytes], bytes], decompress: Callable[[Any], bytes]
 ) -> Callable[..., IO[Any]]:
-    def open_compressed(
+    def open_compressed(  # noqa: PLR0917 - the signature of gzip.open()
         filename: Any,
         mode: str = "rb",
         compresslevel: int = 9,
@@ -61,7 +61,11 @@ def _opener(
     ) -> IO[Any]:
         """Open a compressed file of the workspace."""
         del compresslevel
-        source = filename if hasattr(filename, "read") else environment.files.open(filename, mode.replace("t", "b")[:1] + "b")
+        source = (
+            filename
+            if hasattr(filename, "read")
+            else environment.files.open(filename, mode.replace("t", "b")[:1] + "b")
+        )
         raw: Any = io.BytesIO(decompress(source.read())) if mode[:1] == "r" else _CompressedWriter(source, compress)
         return io.TextIOWrapper(raw, encoding or "utf-8", errors, newline) if "t" in mode else raw
 

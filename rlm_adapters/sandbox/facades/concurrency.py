@@ -48,9 +48,14 @@ def primitives(environment: Environment) -> dict[str, Any]:
         "_sleep": lambda seconds: scheduler.sleep(float(seconds)),
         "_time": environment.clock.monotonic,
         "_is_coroutine": lambda value: isinstance(value, types.CoroutineType),
-        "_is_coroutine_function": lambda value: inspect.iscoroutinefunction(value),
-        "_exception_group": lambda message, errors: ExceptionGroup(message, errors),
+        "_is_coroutine_function": inspect.iscoroutinefunction,
+        "_exception_group": _exception_group,
     }
+
+
+def _exception_group(message: str, errors: list[Exception]) -> ExceptionGroup[Exception]:
+    """What a task group raises. The class itself is not for cells (see `classes`)."""
+    return ExceptionGroup(message, errors)
 
 
 def _guest(name: str) -> Builder:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import collections
-from typing import Any
+from typing import Any, Final
 
 from rlm_adapters.sandbox.classes import Classes
+
+_CONTAINERS: Final[tuple[tuple[type, Any, Any], ...]] = (
+    (dict, dict.items, dict.update),
+    (list, list.__iter__, list.extend),
+    (set, set.__iter__, set.update),
+)
+"""How to read and fill the containers that a class of a cell can inherit from."""
 
 
 class Copier:
@@ -86,14 +93,14 @@ class Copier:
 
     def _items(self, value: Any) -> Any:
         """The content of an object of a subclass of a container."""
-        for base, read in ((dict, dict.items), (list, list.__iter__), (set, set.__iter__)):
+        for base, read, _ in _CONTAINERS:
             if isinstance(value, base):
                 return list(read(value))
         return None
 
     def _rebuild(self, value: Any, items: Any, state: dict[str, Any]) -> Any:
         cls = type(value)
-        base = next((b for b in cls.__mro__ if b not in self._classes.own), object)
+        base: Any = next((b for b in cls.__mro__ if b not in self._classes.own), object)
         if base in (int, float, str, bytes, tuple, frozenset, complex) or issubclass(cls, BaseException):
             return value
         if any(b not in self._classes.own and b not in (object, dict, list, set) for b in cls.__mro__):
@@ -106,7 +113,7 @@ class Copier:
 
     def _fill(self, copied: Any, items: Any) -> None:
         if items is not None:
-            for base, fill in ((dict, dict.update), (list, list.extend), (set, set.update)):
+            for base, _, fill in _CONTAINERS:
                 if isinstance(copied, base):
                     fill(copied, items)
 

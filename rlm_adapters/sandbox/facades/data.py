@@ -6,12 +6,13 @@ import abc
 import collections
 import dataclasses
 import enum
+import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from rlm_adapters.sandbox.classes import ABC_META, BaseStandIn
+from rlm_adapters.sandbox.classes import ABC_META, BaseStandIn, OpaqueType
 from rlm_adapters.sandbox.facade import pick, public_names
 from rlm_adapters.sandbox.facades.copying import Copier
 from rlm_adapters.sandbox.facades.environment import Builder, Environment
@@ -58,10 +59,9 @@ def _collections(environment: Environment) -> Mapping[str, object]:
         names = _split_names(field_names)
         if not rename:
             check_field_names(names, "namedtuple")
-        made = collections.namedtuple(  # type: ignore[misc]  # noqa: PYI024 - this is namedtuple
-            str.__str__(str(typename)), names, rename=rename, defaults=defaults, module="__main__"
-        )
-        return classes.adopt(made)
+        make: Any = collections.namedtuple  # noqa: PYI024 - this is namedtuple
+        options = {"rename": bool(rename), "defaults": defaults, "module": "__main__"}
+        return classes.adopt(make(str.__str__(str(typename)), names, **options))
 
     return {
         "Counter": Counter,
@@ -93,7 +93,7 @@ def _dataclasses(environment: Environment) -> Mapping[str, object]:
             raise TypeError("dataclass() takes a class defined in a cell here")
         has_plain_bases = all(base in classes.own or base is object for base in cls.__mro__)
         for base in cls.__mro__:
-            names = list(base.__dict__.get("__annotations__", ()))
+            names = list(inspect.get_annotations(base))
             if has_plain_bases:
                 # Without a base of the standard library no name can mean anything but a field.
                 names = [name for name in names if classify_attribute(name) is not Access.GUARDED or name[0] == "_"]
@@ -146,7 +146,7 @@ def _enum(environment: Environment) -> Mapping[str, object]:
     class CellEnumType(enum.EnumType):
         """Checks the names given to ``Enum("Name", names)``, which would otherwise become any attribute of a class."""
 
-        def __call__(cls, value: Any, names: Any = None, *args: Any, **options: Any) -> Any:  # noqa: N805
+        def __call__(cls, value: Any, names: Any = None, *args: Any, **options: Any) -> Any:
             if names is None or cls._member_map_:
                 return super().__call__(value, *([] if names is None else [names]), *args, **options)
             members = _snapshot(names)
@@ -198,13 +198,15 @@ def _typing(environment: Environment) -> Mapping[str, object]:
         """``NamedTuple("P", [("x", int)])``."""
         pairs = [tuple(pair) for pair in fields] or list(kwargs.items())
         check_field_names([pair[0] for pair in pairs], "NamedTuple")
-        return classes.adopt(typing.NamedTuple(str(typename), pairs))  # type: ignore[misc]
+        make: Any = typing.NamedTuple
+        return classes.adopt(make(str(typename), pairs))
 
     def typed_dict(typename: str, fields: Mapping[str, Any] | None = None, /, *, total: bool = True) -> Any:
         """``TypedDict("T", {"x": int})``."""
         pairs = dict(fields or {})
         check_field_names(pairs, "TypedDict")
-        return typing.TypedDict(str(typename), pairs, total=total)  # type: ignore[operator,misc]
+        make: Any = typing.TypedDict
+        return make(str(typename), pairs, total=total)
 
     def runtime_checkable(cls: Any) -> Any:
         """Let ``isinstance`` take a protocol."""
@@ -253,7 +255,7 @@ def _types(environment: Environment) -> Mapping[str, object]:
         "LambdaType": type_of(lambda: None),
         "GeneratorType": type_of(_ for _ in ()),
         "BuiltinFunctionType": type_of(len),
-        "MethodType": type_of("".join.__call__),
+        "MethodType": OpaqueType(types.MethodType),
     }
 
 

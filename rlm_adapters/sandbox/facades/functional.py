@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import operator
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, Final, NoReturn
 
 from rlm_adapters.sandbox.control import ControlFlow
@@ -106,7 +106,7 @@ class Suppress:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: Any, value: object, trace: object) -> bool:
+    def __exit__(self, kind: object, value: object, trace: object) -> bool:
         return isinstance(value, self._exceptions) and not isinstance(value, ControlFlow)
 
 
@@ -118,14 +118,16 @@ class _ExitStack(contextlib.ExitStack):
         if hasattr(type(exit), "__exit__"):
             super().push(exit)
         else:
-            super().push(lambda kind, value, trace: exit(kind, value, None))
+            super().push(lambda kind, value, _trace: exit(kind, value, None))
         return exit
 
-    def __exit__(self, kind: Any, value: Any, trace: Any) -> Any:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None, /
+    ) -> bool:
         if isinstance(value, ControlFlow):
             super().__exit__(SystemExit, SystemExit("the cell is ending"), None)
             return False
-        return super().__exit__(kind, value, trace)
+        return bool(super().__exit__(kind, value, trace))
 
 
 ExitStack: Final = checked_class(_ExitStack)

@@ -74,7 +74,7 @@ def _secrets(environment: Environment) -> Mapping[str, object]:
     return {
         "token_hex": lambda nbytes=32: generator.randbytes(nbytes).hex(),
         "token_bytes": lambda nbytes=32: generator.randbytes(nbytes),
-        "randbelow": lambda n: generator.randrange(n),
+        "randbelow": generator.randrange,
         "choice": generator.choice,
         "randbits": generator.getrandbits,
     }

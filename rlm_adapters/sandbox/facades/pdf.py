@@ -13,7 +13,7 @@ from typing import Any, Final
 from rlm_adapters.sandbox.facades.environment import Builder, Environment
 from rlm_adapters.sandbox.quiet import quiet_logger
 
-_ERRORS: Final = "PdfReadError PdfStreamError EmptyFileError FileNotDecryptedError WrongPasswordError".split()
+_ERRORS: Final = ("PdfReadError", "PdfStreamError", "EmptyFileError", "FileNotDecryptedError", "WrongPasswordError")
 
 
 @functools.cache
@@ -29,11 +29,11 @@ def load_pypdf() -> Any:
         for module in pkgutil.walk_packages(pypdf.__path__, "pypdf."):
             with contextlib.suppress(ImportError):
                 importlib.import_module(module.name)
-        return pypdf
     except ModuleNotFoundError:
         raise ImportError("reading PDF files needs pypdf: pip install rlm-adapters[pdf]") from None
     except OSError:
         raise ImportError("PDF files can be read here only if one is among the inputs of the session") from None
+    return pypdf
 
 
 def is_pdf(data: object) -> bool:

@@ -126,7 +126,7 @@ def _os(environment: Environment) -> Mapping[str, object]:
 
     return {
         "path": environment.import_module("os.path"),
-        "listdir": files.list,
+        "listdir": files.listdir,
         "walk": lambda top, **_options: files.walk(top),
         "getcwd": lambda: ROOT,
         "stat": files.stat,
@@ -142,7 +142,7 @@ def _os(environment: Environment) -> Mapping[str, object]:
         "getenv": getenv,
         "cpu_count": lambda: 1,
         "getpid": lambda: 1,
-        "urandom": lambda n: environment.random.randbytes(n),
+        "urandom": environment.random.randbytes,
         "PathLike": os.PathLike,
         "sep": "/",
         "linesep": "\n",
@@ -183,11 +183,11 @@ def _expand(files: Any, directory: str, prefix: str, parts: list[str], *, recurs
             below = posixpath.join(prefix, posixpath.relpath(here, directory)) if here != directory else prefix
             found |= _expand(files, here, below, rest or ["*"], recursive=recursive)
         return found
-    for name in files.list(directory):
+    for name in files.listdir(directory):
         if fnmatch.fnmatchcase(name, first) and not (name.startswith(".") and not first.startswith(".")):
             path = posixpath.join(prefix, name)
-            found |= {path} if not rest else _expand(
-                files, posixpath.join(directory, name), path, rest, recursive=recursive
+            found |= (
+                {path} if not rest else _expand(files, posixpath.join(directory, name), path, rest, recursive=recursive)
             )
     return found
 

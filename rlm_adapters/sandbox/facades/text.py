@@ -57,7 +57,12 @@ def _re_functions() -> dict[str, Callable[..., Any]]:
 
         return call
 
-    functions = {"compile": compile_pattern, "split": split, "sub": substituting(re.sub), "subn": substituting(re.subn)}
+    functions: dict[str, Any] = {
+        "compile": compile_pattern,
+        "split": split,
+        "sub": substituting(re.sub),
+        "subn": substituting(re.subn),
+    }
     for name in ("search", "match", "fullmatch", "findall", "finditer"):
         functions[name] = on_text(getattr(re, name))
     for name, function in functions.items():
@@ -174,7 +179,8 @@ def _pprint(environment: Environment) -> Mapping[str, object]:
 
     def make_printer(*args: Any, stream: Any = None, **kwargs: Any) -> pprint.PrettyPrinter:
         """A printer that prints to the cell's output."""
-        return PrettyPrinter(*args, stream=output if stream is None else stream, **kwargs)
+        options: dict[str, Any] = {**kwargs, "stream": output if stream is None else stream}
+        return PrettyPrinter(*args, **options)
 
     return {"pformat": pprint.pformat, "pprint": pretty, "pp": pp, "PrettyPrinter": make_printer}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET  # noqa: N817 - as everybody calls it
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -89,7 +89,7 @@ def _element_tree(environment: Environment) -> Mapping[str, object]:
     def iterparse(source: Any, events: Any = ("end",), parser: None = None) -> Iterator[tuple[str, Any]]:
         """Read a document piece by piece."""
         del parser
-        reader = ET.XMLPullParser(events)
+        reader: Any = ET.XMLPullParser(events)
         reader.feed(read(source))
         reader.close()
         yield from reader.read_events()
