@@ -142,6 +142,7 @@ class Session:
             cell = self._cell
             if cell is None:
                 raise SandboxError("no cell is waiting for answers: start one")
+            cell.ahead.answered(checked, cell.waiting)
             cell.known.update(checked)
             unknown = cell.unknown()
             return Pending(unknown) if unknown else self._go_on(cell)
@@ -317,7 +318,7 @@ class Session:
             raise SandboxError("the session was killed while a cell was running")
         self._cell = cell if isinstance(step, Pending) else None
         if isinstance(step, Done):
-            calls, wasted = cell.ahead.settle(cell.known, cell.used)
+            calls, wasted = cell.ahead.settle(cell.used)
             step = replace(step, ahead_calls=calls, ahead_wasted=wasted)
             self._records.append(_record(cell, step))
         return step

@@ -92,7 +92,8 @@ class CellAhead:
         self._skip = 0
         self._vain = 0
         self._open = bool(self._functions) and account.enabled
-        self.found: dict[str, HostCall] = {}
+        self._offered: set[str] = set()
+        self._answered: set[str] = set()
 
     @property
     def wanted(self) -> bool:
@@ -141,19 +142,23 @@ class CellAhead:
             self._skip, self._vain = 2**self._vain, self._vain + 1
         else:
             self._vain = 0
-        self.found |= found
+        self._offered |= set(found)
         return tuple(found.values())
 
-    def settle(self, known: Collection[str], used: Collection[str]) -> tuple[int, int]:
+    def answered(self, calls: Collection[str], waiting: Collection[HostCall]) -> None:
+        """Answers to some calls have come, while the cell waits for ``waiting``."""
+        self._offered -= {call.id for call in waiting}
+        self._answered |= self._offered.intersection(calls)
+
+    def settle(self, used: Collection[str]) -> tuple[int, int]:
         """The cell has ended.
 
         Returns:
             How many calls were made ahead, and how many of those in vain.
         """
-        answered = [call for call in self.found if call in known]
-        wasted = sum(call not in used for call in answered)
-        self._account.settle(len(answered), wasted)
-        return len(answered), wasted
+        wasted = len(self._answered.difference(used))
+        self._account.settle(len(self._answered), wasted)
+        return len(self._answered), wasted
 
 
 def _key(call: str) -> str:
