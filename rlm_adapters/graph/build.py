@@ -206,10 +206,10 @@ def create_rlm_graph(
             place of it (extra ``monty``), which runs less of Python; see docs/security.md.
         sandbox_limits: limits of its sessions, when ``sandbox`` is not given.
         require: ``"os"`` refuses to run where the operating system cannot confine the workers.
-        parallel: ``"ahead"``: the sub-LM calls of a plain loop are found ahead and answered together, see docs/parallel.md;
-            ``"off"``: one after the other.
-        cache_prompts: answer a prompt that was asked before in the same run with the answer that it got. Off by default:
-            asking the same twice is a way of sampling.
+        parallel: ``"ahead"``: the sub-LM calls of a plain loop are found ahead and answered together (see
+            docs/parallel.md); ``"off"``: one after the other.
+        cache_prompts: answer a prompt that was asked before in the same run with the answer that it got. Off by
+            default: asking the same twice is a way of sampling.
         warn_tiny_calls: from so many short sub-calls of one cell on, the root LM is told how many items would fit into
             one prompt; 0: never.
         max_confirmations: end the run when the root LM has repeated an answer so often without submitting it;

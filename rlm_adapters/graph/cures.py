@@ -34,8 +34,8 @@ def tiny_calls(asked: Mapping[str, int], node: NodeContext) -> str | None:
     if fit < 2:
         return None
     return (
-        f"This cell made {calls:,} sub-calls of about {mean:,} characters each. About {fit} such items fit into one prompt: "
-        f"number them, join them, and ask for one line per item; that is {-(-calls // fit)} calls."
+        f"This cell made {calls:,} sub-calls of about {mean:,} characters each. About {fit} such items fit into one "
+        f"prompt: number them, join them, and ask for one line per item; that is {-(-calls // fit)} calls."
     )
 
 

@@ -65,35 +65,57 @@ class Program:
 
     def _prompt(self) -> str:
         part = self._pick(
-            "{" + self._text() + "}", "{" + self._number() + "}", "{" + self._text() + "[:9]}", "{out[-1:]}", "{len(out)}",
+            "{" + self._text() + "}",
+            "{" + self._number() + "}",
+            "{" + self._text() + "[:9]}",
+            "{out[-1:]}",
+            "{len(out)}",
             "fixed",
-        )  # fmt: skip
+        )
         return f"f'{self._pick(*_WORDS)} {part}'"
 
     def _ask(self) -> str:
         if self._functions and self._chance(0.2):
             return f"{self._random.choice(self._functions)}({self._text()})"
         prompt = self._pick(
-            self._prompt(), self._prompt(), self._prompt(), f"'%s and {self._pick(*_WORDS)}' % {self._text()}",
-            f"'join: ' + ', '.join([{self._text()}, str({self._number()})])", f"'{{}}!'.format({self._text()})",
-        )  # fmt: skip
+            self._prompt(),
+            self._prompt(),
+            self._prompt(),
+            f"'%s and {self._pick(*_WORDS)}' % {self._text()}",
+            f"'join: ' + ', '.join([{self._text()}, str({self._number()})])",
+            f"'{{}}!'.format({self._text()})",
+        )
         return f"llm_query({prompt})"
 
     def _cleaned(self) -> str:
         asked = self._ask()
         return self._pick(
-            asked, f"{asked}.strip()", f"{asked}.lower()[:12]", f"{asked}.replace('a', '').split('>')[0]",
-            f"re.sub(r'\\d', '#', {asked})", f"str({asked}).title()", f"({asked} or 'none')",
-            f"(lambda value, size=len({asked}): value[:size])({asked})", f"' '.join({asked}.split()[:3])",
-        )  # fmt: skip
+            asked,
+            f"{asked}.strip()",
+            f"{asked}.lower()[:12]",
+            f"{asked}.replace('a', '').split('>')[0]",
+            f"re.sub(r'\\d', '#', {asked})",
+            f"str({asked}).title()",
+            f"({asked} or 'none')",
+            f"(lambda value, size=len({asked}): value[:size])({asked})",
+            f"' '.join({asked}.split()[:3])",
+        )
 
     def _test(self) -> str:
         name = self._text()
         return self._pick(
-            f"'a' in {name}", f"'1' not in {name}", f"len({name}) % 2", f"{name}.strip().startswith('<a')",
-            f"{self._number()} > 3", f"len(out) < 6", f"{name} in seen", f"'e' in {name} and '2' in {name}",
-            f"not re.search('[13]', {name})", f"{name}[2:3] == 'b' or 'x' in {name}", f"{self._ask()}[3:4] > 'b'",
-        )  # fmt: skip
+            f"'a' in {name}",
+            f"'1' not in {name}",
+            f"len({name}) % 2",
+            f"{name}.strip().startswith('<a')",
+            f"{self._number()} > 3",
+            "len(out) < 6",
+            f"{name} in seen",
+            f"'e' in {name} and '2' in {name}",
+            f"not re.search('[13]', {name})",
+            f"{name}[2:3] == 'b' or 'x' in {name}",
+            f"{self._ask()}[3:4] > 'b'",
+        )
 
     def _store(self, name: str) -> None:
         self._line(
@@ -106,7 +128,7 @@ class Program:
                 f"table[len(out)] = {name}",
                 f"out.insert(0, {name})",
                 f"out[:] = out[-5:] + [{name}]",
-            )  # fmt: skip
+            )
         )
 
     # Statements
@@ -129,11 +151,26 @@ class Program:
             self._assign()
             return
         choices: tuple[tuple[float, Callable[[], None]], ...] = (
-            (6, self._assign), (2, self._count), (3, self._if), (4, self._for), (1.5, self._while), (2, self._try),
-            (2, self._comprehension), (1.5, self._function), (0.8, self._class), (0.7, self._generator),
-            (1, self._batch), (0.8, self._threads), (1.5, self._jump), (0.7, self._with), (0.7, self._print),
-            (0.5, self._tool), (0.5, self._randomness), (0.4, self._match), (0.4, self._submit),
-        )  # fmt: skip
+            (6, self._assign),
+            (2, self._count),
+            (3, self._if),
+            (4, self._for),
+            (1.5, self._while),
+            (2, self._try),
+            (2, self._comprehension),
+            (1.5, self._function),
+            (0.8, self._class),
+            (0.7, self._generator),
+            (1, self._batch),
+            (0.8, self._threads),
+            (1.5, self._jump),
+            (0.7, self._with),
+            (0.7, self._print),
+            (0.5, self._tool),
+            (0.5, self._randomness),
+            (0.4, self._match),
+            (0.4, self._submit),
+        )
         weights, makers = zip(*choices, strict=True)
         self._random.choices(makers, weights)[0]()
 
@@ -179,7 +216,7 @@ class Program:
                 f"for {number}, {name} in zip(range({size}), out + ['z']):",
                 f"for {name} in {self._text()}.split()[:{size}]:",
                 f"for {name} in list(seen)[:{size}]:",
-            )  # fmt: skip
+            )
         )
         head = self._lines[-1]
         texts, numbers = list(self._texts), list(self._numbers)
@@ -231,7 +268,7 @@ class Program:
                 f"{name} = any('b' in {one} for k in range({size}))",
                 f"{name} = list(filter(lambda k: '2' in llm_query(f'keep {{k}}'), range({size})))",
                 f"{name} = max(range({size}), key=lambda k: len(llm_query(f'score {{k}} {{total}}')))",
-            )  # fmt: skip
+            )
         )
         self._line(f"out.append(repr({name})[:20])")
 

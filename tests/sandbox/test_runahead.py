@@ -1,6 +1,5 @@
 """Run-ahead: which calls are found, which are not, and what it leaves alone."""
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -187,7 +186,7 @@ def test_the_same_prompt_stays_as_many_samples(session):
 def test_a_text_in_the_context_cannot_pass_for_an_unknown(sandbox):
     text = "\ue000unknown\ue001 and \ue0001\ue001"
     with sandbox.open(functions=FUNCTIONS, variables={"context": text}) as session:
-        done, waves = finish(session, "out = [llm_query(f'{context} {c}') for c in range(6)]\nprint(len(out))")
+        _, waves = finish(session, "out = [llm_query(f'{context} {c}') for c in range(6)]\nprint(len(out))")
     assert len(waves) == 1
     assert all(prompt.startswith(text) for prompt in waves[0])
 
@@ -236,7 +235,7 @@ def test_a_session_killed_in_the_middle_goes_on_with_the_answers_found_ahead(san
 
 def test_nothing_is_left_of_a_cell_or_a_session(sandbox):
     def processes() -> int:
-        return len([name for name in os.listdir("/proc") if name.isdigit() and _group(name) == pid])
+        return len([path for path in Path("/proc").iterdir() if path.name.isdigit() and _group(path.name) == pid])
 
     session = sandbox.open(functions=FUNCTIONS)
     pid = session._slot.worker.pid

@@ -31,10 +31,7 @@ def can_gain(code: str, namespace: Mapping[str, Any], functions: Collection[str]
 
 def reaches_call(value: Any, namespace: Mapping[str, Any], functions: Collection[str]) -> bool:
     """Whether a function, class or object that a cell has made leads to an LM call."""
-    for code in codes_of(value, namespace):
-        if not set(_names_in(code)).isdisjoint(functions):
-            return True
-    return False
+    return any(not set(_names_in(code)).isdisjoint(functions) for code in codes_of(value, namespace))
 
 
 def codes_of(value: Any, namespace: Mapping[str, Any]) -> Iterator[types.CodeType]:

@@ -84,7 +84,7 @@ class _Rewriter(ast.NodeTransformer):
         self._in_class = was_in_class
         return node
 
-    visit_FunctionDef = visit_AsyncFunctionDef = _function
+    visit_FunctionDef = visit_AsyncFunctionDef = _function  # noqa: N815 - names of ast.NodeVisitor
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         was_in_class, self._in_class = self._in_class, True
@@ -106,7 +106,7 @@ class _Rewriter(ast.NodeTransformer):
             node.body = [_try(node.body, [*self._lose(stored - target, changed - target), ast.Continue()])]
         return node
 
-    visit_For = visit_AsyncFor = visit_While = _loop
+    visit_For = visit_AsyncFor = visit_While = _loop  # noqa: N815 - names of ast.NodeVisitor
 
     def _blocks(self, node: Any) -> Any:
         for name in ("body", "orelse", "finalbody"):
@@ -120,7 +120,7 @@ class _Rewriter(ast.NodeTransformer):
     def _compound(self, node: Any) -> ast.AST:
         return cast("ast.AST", self._blocks(_generic(self, node)))
 
-    visit_If = visit_With = visit_AsyncWith = visit_Try = visit_TryStar = visit_Match = _compound
+    visit_If = visit_With = visit_AsyncWith = visit_Try = visit_TryStar = visit_Match = _compound  # noqa: N815 - names of ast.NodeVisitor
 
     def _block(self, statements: list[ast.stmt]) -> list[ast.stmt]:
         if self._in_class:
@@ -164,7 +164,7 @@ class _Rewriter(ast.NodeTransformer):
             and node.func.attr in MUTATORS
             and isinstance(node.func.value, ast.Subscript)
         ):
-            # ``d[label].append(x)`` with an unknown label has changed ``d``: let it fail, so that ``d`` becomes unknown.
+            # ``d[label].append(x)`` with an unknown label changes ``d``: let it fail, so that ``d`` becomes unknown.
             owner = node.func.value
             owner.value, owner.slice = self.visit(owner.value), self.visit(owner.slice)
         else:
@@ -240,7 +240,7 @@ class _Rewriter(ast.NodeTransformer):
             made = self._tracked(node)
         return made
 
-    visit_ListComp = visit_SetComp = visit_DictComp = _comprehension
+    visit_ListComp = visit_SetComp = visit_DictComp = _comprehension  # noqa: N815 - names of ast.NodeVisitor
 
     def _tracked(self, node: ast.ListComp) -> ast.expr:
         for part in node.generators:
@@ -363,9 +363,7 @@ def _changed_names(statement: ast.AST) -> tuple[set[str], set[str]]:
             changed.add(_base(node))
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
             changed.add(_base(node.func))
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            stored.add(node.name)
-        elif isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name:
+        elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
             stored.add(node.name)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             stored.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
@@ -399,9 +397,8 @@ def _leaves(node: ast.AST, kinds: tuple[type[ast.AST], ...]) -> bool:
             return False
         if isinstance(node, (*kinds, ast.Yield, ast.YieldFrom)):
             return True
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            if node.func.id in _FINISHING:
-                return True
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _FINISHING:
+            return True
         if isinstance(node, _LOOPS):
             inner = tuple(kind for kind in kinds if kind not in (ast.Break, ast.Continue))
             head = [node.test] if isinstance(node, ast.While) else [node.iter]

@@ -128,7 +128,7 @@ class Snapshot:
             while not data.endswith(b"\n\n"):
                 left = deadline - time.monotonic()
                 if left <= 0 or len(data) > _MAX_REPORT or not select.select([self._reports], [], [], left)[0]:
-                    raise TimeoutError  # noqa: TRY301 - handled as a broken pipe is
+                    raise TimeoutError
                 chunk = os.read(self._reports, _READ_BYTES)
                 if not chunk:
                     raise EOFError  # noqa: TRY301

@@ -10,7 +10,7 @@ import builtins
 import threading
 import types
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Self
 
 from rlm_adapters.sandbox.control import ControlFlow
 from rlm_adapters.sandbox.facade import Facade
@@ -71,13 +71,13 @@ class Unknown:
     def __delitem__(self, _key: object) -> None:
         """Change nothing."""
 
-    def __enter__(self) -> Unknown:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         """Swallow nothing."""
 
-    def __call__(self, *_args: object, **_kwargs: object) -> Unknown:
+    def __call__(self, *_args: object, **_kwargs: object) -> Unknown:  # noqa: D102 - it means what Python says
         return UNKNOWN
 
 
@@ -92,9 +92,12 @@ def _observe(*_: object) -> NoReturn:
     raise Observed
 
 
-_PASSED_ON: Final = """add radd iadd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow or ror
-    and rand xor rxor neg pos invert abs round getitem eq ne lt le gt ge""".split()
-_OBSERVED: Final = "bool len iter next contains hash int float complex index".split()
+_PASSED_ON: Final = (
+    *("add", "radd", "iadd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "floordiv", "rfloordiv", "mod"),
+    *("rmod", "pow", "rpow", "or", "ror", "and", "rand", "xor", "rxor", "neg", "pos", "invert", "abs", "round"),
+    *("getitem", "eq", "ne", "lt", "le", "gt", "ge"),
+)
+_OBSERVED: Final = ("bool", "len", "iter", "next", "contains", "hash", "int", "float", "complex", "index")
 
 for _name in _PASSED_ON:
     setattr(Unknown, f"__{_name}__", _pass_on)
