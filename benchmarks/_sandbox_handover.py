@@ -57,8 +57,7 @@ def measure(sizes: Sequence[int] = SIZES) -> None:
         "hand-over of one input\n"
         "  open: a session with it, ready to run cells; ratio: to pickling and unpickling it in one process\n"
         "  again: the worker is killed and the next cell runs in a new one\n"
-        "  host: growth of the host's memory at its peak; sandbox: PSS of all processes of the sandbox; in brackets: per "
-        "byte",
+        "  host: growth of the host's memory at its peak; sandbox: PSS of all its processes; in brackets: per byte",
         ["input", "open", "ratio", "again", "host", "sandbox"],
         rows,
     )

@@ -7,20 +7,17 @@ expect) and hangs (an input that took far longer than any limit allows). The str
 from __future__ import annotations
 
 import faulthandler
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
 from benchmarks.security.report import Part
 from rlm_adapters.sandbox import Done, Pending, Sandbox, SandboxLimits
-from rlm_adapters.sandbox.channel import Channel, ChannelClosedError
-from rlm_adapters.sandbox.frames import ProtocolError, decode_frame, from_wire
-from rlm_adapters.sandbox.messages import parse_calls, parse_done, parse_failure, parse_files
 from tests.sandbox import test_fuzz_cells as cells
 from tests.sandbox import test_fuzz_frames as frames
 
@@ -41,7 +38,7 @@ class Tally:
         start = time.monotonic()
         try:
             work()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
+        except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - whatever it is, it is counted
             self.failures[name] = f"{type(error).__name__}: {error}"[:300]
         if time.monotonic() - start > _HANG_SECONDS:
             self.hangs += 1
@@ -103,7 +100,7 @@ def _programs_by_value(*, count: int, seconds: float) -> Tally:
 
 
 def _programs_through_sessions(*, count: int, seconds: float) -> Tally:
-    check = cells.test_a_session_survives_any_program.hypothesis.inner_test  # type: ignore[attr-defined]
+    check = _check_of(cells.test_a_session_survives_any_program)
     limits = SandboxLimits(cpu_seconds=0.3, wall_seconds=3, output_chars=5_000, file_bytes=1 << 20)
     with Sandbox(limits=limits) as sandbox:
         return _fuzz(cells.programs, lambda program: check(sandbox, program), count=count, seconds=seconds)
@@ -119,12 +116,8 @@ def _scripted_workers(*, seconds: float) -> Tally:
 
 
 def _noisy_workers(*, count: int, seconds: float) -> Tally:
-    return _fuzz(
-        frames.mutated_frames(),
-        lambda data: _play(frames.send_raw(data, close=True)),
-        count=count,
-        seconds=seconds,
-    )
+    check = _check_of(frames.test_a_session_survives_a_noisy_worker)
+    return _fuzz(frames.mutated_frames(), check, count=count, seconds=seconds)
 
 
 def _play(script: frames.Script) -> None:
@@ -138,48 +131,19 @@ def _play(script: frames.Script) -> None:
 
 def _frames(*, count: int, seconds: float) -> Tally:
     total = Tally()
-    for strategy, work in (
-        (frames.messages, _parse),
-        (frames.mutated_frames(), _receive),
-        (frames.mutated_frames(), _decode),
+    for strategy, test in (
+        (frames.messages, frames.test_a_message_is_understood_or_refused),
+        (frames.mutated_frames(), frames.test_a_stream_of_noise_ends_in_one_of_three_errors),
+        (frames.mutated_frames(), frames.test_any_body_is_a_message_or_refused),
     ):
-        tally = _fuzz(strategy, work, count=count, seconds=seconds)
+        tally = _fuzz(strategy, _check_of(test), count=count, seconds=seconds)
         total.tried += tally.tried
         total.hangs += tally.hangs
         total.failures |= tally.failures
     return total
 
 
-def _parse(message: dict[str, Any]) -> None:
-    for parse in (
-        lambda: parse_done(message, output_chars=1_000),
-        lambda: parse_calls(message, frozenset({"llm_query"})),
-        lambda: parse_files(message),
-        lambda: parse_failure(message),
-        lambda: from_wire(message),
-    ):
-        try:
-            parse()
-        except ProtocolError:
-            continue
-
-
-def _decode(body: bytes) -> None:
-    try:
-        decode_frame(body)
-    except ProtocolError:
-        return
-
-
-def _receive(data: bytes) -> None:
-    ours, theirs = socket.socketpair()
-    channel = Channel(ours, max_frame_bytes=1 << 16)
-    try:
-        with theirs:
-            theirs.sendall(data)
-        while True:
-            channel.receive(deadline=time.monotonic() + 10)
-    except (ChannelClosedError, ProtocolError):
-        return
-    finally:
-        channel.close()
+def _check_of(test: Any) -> Callable[..., object]:
+    """What a property test does with one input."""
+    check: Callable[..., object] = test.hypothesis.inner_test
+    return check
