@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -36,7 +37,8 @@ def main() -> int:
             failed += not part.ok
         print(f"   ({time.monotonic() - start:.0f} s)", flush=True)
     print(f"\n{'everything is as it must be' if not failed else f'{failed} parts failed'}", end="")
-    print(f" ({time.monotonic() - began:.0f} s)")
+    cpu = sum(os.times()[:4])  # of this process and those that it has waited for
+    print(f" ({time.monotonic() - began:.0f} s, {cpu:.0f} s of CPU time)")
     return 1 if failed else 0
 
 
