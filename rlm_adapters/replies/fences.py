@@ -1,4 +1,3 @@
-
 """Fenced blocks: where one opens, what its label says, and, the hard part, where it ends.
 
 Prompts in code contain fences, models forget to close theirs or glue the close to the last line, and a reply may be
