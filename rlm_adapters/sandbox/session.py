@@ -7,7 +7,6 @@ A cell that hits a limit leaves no trace: its worker is replaced, and the replay
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import signal
 import threading
@@ -31,6 +30,7 @@ from rlm_adapters.sandbox.loss import describe_loss
 from rlm_adapters.sandbox.messages import WorkerDone, parse_calls, parse_done, parse_failure, parse_file_piece
 from rlm_adapters.sandbox.runahead.account import AheadAccount, CellAhead
 from rlm_adapters.sandbox.spec import SessionSpec
+from rlm_adapters.sandbox.threads import in_thread
 from rlm_adapters.sandbox.types import (
     Answer,
     CellError,
@@ -44,7 +44,6 @@ from rlm_adapters.sandbox.types import (
 _T = TypeVar("_T")
 _MAX_FILES: Final = 100_000
 _LOOK_SECONDS: Final = 30.0  # of wall time; a worker gives its child far less
-_KILL_AGAIN_SECONDS: Final = 0.05
 
 LIMIT_KINDS: Final = frozenset({"cpu", "memory", "wall", "crash"})
 """Errors after which a cell leaves no trace: the worker is replaced and a replay skips the cell."""
@@ -180,16 +179,7 @@ class Session:
         return step
 
     async def _in_thread(self, step: Callable[[], _T]) -> _T:
-        pool = self._thread_pool()
-        future = asyncio.wrap_future(pool.submit(step))
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            while not future.done():  # again, since a step that had no worker yet may be starting one
-                await asyncio.wrap_future(pool.submit(self.kill))
-                await asyncio.wait([future], timeout=_KILL_AGAIN_SECONDS)
-            future.exception()  # retrieved: nobody else will
-            raise
+        return await in_thread(self._thread_pool(), step, self.kill)
 
     def warm(self) -> None:
         """Have a worker ready, the journal replayed in it. Any cell would do this by itself.

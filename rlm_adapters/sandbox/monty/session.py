@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from rlm_adapters.sandbox.monty.cell import Calls, CellRun
 from rlm_adapters.sandbox.monty.sources import Sources
 from rlm_adapters.sandbox.monty.worker import Worker
 from rlm_adapters.sandbox.output import Output
+from rlm_adapters.sandbox.threads import in_thread
 from rlm_adapters.sandbox.types import (
     Answer,
     CellError,
@@ -142,14 +142,7 @@ class MontySession:
         return await self._in_thread(lambda: self.resume(answers))
 
     async def _in_thread(self, step: Callable[[], _T]) -> _T:
-        future = asyncio.wrap_future(self._thread_pool().submit(step))
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            self.kill()
-            await asyncio.wait([future])  # at once, now that there is no worker to wait for
-            future.exception()  # retrieved: nobody else will
-            raise
+        return await in_thread(self._thread_pool(), step, self.kill)
 
     def warm(self) -> None:
         """Have a worker ready, the journal replayed in it."""
