@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 Isolation: TypeAlias = Literal["os", "process"]
 """``os``: the operating system confines the worker (rlimits, Landlock, seccomp). ``process``: a separate,
@@ -78,8 +78,10 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The host could not answer: raised in the cell as ``SubCallError`` (for tools: ``ToolError``); in a batch it
-    stands in its place."""
+    """The host could not answer.
+
+    It is raised in the cell as ``SubCallError`` (for tools: ``ToolError``); in a batch it stands in its place.
+    """
 
     message: str
     kind: str = "other"
