@@ -6,7 +6,9 @@ import contextlib
 import functools
 import hashlib
 import importlib
+import pkgutil
 import random
+import warnings
 from importlib.resources import files
 from typing import Final
 
@@ -34,6 +36,10 @@ _LAZY: Final = words(
 """What the standard library imports inside of functions, or C code on first use. Not all exist in all versions."""
 
 
+_TOOLS: Final = words("conftest distutils f2py testing tests typing setup")
+"""Parts of packages that serve those who develop them."""
+
+
 @functools.cache
 def preload() -> None:
     """Import the modules behind the facades, and compile the guests, once for this process."""
@@ -49,6 +55,22 @@ def preload() -> None:
     for name in BUILDERS.keys() - pdf.MODULES.keys():  # pypdf is large: loaded for sessions that have a PDF file
         with contextlib.suppress(ImportError):
             modules.load(name)
+
+
+@functools.cache
+def load_package(name: str) -> None:
+    """Import a package that the user has allowed, with the parts that it would import when they are first used.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    package = importlib.import_module(name)
+    for part in pkgutil.iter_modules(getattr(package, "__path__", ())):
+        if not part.name.startswith("_") and part.name not in _TOOLS:
+            # Some parts need what is not installed, or say that they are deprecated.
+            with contextlib.suppress(Exception), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                importlib.import_module(f"{name}.{part.name}")
 
 
 def _throwaway_modules() -> Modules:

@@ -28,7 +28,7 @@ from rlm_adapters.sandbox.modules import Modules
 from rlm_adapters.sandbox.names import REFUSED_NAMES, is_reserved
 from rlm_adapters.sandbox.output import Output
 from rlm_adapters.sandbox.policy import compile_cell
-from rlm_adapters.sandbox.preload import preload
+from rlm_adapters.sandbox.preload import load_package, preload
 from rlm_adapters.sandbox.quiet import quiet_interpreter
 from rlm_adapters.sandbox.tasks import Scheduler, run_coroutine
 from rlm_adapters.sandbox.tracebacks import CellSources, describe
@@ -71,6 +71,9 @@ class Repl:
         epoch: where the session's clock starts, in seconds since 1970.
         allow_modules: real modules that cells may import. Through them a cell can reach everything that the
             process can: then only the operating system's confinement is left.
+
+    Raises:
+        ImportError: one of ``allow_modules`` is not installed.
     """
 
     def __init__(
@@ -85,6 +88,8 @@ class Repl:
         epoch: float = 0.0,
         allow_modules: Sequence[str] = (),
     ) -> None:
+        for package in allow_modules:
+            load_package(package)
         self.namespace: dict[str, Any] = {}
         self.compile: Callable[[str, str], CodeType] = lambda code, name: compile_cell(code, name, known=self.namespace)
         self._cells = 0

@@ -84,6 +84,8 @@ class _Converter:
             return [self.convert(item, depth + 1) for item in tuple.__iter__(value)]
         if isinstance(value, (bytes, bytearray)):
             return bytes.join(b"", [value])
+        if callable(getattr(value, "tolist", None)):  # numbers and arrays of numpy
+            return self.convert(value.tolist(), depth + 1)
         if not self._lenient:
             raise TypeError(
                 f"a value of type {type(value).__name__!r} cannot be sent; convert it with str() or json.dumps()"
@@ -117,9 +119,8 @@ class _Converter:
 
     def _anything(self, value: Any, depth: int) -> Any:
         if isinstance(value, (set, frozenset)):
-            items = [
-                self.convert(item, depth + 1) for item in (set if isinstance(value, set) else frozenset).__iter__(value)
-            ]
+            read: Any = (set if isinstance(value, set) else frozenset).__iter__
+            items = [self.convert(item, depth + 1) for item in read(value)]
             return sorted(items, key=lambda item: (type(item).__name__, str(item)))
         if isinstance(value, _VIEWS):
             return [self.convert(item, depth + 1) for item in value]
