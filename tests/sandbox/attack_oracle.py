@@ -21,7 +21,24 @@ _INSIDES = (
 _CLASSES = (*_INSIDES, types.FunctionType, types.MethodType)
 _BUILTINS = {
     id(getattr(builtins, name)): name
-    for name in ["eval", "exec", "compile", "__import__", "open", "input", "breakpoint", "getattr", "setattr", "delattr", "vars", "globals", "locals", "dir", "BaseException", "BaseExceptionGroup"]
+    for name in [
+        "eval",
+        "exec",
+        "compile",
+        "__import__",
+        "open",
+        "input",
+        "breakpoint",
+        "getattr",
+        "setattr",
+        "delattr",
+        "vars",
+        "globals",
+        "locals",
+        "dir",
+        "BaseException",
+        "BaseExceptionGroup",
+    ]
 }
 _MODULES = frozenset(
     {"posix", "sys", "_io", "gc", "_thread", "_imp", "_ctypes", "marshal", "_posixsubprocess", "_socket", "_signal"}
@@ -59,7 +76,23 @@ def leak(value: Any, depth: int = 0) -> str | None:
 
 
 _MACHINE_CLASSES = frozenset(
-    ["Repl", "Classes", "Guards", "Scheduler", "HostFunctions", "InputReferences", "Finish", "Output", "SafeFormat", "CellSources", "Worker", "GuestChannel", "CpuTimer", "Loaded", "VirtualClock"]
+    [
+        "Repl",
+        "Classes",
+        "Guards",
+        "Scheduler",
+        "HostFunctions",
+        "InputReferences",
+        "Finish",
+        "Output",
+        "SafeFormat",
+        "CellSources",
+        "Worker",
+        "GuestChannel",
+        "CpuTimer",
+        "Loaded",
+        "VirtualClock",
+    ]
 )
 
 

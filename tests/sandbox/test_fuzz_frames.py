@@ -29,7 +29,8 @@ from rlm_adapters.sandbox.channel import Channel, ChannelClosedError, ChannelTim
 from rlm_adapters.sandbox.forkserver import WorkerProcess
 from rlm_adapters.sandbox.frames import HEADER, MAX_DEPTH, Message, ProtocolError, decode_frame, from_wire
 from rlm_adapters.sandbox.inputs import Inputs
-from rlm_adapters.sandbox.messages import parse_calls, parse_done, parse_failure, parse_files
+from rlm_adapters.sandbox.messages import parse_calls, parse_done, parse_failure, parse_file_piece
+from rlm_adapters.sandbox.runahead.account import AheadAccount
 from rlm_adapters.sandbox.session import Session
 from rlm_adapters.sandbox.spec import SessionSpec
 from rlm_adapters.sandbox.types import Done, HostFunction, Pending, SandboxLimits, Value
@@ -73,18 +74,19 @@ class FakeForkServer:
 class HostileSource:
     """Gives a session workers that play a script when they have read the frame with the cell."""
 
-    def __init__(self, *scripts: Script) -> None:
+    def __init__(self, spec: SessionSpec, *scripts: Script) -> None:
+        self.spec = spec
         self.scripts = list(scripts)
         self.threads: list[threading.Thread] = []
         self.pool = ThreadPoolExecutor(2)
 
-    def start(self, spec: SessionSpec) -> WorkerProcess:
+    def start(self) -> WorkerProcess:
         ours, theirs = socket.socketpair()
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         thread = threading.Thread(target=self._play, args=(script, theirs), daemon=True)
         self.threads.append(thread)
         thread.start()
-        return WorkerProcess(FakeForkServer(), -77, ours, spec.limits.frame_bytes)  # type: ignore[arg-type]
+        return WorkerProcess(FakeForkServer(), -77, ours, self.spec.limits.frame_bytes)  # type: ignore[arg-type]
 
     def _play(self, script: Script, sock: socket.socket) -> None:
         with sock:
@@ -94,6 +96,9 @@ class HostileSource:
                 script(sock)
             except OSError:
                 pass  # the host has closed the connection on us
+
+    def close(self) -> None:
+        pass
 
     def thread_pool(self) -> ThreadPoolExecutor:
         return self.pool
@@ -105,8 +110,9 @@ class HostileSource:
         self.pool.shutdown()
 
 
-def session_with(*scripts: Script, limits: SandboxLimits = LIMITS) -> tuple[Session, HostileSource]:
-    source = HostileSource(*scripts)
+def session_with(
+    *scripts: Script, limits: SandboxLimits = LIMITS, ahead: bool = False
+) -> tuple[Session, HostileSource]:
     spec = SessionSpec(
         inputs=Inputs({}, {}),
         functions=FUNCTIONS,
@@ -117,7 +123,9 @@ def session_with(*scripts: Script, limits: SandboxLimits = LIMITS) -> tuple[Sess
         allow_modules=(),
         layers=(),
     )
-    return Session(source, spec, {"llm_query": lambda prompt: "ok"}), source
+    source = HostileSource(spec, *scripts)
+    account = AheadAccount(enabled=ahead)
+    return Session(source, source.thread_pool, {"llm_query": lambda prompt: "ok"}, ahead=account), source
 
 
 def send(*messages: object) -> Script:
@@ -220,7 +228,7 @@ SCRIPTS: dict[str, Script] = {
     "has a type that is no text": send({"t": ["done"]}),
     "is of an unknown type": send({"t": "exec", "code": "import os"}),
     "is a ready frame": send({"t": "ready", "layers": []}),
-    "is a files frame": send({"t": "files", "files": {}}),
+    "is a file": send({"t": "file", "path": "x", "data": {"$bytes": ""}}),
     "is a failure without a message": send({"t": "failed"}),
     "is a failure with a wrong message": send({"t": "failed", "message": {"a": 1}}),
     "is an empty report": send({"t": "done"}),
@@ -265,6 +273,7 @@ SCRIPTS: dict[str, Script] = {
     "repeats a key": send(b'{"t":"failed","t":"done","t":"call","calls":[]}'),
     "reports twice": send(DONE, DONE, DONE),
     "calls and reports in one go": send(CALL, DONE),
+    "finds calls that nobody asked it to find": send({"t": "found", "more": True, "calls": []}),
     "answers itself": send({"t": "answers", "answers": [{"value": 1}]}),
 }
 
@@ -339,7 +348,9 @@ async def test_a_forged_call_is_answered_or_refused_but_never_raised(function, k
 def test_files_that_a_hostile_worker_names_stay_inside_the_workspace():
     names = ["../../etc/cron.d/x", "/etc/passwd", "a/../../b", "nul\x00", "", ".", "ok.txt", "a" * 100_000]
     data = {"$bytes": base64.b64encode(b"x").decode()}
-    session, source = session_with(send(DONE, {"t": "files", "files": dict.fromkeys(names, data)}))
+    session, source = session_with(
+        send(DONE, *({"t": "file", "path": name, "data": data} for name in names), {"t": "end"})
+    )
     with session:
         take(session, "x = 1")
         try:
@@ -353,6 +364,39 @@ def test_files_that_a_hostile_worker_names_stay_inside_the_workspace():
         assert "\x00" not in name
         assert name not in ("", ".")
         assert len(name) < 5_000
+
+
+FOUND: Message = {"t": "found", "more": True, "calls": [{"f": "llm_query", "a": ["q"], "k": {}, "n": 0}]}
+LOOKS: dict[str, Script] = {
+    "finds what is no list": send(CALL, {**FOUND, "calls": {"f": "llm_query"}}),
+    "finds what is no call": send(CALL, {**FOUND, "calls": [1, "x", None, []]}),
+    "finds what was not offered": send(CALL, {**FOUND, "calls": [{"f": "tool", "a": [], "k": {}, "n": 0}]}),
+    "finds a call without a number": send(CALL, {**FOUND, "calls": [{"f": "llm_query", "a": [], "k": {}}]}),
+    "finds a negative number": send(CALL, {**FOUND, "calls": [{"f": "llm_query", "a": [], "k": {}, "n": -1}]}),
+    "finds a gigantic number": send(CALL, {**FOUND, "calls": [{"f": "llm_query", "a": [], "k": {}, "n": 1 << 90}]}),
+    "finds too much": send(CALL, {**FOUND, "calls": FOUND["calls"] * 5_000}),
+    "says maybe": send(CALL, {**FOUND, "more": "yes"}),
+    "finds nested arguments": send(CALL, {**FOUND, "calls": [{"f": "llm_query", "a": [DEEP], "k": {}, "n": 0}]}),
+    "finds the call that waits": send(CALL, {**FOUND, "calls": [{"f": "llm_query", "a": ["p"], "k": {}, "n": 0}]}),
+    "calls again when asked to look": send(CALL, CALL),
+    "reports when asked to look": send(CALL, DONE),
+    "closes when asked to look": send_raw(frame(CALL), close=True),
+    "sends half a look": send_raw(frame(CALL) + frame(FOUND)[:-4], close=True),
+}
+
+
+@pytest.mark.parametrize("script", LOOKS.values(), ids=LOOKS)
+def test_a_worker_that_is_asked_to_look_ahead_and(script):
+    session, source = session_with(script, ahead=True)
+    with session:
+        step = session.start("x = 1")
+        assert isinstance(step, Pending)
+        assert {call.function for call in step.calls} == {"llm_query"}
+        assert len(step.calls) < 1_000
+        source.scripts = [send(CALL, DONE)]
+        assert isinstance(session.resume({call.id: Value("ok") for call in step.calls}), (Done, Pending))
+        session.kill()
+    source.join()
 
 
 HOSTILE_BODIES = {
@@ -430,7 +474,7 @@ def test_a_message_is_understood_or_refused(message):
     for parse in (
         lambda: parse_done(message, output_chars=1_000),
         lambda: parse_calls(message, {"llm_query"}),
-        lambda: parse_files(message),
+        lambda: parse_file_piece(message),
         lambda: parse_failure(message),
         lambda: from_wire(message),
     ):
