@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import time
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from rlm_adapters.sandbox.frames import HEADER, Message, ProtocolError, decode_f
 
 _READ_BYTES: Final = 1 << 12
 _MAX_READ_BYTES: Final = 1 << 20
+_SLICE_SECONDS: Final = 1.0
 MAX_FDS: Final = 200
 """Descriptors that fit in one frame (the kernel's own limit is 253)."""
 
@@ -29,7 +31,7 @@ class ChannelTimeoutError(Exception):
 
 
 class Channel:
-    """Sends and receives frames; not thread-safe.
+    """Sends and receives frames; not thread-safe, but it may be closed from another thread.
 
     Descriptors can be sent but never received: ``recv`` makes the kernel drop any that a worker attaches.
 
@@ -39,9 +41,15 @@ class Channel:
     """
 
     def __init__(self, sock: socket.socket, *, max_frame_bytes: int) -> None:
+        sock.setblocking(False)  # waiting by poll takes half the system calls of a timeout of the socket
         self._socket = sock
         self._max_frame_bytes = max_frame_bytes
         self._ahead = bytearray()
+        self._closed = False
+        self._readable = select.poll()
+        self._readable.register(sock, select.POLLIN)
+        self._writable = select.poll()
+        self._writable.register(sock, select.POLLOUT)
 
     def send(self, message: Message, *, deadline: float, fds: Sequence[int] = ()) -> None:
         """Send one frame before ``deadline`` (of ``time.monotonic``), descriptors attached to its header.
@@ -51,17 +59,17 @@ class Channel:
             ChannelTimeoutError: The other side does not read.
         """
         body = encode_body(message)
-        header = HEADER.pack(len(body))
+        left = memoryview(HEADER.pack(len(body)) + body)
         try:
-            self._set_timeout(deadline)
-            if fds:
-                # The header is four bytes and the first on its way: the kernel takes it whole or not at all.
-                socket.send_fds(self._socket, [header], list(fds))
-                self._socket.sendall(body)
-            else:
-                self._socket.sendall(header + body)
-        except TimeoutError:
-            raise ChannelTimeoutError from None
+            while left:
+                try:
+                    if fds:
+                        left = left[socket.send_fds(self._socket, [left], list(fds)) :]
+                        fds = ()  # they went with the first byte
+                    else:
+                        left = left[self._socket.send(left) :]
+                except BlockingIOError:
+                    self._wait(self._writable, deadline)
         except OSError as error:
             raise ChannelUnsentError(str(error)) from None
 
@@ -80,12 +88,14 @@ class Channel:
 
     def close(self) -> None:
         """End the connection, for a thread that waits on it too; harmless when done twice."""
+        self._closed = True
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
     def detach(self) -> None:
         """Close this process's descriptor of a connection that belongs to another process."""
+        self._closed = True
         self._socket.close()
 
     def _read(self, count: int, deadline: float) -> bytearray:
@@ -93,19 +103,27 @@ class Channel:
         data = self._ahead
         try:
             while len(data) < count:
-                self._set_timeout(deadline)
-                chunk = self._socket.recv(max(_READ_BYTES, min(count - len(data), _MAX_READ_BYTES)))
+                self._wait(self._readable, deadline)
+                try:
+                    chunk = self._socket.recv(max(_READ_BYTES, min(count - len(data), _MAX_READ_BYTES)))
+                except BlockingIOError:
+                    continue
                 if not chunk:
                     raise ChannelClosedError("the socket was closed")
                 data += chunk
-        except TimeoutError:
-            raise ChannelTimeoutError from None
         except OSError as error:
             raise ChannelClosedError(str(error)) from None
         self._ahead = data[count:]
         del data[count:]
         return data
 
-    def _set_timeout(self, deadline: float) -> None:
-        # settimeout(0) would mean non-blocking: what is past its deadline gets one last microsecond.
-        self._socket.settimeout(max(deadline - time.monotonic(), 1e-6))
+    def _wait(self, poll: select.poll, deadline: float) -> None:
+        """Wait until the socket is ready, or closed by whichever side."""
+        while not self._closed:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise ChannelTimeoutError
+            # In slices: the descriptor could have been closed, and its number reused, a moment before poll sees it.
+            if poll.poll(min(left, _SLICE_SECONDS) * 1000):
+                return
+        raise ChannelClosedError("the socket was closed")

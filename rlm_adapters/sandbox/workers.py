@@ -8,6 +8,7 @@ scope: inputs of one run are never in a process from which a worker of another r
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import weakref
@@ -15,7 +16,7 @@ from collections.abc import Hashable, Sequence
 from typing import Final
 
 from rlm_adapters.errors import InputError, SandboxError
-from rlm_adapters.sandbox.channel import ChannelClosedError, ChannelTimeoutError
+from rlm_adapters.sandbox.channel import ChannelClosedError, ChannelTimeoutError, ChannelUnsentError
 from rlm_adapters.sandbox.forkserver import ForkServerGoneError, Holder, WorkerProcess
 from rlm_adapters.sandbox.frames import Message, ProtocolError
 from rlm_adapters.sandbox.inputs import Big, loads_to_hold
@@ -101,9 +102,10 @@ class WorkerFactory:
         worker = source.fork(max_frame_bytes=self.spec.limits.frame_bytes)
         deadline = time.monotonic() + _START_SECONDS
         try:
-            for load in self.spec.inputs.loads(held=self._bigs):
-                worker.channel.send({"t": "load", "items": list(load.items)}, deadline=deadline, fds=load.fds)
-            worker.channel.send(self.spec.begin(), deadline=deadline)
+            with contextlib.suppress(ChannelUnsentError):  # it has given up, and has said why
+                for load in self.spec.inputs.loads(held=self._bigs):
+                    worker.channel.send({"t": "load", "items": list(load.items)}, deadline=deadline, fds=load.fds)
+                worker.channel.send(self.spec.begin(), deadline=deadline)
             self._check_ready(worker.channel.receive(deadline=deadline))
         except BaseException as error:
             worker.end()

@@ -6,8 +6,8 @@ import asyncio
 import dataclasses
 import json
 import os
+import select
 import signal
-import socket
 import threading
 import time
 
@@ -453,8 +453,9 @@ def kill_worker(session):
 
 def wait_for_end(worker):
     """A signal takes its time."""
-    while worker.channel._socket.recv(1, socket.MSG_PEEK):
-        pass
+    ended = select.poll()
+    ended.register(worker.channel._socket, 0)
+    ended.poll()
 
 
 def test_a_worker_killed_between_cells_is_replaced_unseen(sandbox):
