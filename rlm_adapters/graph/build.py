@@ -181,6 +181,7 @@ def create_rlm_graph(
     cache_prompts: bool = False,
     warn_tiny_calls: int = 100,
     max_confirmations: int | None = 3,
+    direct_below: int = 0,
     on_event: EventHandler | None = None,
     name: str = "rlm",
 ) -> RLMGraph:
@@ -215,6 +216,8 @@ def create_rlm_graph(
         max_confirmations: end the run when the root LM has repeated an answer so often without submitting it;
             None: never.
         on_event: called with every `Event` of every run.
+        direct_below: answer inputs of fewer characters by one direct call of the root LM, without a REPL (not with
+            tools or files); 0: never.
         name: of the graph, in traces.
 
     Returns:
@@ -253,6 +256,8 @@ def create_rlm_graph(
         cache_prompts=cache_prompts,
         warn_tiny_calls=warn_tiny_calls,
         max_confirmations=max_confirmations,
+        direct_below=direct_below,
+        direct=ChatTarget(model) if isinstance(model, BaseChatModel) else None,
     )
     if name != "rlm":
         check_name(name.replace("-", "_").replace(" ", "_"), "graph")

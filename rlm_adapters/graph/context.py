@@ -51,6 +51,8 @@ class RLMConfig:
     """End the run when the root LM has repeated the same answer so often without submitting it; None: never."""
     direct_below: int = 0
     """Inputs of fewer characters are answered by one direct call; 0: never."""
+    direct: SubModel | None = None
+    """Who answers them; default: the sub-LM."""
 
     def for_child(self) -> RLMConfig:
         """The configuration of a child run: the same, but its answer is for its parent's cell, of any type."""

@@ -15,6 +15,7 @@ from rlm_adapters.effects import Steps
 from rlm_adapters.errors import BudgetExceededError, ModelCallError
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.cures import confirmed
+from rlm_adapters.graph.direct import DIRECT
 from rlm_adapters.graph.state import CellOutput, FinishReason, RLMState, TurnEntry
 from rlm_adapters.graph.view import trajectory_of
 from rlm_adapters.models import ModelReply
@@ -97,7 +98,8 @@ def _judge(state: RLMState, node: NodeContext) -> dict[str, Any]:
     store, reply, outputs = node.config.store, state.get("reply"), state.get("outputs") or []
     submitted = state.get("submitted")
     if submitted is not None:
-        return _validated(store.unpack(submitted["value"]), "submitted", submitted["function"], state, node)
+        reason: FinishReason = "direct" if submitted["function"] == DIRECT else "submitted"
+        return _validated(store.unpack(submitted["value"]), reason, submitted["function"], state, node)
     if reply is None:
         return {"outcome": Outcome(note="The reply was lost.")}
     if reply["problem"]:

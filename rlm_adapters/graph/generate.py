@@ -12,6 +12,7 @@ from rlm_adapters.effects import Steps
 from rlm_adapters.errors import BudgetExceededError, ModelCallError
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.cures import confirmations
+from rlm_adapters.graph.direct import answer_directly, is_short
 from rlm_adapters.graph.state import Reply, RLMState
 from rlm_adapters.graph.view import trajectory_of
 from rlm_adapters.models import ModelReply
@@ -30,6 +31,8 @@ def generate_code(state: RLMState, node: NodeContext, config: RunnableConfig) ->
     iteration = (state.get("iterations") or 0) + 1
     folded = state.get("folded") or 0
     try:
+        if is_short(state, node):
+            return (yield from answer_directly(state, node, config))
         reply, usage, folded = yield from _ask(state, node, config, iteration)
     except BudgetExceededError as error:
         return {"stop": error.limit, "error": str(error), "seconds": node.run.ledger.seconds}

@@ -184,3 +184,27 @@ def test_what_a_failed_child_used_is_counted(model_server, chat, sandbox, run):
     assert result["answer"] == "auth"
     assert result["usage"]["calls"] == 1
     assert len(graph.rlm.sessions) == 0
+
+
+def test_a_short_input_is_answered_by_one_direct_call_when_that_is_on(model_server, chat, sandbox, run):
+    model_server.script("root", lambda messages, request: "It rains.")
+    graph = create_rlm_graph(chat("root"), direct_below=1_000, sandbox=sandbox)
+    result = run(graph, {"query": "How is the weather?", "context": "Rain all day."})
+    assert (result["answer"], result["finish_reason"], result["usage"]["root_calls"]) == ("It rains.", "direct", 1)
+    assert "Rain all day." in model_server.requests[0].prompt
+
+
+def test_a_direct_answer_that_does_not_fit_goes_on_as_an_rlm(model_server, chat, sandbox, run):
+    def root(messages, request):
+        return cell("SUBMIT(7)") if "REPL" in str(messages[0]["content"]) else "about seven"
+
+    model_server.script("root", root)
+    graph = create_rlm_graph(chat("root"), direct_below=1_000, output_type=int, sandbox=sandbox)
+    result = run(graph, {"query": "How many?", "context": "seven"})
+    assert (result["answer"], result["finish_reason"]) == (7, "submitted")
+
+
+def test_a_long_input_is_not_answered_directly(model_server, chat, sandbox, run):
+    model_server.script("root", [cell("SUBMIT(len(context))")])
+    graph = create_rlm_graph(chat("root"), direct_below=1_000, sandbox=sandbox)
+    assert run(graph, {"query": "How long?", "context": "x" * 5_000})["answer"] == 5_000

@@ -1,0 +1,64 @@
+"""The short way: an input that fits into one prompt is answered by one call, without a REPL.
+
+Replications show RLMs losing to a direct call on short inputs; below ``direct_below`` characters there is nothing to
+recurse over. An answer that does not fit ``output_type`` goes back, and the run goes on as an RLM.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.runnables import RunnableConfig
+
+from rlm_adapters.content import ContentRef, is_ref
+from rlm_adapters.effects import Steps
+from rlm_adapters.graph.context import NodeContext
+from rlm_adapters.graph.state import RLMState
+
+DIRECT = "direct"
+"""Function name of such an answer, and its finish reason."""
+
+_TASK = "Answer the question from the inputs given. If they do not hold the answer, say so."
+
+
+def is_short(state: RLMState, node: NodeContext) -> bool:
+    """Whether the first turn of this run is to be one direct call."""
+    below = node.config.direct_below
+    if not below or node.depth or state.get("iterations") or node.config.tools or state.get("files"):
+        return False
+    return sum(_length(value, node) for value in (state["query"], *state["variables"].values())) < below
+
+
+def answer_directly(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
+    """Ask once, with everything in the prompt."""
+    store = node.config.store
+    system = "\n\n".join(part for part in (_TASK, node.config.instructions, state.get("instructions") or "") if part)
+    if node.config.output.schema is not None:
+        system += f"\n\nReply with JSON only, of this JSON schema:\n{_text(node.config.output.schema)}"
+    inputs = [f"<{name}>\n{_text(store.unpack(value))}\n</{name}>" for name, value in state["variables"].items()]
+    prompt = [SystemMessage(system), HumanMessage("\n\n".join([*inputs, store.unpack(state["query"])]))]
+    node.emit("iteration_started", state["run_id"], 1, prompt_chars=sum(len(str(one.content)) for one in prompt))
+    reply, usage = yield from node.run.caller.call(
+        node.config.direct or node.config.sub, prompt, kind="root", owner=state["run_id"], config=config
+    )
+    return {
+        "iterations": 1,
+        "usage": usage,
+        "seconds": node.run.ledger.seconds,
+        "reply": {"text": store.pack(reply.text), "final": None, "problem": "", "message": "", "thought": ""},
+        "queue": [],
+        "outputs": [],
+        "submitted": {"function": DIRECT, "value": store.pack(reply.text)},
+    }
+
+
+def _length(value: Any, node: NodeContext) -> int:
+    if is_ref(value):
+        return node.config.store.path(ContentRef.from_state(value)).stat().st_size
+    return len(_text(value))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
