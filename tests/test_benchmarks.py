@@ -50,6 +50,11 @@ def test_make_security_fails_when_a_part_does(part, status, monkeypatch, capsys)
     assert ("not ok: what: why" in printed) == bool(status)
 
 
+def test_a_part_that_does_not_exist_is_not_a_success(capsys):
+    assert security.main(["no such"]) == 2
+    assert "attacks" in capsys.readouterr().err
+
+
 def test_a_tally_counts_what_fails_and_what_hangs(monkeypatch):
     tally = fuzz.Tally()
     tally.run(lambda: None, "fine")
