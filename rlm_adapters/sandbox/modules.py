@@ -23,6 +23,7 @@ _HINTS: Final = {
         ("pandas numpy scipy sklearn polars matplotlib", "use plain Python"),
         ("tiktoken", "estimate 4 characters per token"),
         ("pickle marshal shelve dill", "use json"),
+        ("sqlite3 duckdb", "use dictionaries and sorted()"),
         ("ctypes importlib inspect builtins code runpy", "reflection is not available here"),
         ("fitz pymupdf pdfplumber pdfminer", "use pypdf.PdfReader"),
         ("bs4 lxml", "use html.parser, xml.etree.ElementTree or re"),

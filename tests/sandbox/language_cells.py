@@ -935,4 +935,270 @@ print(list(map(lambda a, b: a * b, [1, 2], [3, 4])), list(filter(None, [0, 1, ""
 try: list(zip([1], [1, 2], strict=True))
 except ValueError as e: print(e)
 """,
+    "regular expressions over lines": r"""
+from collections import Counter, defaultdict
+import re, json
+text = "Date: Jan 1\n" * 3
+pat = re.compile(r'(?m)^Date: (\w+) (\d)$')
+print(Counter(m.groups() for m in pat.finditer(text)), pat.sub(lambda m: m[2]+m[1], text).splitlines(), pat)
+print(json.dumps({k: list(v) for k, v in {'a': {1}}.items()}, default=str, indent=1))
+""",
+    "capturing what is printed": r"""
+import io, sys, contextlib
+buf = io.StringIO()
+with contextlib.redirect_stdout(buf):
+    print('x'); sys.stdout.write('y')
+print(buf.getvalue().split())
+old = sys.stdout
+print('done', file=old)
+""",
+    "composing functions": r"""
+from functools import reduce
+compose = lambda *fs: reduce(lambda f, g: lambda x: f(g(x)), fs)
+print(compose(str, abs, lambda x: x - 5)(2))
+pipeline = [str.strip, str.lower, lambda s: s.replace(' ', '_')]
+s = '  Hello World '
+for f in pipeline: s = f(s)
+print(s, list(map(len, ['a', 'bb'])), sorted('bca', key=str.upper))
+""",
+    "batches and windows": r"""
+def batched(it, n):
+    from itertools import islice
+    it = iter(it)
+    while batch := list(islice(it, n)):
+        yield batch
+print(list(batched(range(7), 3)))
+def window(seq, n):
+    return [seq[i:i+n] for i in range(len(seq) - n + 1)]
+print(window('abcd', 2), [*zip(*[iter('abcdef')] * 2)])
+""",
+    "walking nested data": r"""
+from typing import Union
+Json = Union[dict, list, str, int, float, bool, None]
+def walk(j: Json, path='$'):
+    match j:
+        case dict():
+            for k, v in j.items(): yield from walk(v, f'{path}.{k}')
+        case list():
+            for i, v in enumerate(j): yield from walk(v, f'{path}[{i}]')
+        case _: yield path, j
+print(dict(walk({'a': [1, {'b': None}], 'c': 'x'})))
+""",
+    "a singleton with item access": r"""
+class Config:
+    _instance = None
+    DEFAULTS = {'a': 1}
+    @classmethod
+    def get(cls):
+        if cls._instance is None: cls._instance = cls()
+        return cls._instance
+    def __init__(self): self.values = dict(self.DEFAULTS)
+    def __getitem__(self, k): return self.values[k]
+    def __setitem__(self, k, v): self.values[k] = v
+    def __delitem__(self, k): del self.values[k]
+    def __iter__(self): return iter(self.values)
+c = Config.get(); c['b'] = 2; del c['a']
+print(Config.get() is c, list(c), Config._instance['b'])
+""",
+    "handlers by kind, chains and notes": r"""
+import traceback
+def risky(n):
+    if n == 0: raise ValueError('zero')
+    if n == 1: raise KeyError('one')
+    if n == 2: raise TimeoutError('slow')
+    return n
+for i in range(4):
+    try:
+        r = risky(i)
+    except (ValueError, KeyError) as e:
+        print(type(e).__name__, e, repr(e), e.args, str(e))
+    except OSError as e:
+        print('os', e)
+    except Exception as e:
+        print('other', e)
+    else:
+        print('ok', r)
+try:
+    try: risky(0)
+    except ValueError as e: raise RuntimeError('wrapped') from e
+except RuntimeError as e:
+    print(e, '<-', e.__cause__)
+try:
+    raise Exception('a', 'b')
+except Exception as e: print(e, e.args)
+class Retry(Exception): pass
+n = 0
+while True:
+    try:
+        n += 1
+        if n < 3: raise Retry
+        break
+    except Retry: continue
+print(n)
+e = ValueError('kept'); e.add_note('note'); print(e.__notes__)
+""",
+    "sorting by several keys": r"""
+from operator import itemgetter, attrgetter
+rows = [{'n': 'b', 'v': 2}, {'n': 'a', 'v': 2}, {'n': 'c', 'v': 1}]
+print(sorted(rows, key=itemgetter('v', 'n')), max(rows, key=lambda r: (r['v'], r['n'])), sorted(rows, key=lambda r: (-r['v'], r['n'])))
+import json
+""",
+    "chunks that overlap": r"""
+def chunk_text(text: str, size: int = 100, overlap: int = 20) -> list[str]:
+    '''Split text.'''
+    chunks, i = [], 0
+    while i < len(text):
+        chunks.append(text[i:i + size])
+        i += size - overlap
+    return chunks
+cs = chunk_text('x' * 250)
+print(len(cs), [len(c) for c in cs], chunk_text.__doc__)
+""",
+    "every kind of assignment target": r"""
+d = {}
+d['a'], d['b'] = 1, 2
+class O: pass
+o = O(); o.x, o.y = 3, 4
+[o.z, *o.rest] = [5, 6, 7]
+for d['k'], o.i in [(1, 2), (3, 4)]: pass
+print(d, o.x, o.y, o.z, o.rest, o.i)
+with open('f.txt', 'w') as o.f: o.f.write('hi')
+print(open('f.txt').read())
+(o.p) = q = 8; print(o.p, q)
+o.lst = [1]; o.lst += [2]; o.lst[0] -= 5; o.n = 0; o.n += 1; o.n **= 2; print(o.lst, o.n)
+""",
+    "lambdas that capture": r"""
+fs = [lambda x, i=i: x + i for i in range(3)]
+print([f(10) for f in fs], (lambda: [lambda: 1][0]())())
+adders = {k: (lambda v: lambda x: x + v)(v) for k, v in {'a': 1}.items()}
+print(adders['a'](5))
+""",
+    "value objects": r"""
+class Money:
+    def __init__(self, c): self.c = c
+    def __eq__(self, o): return self.c == o.c
+    def __lt__(self, o): return self.c < o.c
+    def __add__(self, o): return Money(self.c + (o.c if isinstance(o, Money) else o))
+    __radd__ = __add__
+    def __str__(self): return f'${self.c / 100:.2f}'
+    def __hash__(self): return hash(self.c)
+ms = [Money(500), Money(50)]
+print(sum(ms), min(ms), str(max(ms)), Money(1) == Money(1), len({Money(1), Money(1)}))
+""",
+    "subclasses of builtin containers": r"""
+class Graph(dict):
+    def __init__(self, *a, **k):
+        super().__init__(*a, **k)
+        self.edges = 0
+    def add(self, a, b):
+        self.setdefault(a, set()).add(b); self.setdefault(b, set()).add(a); self.edges += 1
+    def __missing__(self, k): return set()
+    def __repr__(self): return f'Graph({len(self)}, {self.edges})'
+g = Graph(); g.add(1, 2); g.add(2, 3)
+print(g, g[9], sorted(g), g.edges, dict(g), isinstance(g, dict))
+class Stack(list):
+    def push(self, x): self.append(x)
+    @property
+    def top(self): return self[-1]
+s = Stack([1]); s.push(2); print(s, s.top, s[::-1], type(s).__name__)
+class Name(str):
+    def initials(self): return ''.join(p[0] for p in self.split())
+print(Name('ada lovelace').initials(), Name('x') + 'y', Name('{}').format(3))
+""",
+    "splitting command lines": r"""
+import shlex, string, itertools
+print(shlex.split('a "b c" d'), shlex.quote('x y'))
+""",
+    "time zones by offset": r"""
+from datetime import datetime, timezone, timedelta
+est = timezone(timedelta(hours=-5), 'EST')
+print(datetime(2024, 1, 1, tzinfo=est).astimezone(timezone.utc), est)
+""",
+    "deques, named tuples and counters in detail": r"""
+from collections import deque, OrderedDict
+import collections
+d = deque([1,2,3]); d.extend([4]); d.extendleft([0]); d.remove(2); print(d, list(d)[::2], deque('abc', 2))
+Point = collections.namedtuple('Point', ['x', 'y']); print(Point(1, y=2), Point._fields, Point(**{'x': 3, 'y': 4})._asdict())
+c = collections.Counter(); c[('a', 1)] += 1; print(c, c.most_common(), +c, c.subtract({('a', 1): 1}), c)
+""",
+    "sets of words": r"""
+words = 'the quick the lazy'.split()
+print({w: words.count(w) for w in set(words)} == {'the': 2, 'quick': 1, 'lazy': 1}, sorted({len(w) for w in words}), dict(sorted({'b': 1, 'a': 2}.items())))
+""",
+    "patterns for addresses, dates and units": r"""
+import re
+print(re.findall(r'[\w.+-]+@[\w-]+\.[\w.]+', 'a.b@c.org, x@y.z!'), re.sub(r'(?P<y>\d{4})-(?P<m>\d\d)', r'\g<m>/\g<y>', '2024-05'), re.split(r'(\s)', 'a b'), [m.group() for m in re.finditer('a|b', 'cab')], re.compile('x').findall('axbx', 2))
+pattern = r'''
+   (\d+)   # number
+   \s*
+   ([a-z]+) # unit
+'''
+print(re.findall(pattern, '12 kg 3m', re.VERBOSE), re.match('a', 'b') is None, type(re.match('a', 'a')).__name__)
+""",
+    "text beyond ASCII": r"""
+s = 'naïve café — “quotes” 日本 🎉'
+print(len(s), s.encode('utf-8')[:8], s.upper(), [hex(ord(c)) for c in s[-1]], s.encode('ascii', 'xmlcharrefreplace')[-9:], s[::-1][0], 'ﬁ'.casefold(), '日本'.isidentifier())
+日本 = 5; print(日本)
+""",
+    "large integers": r"""
+print(2**200, len(str(3**1000)), int('1'*50) % 97, (1 << 70) >> 68, -(-7 // 2), hash(2**61-1), 0xdeadbeef.bit_count())
+""",
+    "reading an HTML table": r"""
+from html.parser import HTMLParser
+class T(HTMLParser):
+    def __init__(self):
+        super().__init__(); self.rows, self._row, self._in = [], None, False
+    def handle_starttag(self, tag, attrs):
+        if tag == 'tr': self._row = []
+        if tag == 'td': self._in = True
+    def handle_endtag(self, tag):
+        if tag == 'tr': self.rows.append(self._row)
+        if tag == 'td': self._in = False
+    def handle_data(self, data):
+        if self._in: self._row.append(data)
+t = T(); t.feed('<table><tr><td>a</td><td>b</td></tr></table>'); print(t.rows)
+""",
+    "cycles and counts": r"""
+from itertools import chain, count, cycle
+
+c = cycle('ab'); print([next(c) for _ in range(5)], list(zip(count(1), 'xy')))
+""",
+    "more string methods": r"""
+print('a,b,,c'.split(','), 'a  b'.split(), 'x'.join(['1', '2']), 'Hello'.isupper(), 'abc'.index('c'), 'aXb'.partition('X'), 'tEST'.capitalize(), 'a-b_c'.replace('-', '_').split('_'), 'abc'.rjust(5, '.'), 'ab' 'cd', 'ab' * 2, 'b' in 'abc', 'abc'[::-1], 'é'.encode().hex())
+""",
+    "functions with state": r"""
+cache = {}
+def memo(f):
+    def g(*a):
+        if a not in cache: cache[a] = f(*a)
+        return cache[a]
+    return g
+@memo
+def sq(x): return x * x
+sq(2); sq(3); print(cache, sq.__name__)
+def outer():
+    x = 'enclosing'
+    def inner():
+        nonlocal x
+        x = 'changed'
+    inner(); return x
+print(outer())
+""",
+    "all forms of print": r"""
+print('a', 'b', sep='', end='\n\n'); print(*range(3), sep=', '); print(f"{'=' * 10}"); print(None, True, 1.0, [], {}, ()); print("multi\nline"); print(); print({'k': 'v'}, end=''); print(' tail')
+import pprint; pprint.pprint({'a': {'b': [1, 2]}}); pprint.pp([1])
+print(repr('a\nb'), ascii('é'), str(b'x'), [1.10, 2e-7, 1e100], 1/3)
+""",
+    "the interpreter's own data": r"""
+import sys
+print(sys.version_info[0], sys.version_info.major, sys.version_info >= (3, 8), sys.byteorder, sys.maxsize == 2**63-1, sys.getsizeof([]) > 0, len(sys.argv) >= 0)
+sys.setrecursionlimit(3000)
+""",
+    "a calculator from operators": r"""
+import operator
+ops = {'+': operator.add, '-': operator.sub, '*': operator.mul, '/': operator.truediv}
+def calc(e):
+    a, o, b = e.split(); return ops[o](float(a), float(b))
+print(calc('3 * 4'), calc('1 / 8'))
+""",
 }

@@ -16,6 +16,8 @@ from rlm_adapters.sandbox.facades.environment import Builder, Environment
 MAX_OUTPUT: Final = 256 << 20
 """Bytes that one call decompresses at most: a few kilobytes can hold gigabytes of zeros."""
 
+_LZMA_MEMORY: Final = 256 << 20
+
 
 def _bounded(data: Any, make: Callable[[], Any], error: type[Exception]) -> bytes:
     """Decompress ``data``, which may be several streams one after the other."""
@@ -112,7 +114,7 @@ def _bz2_decompress(data: Any) -> bytes:
 
 def _lzma_decompress(data: Any) -> bytes:
     """Decompress xz data."""
-    return _bounded(data, lambda: lzma.LZMADecompressor(memlimit=MAX_OUTPUT), lzma.LZMAError)
+    return _bounded(data, lambda: lzma.LZMADecompressor(memlimit=_LZMA_MEMORY), lzma.LZMAError)
 
 
 MODULES: Final[dict[str, Builder]] = {

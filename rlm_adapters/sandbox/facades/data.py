@@ -214,6 +214,11 @@ def _typing(environment: Environment) -> Mapping[str, object]:
             raise TypeError("runtime_checkable() takes a Protocol defined in a cell here")
         return typing.runtime_checkable(cls)
 
+    def get_origin(tp: Any) -> Any:
+        """The generic class of an alias: ``list`` for ``list[int]``."""
+        origin = typing.get_origin(tp)
+        return classes.type if origin is type else origin
+
     def unchanged(function: Any) -> Any:
         """Mark a definition for type checkers, which there are none of here."""
         return function
@@ -225,6 +230,8 @@ def _typing(environment: Environment) -> Mapping[str, object]:
         "ChainMap": ChainMap,
         "NamedTuple": BaseStandIn("typing.NamedTuple", typing.NamedTuple, named_tuple),
         "TypedDict": BaseStandIn("typing.TypedDict", typing.TypedDict, typed_dict),
+        "get_args": typing.get_args,
+        "get_origin": get_origin,
         "runtime_checkable": runtime_checkable,
         "overload": unchanged,
         "final": unchanged,

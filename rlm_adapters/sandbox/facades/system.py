@@ -204,7 +204,7 @@ def _sys(environment: Environment) -> Mapping[str, object]:
 
     return {
         **pick("sys", "maxsize maxunicode float_info int_info byteorder getsizeof intern getdefaultencoding version"),
-        "version_info": tuple(sys.version_info),
+        "version_info": sys.version_info,
         "platform": "linux",
         "implementation": None,
         "argv": [""],

@@ -10,6 +10,7 @@ import html.parser
 import json
 import pprint
 import re
+import shlex
 import string
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
@@ -185,6 +186,13 @@ def _pprint(environment: Environment) -> Mapping[str, object]:
     return {"pformat": pprint.pformat, "pprint": pretty, "pp": pp, "PrettyPrinter": make_printer}
 
 
+def _shlex_split(s: str, comments: bool = False, posix: bool = True) -> list[str]:
+    """Split a command line; the real function reads standard input when it is given None."""
+    if not isinstance(s, str):
+        raise TypeError(f"expected str, not {type(s).__name__}")
+    return shlex.split(s, comments, posix)
+
+
 MODULES: Final[dict[str, Builder]] = {
     "re": _re,
     "json": _json,
@@ -229,5 +237,6 @@ MODULES: Final[dict[str, Builder]] = {
     ),
     "binascii": lambda _: pick("binascii", "hexlify unhexlify crc32 b2a_base64 a2b_base64 Error"),
     "struct": lambda _: pick("struct", "pack unpack unpack_from iter_unpack calcsize error"),
+    "shlex": lambda _: {**pick("shlex", "quote join"), "split": _shlex_split},
     "keyword": lambda _: pick("keyword", "iskeyword kwlist issoftkeyword"),
 }
