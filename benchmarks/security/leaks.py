@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,7 +29,7 @@ def run() -> list[Part]:
 
 def _sessions() -> Part:
     """Sessions that end well, with errors, killed, waiting, forgotten; what there is before and after."""
-    with Sandbox() as sandbox, ThreadPoolExecutor(_THREADS) as pool:
+    with _own_temporary_directory(), Sandbox() as sandbox, ThreadPoolExecutor(_THREADS) as pool:
         list(pool.map(lambda i: leaks.one_session(sandbox, i), range(4 * _THREADS)))
         ledger = leaks.Ledger(sandbox)
         before = ledger.count() | {"sockets": _sockets()}
@@ -38,6 +41,18 @@ def _sessions() -> Part:
     found |= {f"session {i}": error for i, error in enumerate(errors)}
     told = ", ".join(f"{name} {more:+d}" for name, more in left.items())
     return Part(f"left of {_SESSIONS} sessions: {told}", found)
+
+
+@contextlib.contextmanager
+def _own_temporary_directory() -> Iterator[None]:
+    """Others on this machine make temporary files too."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory() as directory:
+        tempfile.tempdir = directory
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 def _attempt(sandbox: Sandbox, i: int) -> str:
