@@ -22,7 +22,22 @@ from tests.corpus import hostmod
 from tests.sandbox.attack_oracle import leak
 
 SECONDS = 20
-MODULES = ["asyncio", "collections", "concurrent.futures", "copyreg", "dataclasses", "enum", "inspect", "logging.config", "pickle", "pypdf", "sqlite3", "typing", "xml.etree.ElementTree", "zoneinfo"]
+MODULES = [
+    "asyncio",
+    "collections",
+    "concurrent.futures",
+    "copyreg",
+    "dataclasses",
+    "enum",
+    "inspect",
+    "logging.config",
+    "pickle",
+    "pypdf",
+    "sqlite3",
+    "typing",
+    "xml.etree.ElementTree",
+    "zoneinfo",
+]
 HOST_SOURCE = """
 def SUBMIT(*args, **kwargs):
     raise Final(args)
