@@ -19,6 +19,9 @@ from rlm_adapters.sandbox import CellRecord, Done, Sandbox, Session
 from rlm_adapters.sandbox.journal import output_hash
 
 
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
 def to_repl(name: str, value: Any) -> Any:
     """A value as the cells see it: JSON types and bytes.
 
@@ -37,6 +40,8 @@ def to_repl(name: str, value: Any) -> Any:
         return formatted[0] if isinstance(formatted, list) and len(formatted) == 1 else formatted
     if isinstance(value, Mapping):
         return {str(key): to_repl(name, item) for key, item in value.items()}
+    if type(value) is list and _SCALARS.issuperset(map(type, value)):
+        return value  # millions of rows need no copy
     if isinstance(value, list | tuple | set | frozenset):
         return [to_repl(name, item) for item in value]
     plain = to_plain(value)
