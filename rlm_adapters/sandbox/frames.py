@@ -32,7 +32,8 @@ MAX_ITEMS: Final = 4_000_000
 """Most items in a frame from a worker. ``[],`` becomes an object of 56 bytes: this caps what parsing can take at
 some 400 MB, while one long string may fill the whole frame."""
 
-_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+"""A JSON string. One that never ends takes all the rest: failing there would start again at each of its quotes."""
 _TAGS: Final = ("$bytes", "$escaped")
 
 

@@ -9,9 +9,10 @@ from typing import Final
 from rlm_adapters.sandbox.types import VariableInfo
 
 _MAX_NAMES: Final = 20
+_MAX_CODE: Final = 50_000  # characters of a cell that are looked at
 # A cell is not parsed in the host: deep nesting in hostile code has crashed CPython's parser. Spelling is enough here.
 _ASSIGNED: Final = re.compile(
-    r"^([^\W\d]\w*(?:\s*,\s*[^\W\d]\w*)*)\s*(?:[-+*/%&|^@]|//|\*\*|<<|>>)?=(?!=)", re.MULTILINE
+    r"^([^\W\d]\w*+(?:[ \t]*+,[ \t]*+[^\W\d]\w*+)*+)[ \t]*+(?:[-+*/%&|^@]|//|\*\*|<<|>>)?=(?!=)", re.MULTILINE
 )
 _DEFINED: Final = re.compile(r"^(?:async\s+def|def|class)\s+([^\W\d]\w*)", re.MULTILINE)
 
@@ -36,6 +37,7 @@ def describe_loss(code: str, variables: Sequence[VariableInfo]) -> str:
 
 def bound_names(code: str) -> list[str]:
     """Names that this cell seems to bind, by its spelling."""
+    code = code[:_MAX_CODE]
     names = [name.strip() for names in _ASSIGNED.findall(code) for name in names.split(",")]
     return list(dict.fromkeys([*names, *_DEFINED.findall(code)]))
 

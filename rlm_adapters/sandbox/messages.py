@@ -13,6 +13,8 @@ from rlm_adapters.sandbox.types import Final as FinalValue
 
 _MAX_CALLS: Final = 100_000
 _MAX_VARIABLES: Final = 10_000
+_MAX_PATH: Final = 4_096
+_MAX_NAME: Final = 200
 _FINAL_FUNCTIONS: Final = frozenset({"SUBMIT", "FINAL", "FINAL_VAR", "answer"})
 _ERROR_KINDS: Final = frozenset({"exception", "syntax", "policy", "cpu", "memory"})
 
@@ -96,7 +98,17 @@ def parse_file_piece(message: Message) -> tuple[str, bytes] | None:
         return None
     if message["t"] != "file":
         raise ProtocolError("a file was expected")
-    return from_wire(_typed(message.get("path"), str)), _typed(from_wire(message.get("data")), bytes)
+    return _checked_path(from_wire(_typed(message.get("path"), str))), _typed(from_wire(message.get("data")), bytes)
+
+
+def _checked_path(path: str) -> str:
+    """A path that stays below whatever directory it is joined to."""
+    parts = path.split("/")
+    if not path or len(path) > _MAX_PATH or "\0" in path or "\\" in path or ":" in parts[0] or ".." in parts:
+        raise ProtocolError("a file with an impossible path")
+    if path.startswith("/"):
+        raise ProtocolError("a file with an absolute path")
+    return path
 
 
 def parse_failure(message: Message) -> str:
@@ -116,7 +128,7 @@ def _parse_error(wire: object) -> CellError | None:
         raise ProtocolError("an error of an unknown kind")
     return CellError(
         kind=kind,
-        type=from_wire(_typed(name, str)),
+        type=from_wire(_typed(name, str))[:_MAX_NAME],
         message=from_wire(_typed(text, str)),
         line=None if line is None else _size(line),
         traceback=from_wire(_typed(traceback, str)),
@@ -135,8 +147,8 @@ def _parse_final(wire: object) -> FinalValue | None:
 def _parse_variable(wire: list[Any]) -> VariableInfo:
     name, kind, size = _fields(wire, 3)
     return VariableInfo(
-        name=from_wire(_typed(name, str)),
-        type=from_wire(_typed(kind, str)),
+        name=from_wire(_typed(name, str))[:_MAX_NAME],
+        type=from_wire(_typed(kind, str))[:_MAX_NAME],
         size=None if size is None else _size(size),
     )
 

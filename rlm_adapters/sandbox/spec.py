@@ -27,10 +27,8 @@ class SessionSpec:
 
     @property
     def offered(self) -> frozenset[str]:
-        """Names of the functions that a call may name."""
-        return frozenset(function.batch_of or function.name for function in self.functions) | {
-            function.name for function in self.functions
-        }
+        """Names of the functions that a call may name: a batch comes as calls of the function that it is of."""
+        return frozenset(function.batch_of or function.name for function in self.functions)
 
     @property
     def pure(self) -> frozenset[str]:
