@@ -18,7 +18,6 @@ from rlm_adapters.errors import InputError
 from rlm_adapters.sandbox import CellRecord, Done, Sandbox, Session
 from rlm_adapters.sandbox.journal import output_hash
 
-
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
