@@ -229,7 +229,8 @@ OS_PROBES = {
 
 @pytest.fixture(scope="module")
 def bare_sandbox() -> Iterator[Sandbox]:
-    with Sandbox(limits=LIMITS, _policy_off=True) as sandbox:
+    # Run-ahead forks the worker, so there a cell that beat the policy can fork too (docs/security.md).
+    with Sandbox(limits=LIMITS, parallel="off", _policy_off=True) as sandbox:
         if sandbox.isolation != "os":
             pytest.skip(f"this machine does not confine workers fully: {sandbox.report}")
         yield sandbox
