@@ -37,6 +37,8 @@ class RLMInput(TypedDict, total=False):
     """Files of the cells' in-memory workspace: name to bytes, path or `ContentRef`."""
     instructions: str
     """Standing instructions for the root LM, as a system message would give them."""
+    described: list[dict[str, Any]]
+    """What the prompt says of each variable; the graph itself fills it in, from the values before they are packed."""
 
 
 class RLMOutput(TypedDict):

@@ -140,6 +140,9 @@ def test_a_thread_can_be_asked_again(model_server, chat, sandbox, run):
     assert run(graph, {"query": "q", "context": "first"}, config)["answer"] == "first"
     second = run(graph, {"query": "q", "context": "second"}, config)
     assert (second["answer"], second["iterations"], second["usage"]["root_calls"]) == ("second", 1, 1)
+    prompts = [str(request.messages) for request in model_server.requests]
+    assert ["first" in prompt for prompt in prompts] == [True, False], "each question shows its own variables"
+    assert "second" in prompts[1]
 
 
 def test_an_error_leaves_no_worker_behind(model_server, chat, sandbox, run):
