@@ -137,12 +137,12 @@ def test_a_thread_can_be_asked_again(model_server, chat, sandbox, run):
     model_server.script("root", lambda messages, request: cell("SUBMIT(context)"))
     graph = create_rlm_graph(chat("root"), sandbox=sandbox, checkpointer=InMemorySaver())
     config = {"configurable": {"thread_id": "1"}}
-    assert run(graph, {"query": "q", "context": "first"}, config)["answer"] == "first"
-    second = run(graph, {"query": "q", "context": "second"}, config)
-    assert (second["answer"], second["iterations"], second["usage"]["root_calls"]) == ("second", 1, 1)
+    assert run(graph, {"query": "q", "context": "pelican"}, config)["answer"] == "pelican"
+    second = run(graph, {"query": "q", "context": "ostrich"}, config)
+    assert (second["answer"], second["iterations"], second["usage"]["root_calls"]) == ("ostrich", 1, 1)
     prompts = [str(request.messages) for request in model_server.requests]
-    assert ["first" in prompt for prompt in prompts] == [True, False], "each question shows its own variables"
-    assert "second" in prompts[1]
+    assert ["pelican" in prompt for prompt in prompts] == [True, False], "each question shows its own variables"
+    assert "ostrich" in prompts[1]
 
 
 def test_an_error_leaves_no_worker_behind(model_server, chat, sandbox, run):
