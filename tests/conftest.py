@@ -1,9 +1,11 @@
 """Fixtures for all tests."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from rlm_adapters import Sandbox
 from tests.server import ModelServer
 
 
@@ -12,3 +14,21 @@ def model_server() -> Iterator[ModelServer]:
     """A model server of its own for the test: give it scripts, point clients at ``model_server.url``."""
     with ModelServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    """One sandbox for all runs: its zygote starts once."""
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def chat(model_server: ModelServer) -> Callable[..., Any]:
+    """A chat model of the test server by name, without the client's own retries."""
+    from langchain_openai import ChatOpenAI  # slow to import
+
+    def make(name: str, **options: Any) -> ChatOpenAI:
+        return ChatOpenAI(model=name, base_url=model_server.url, api_key="test", max_retries=0, **options)
+
+    return make

@@ -133,9 +133,9 @@ class Runs:
         interrupts: Sequence[Interrupt] = result.get("__interrupt__") or ()
         if thread is not None and interrupts:
             self.suspended.note(thread)
-            waiting = interrupts if ask.parallel else interrupts[:1]
+            calls = tool_calls_of(thread, interrupts)
             return Outcome(
-                tool_calls=tuple(tool_calls_of(thread, waiting)),
+                tool_calls=tuple(calls if ask.parallel else calls[:1]),
                 finish_reason="tool_calls",
                 usage=usage,
                 iterations=result.get("iterations") or 0,

@@ -15,6 +15,7 @@ from typing import Any
 import jsonschema
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from langgraph.config import get_config
 from langgraph.types import Interrupt, interrupt
 
 from rlm_adapters.answers import InvalidAnswerError, OutputSpec, describe_schema
@@ -104,9 +105,15 @@ def _suspending(name: str, order: Sequence[str], schema: Mapping[str, Any] | Non
             errors = list(jsonschema.validators.validator_for(schema)(schema).iter_errors(given))
             if errors:
                 raise InputError(f"{name}: {errors[0].message}")
-        return _result(interrupt({"name": name, "args": given}))
+        return _result(interrupt({"name": name, "args": given, "position": _position()}))
 
     return call
+
+
+def _position() -> int:
+    """Which of the calls that the cell makes together this is: threads reach the interrupt in any order."""
+    path: Sequence[Any] = get_config()["metadata"].get("langgraph_path") or ()
+    return next((step for step in path if isinstance(step, int) and not isinstance(step, bool)), 0)
 
 
 def _result(answer: Mapping[str, Any]) -> Any:
@@ -193,7 +200,7 @@ def new_thread() -> str:
 
 
 def tool_calls_of(thread: str, interrupts: Sequence[Interrupt]) -> list[dict[str, Any]]:
-    """The tool calls that a suspended run waits for, as a message has them."""
+    """The tool calls that a suspended run waits for, as a message has them, in the order of the cell."""
     return [
         {
             "name": one.value["name"],
@@ -201,7 +208,7 @@ def tool_calls_of(thread: str, interrupts: Sequence[Interrupt]) -> list[dict[str
             "id": f"rlm_{thread}_{one.id[:8]}",
             "type": "tool_call",
         }
-        for one in interrupts
+        for one in sorted(interrupts, key=lambda one: one.value["position"])
     ]
 
 

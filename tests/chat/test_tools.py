@@ -1,6 +1,7 @@
 """Tools: a call in a cell leaves the run, and its result comes back into the same cell."""
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -83,6 +84,28 @@ def test_calls_from_threads_leave_together(model_server, rlm, ask):
     assert [call["args"] for call in first.tool_calls] == [{"city": "Bern"}, {"city": "Rome"}]
     back = [ToolMessage(call["args"]["city"][0], tool_call_id=call["id"]) for call in reversed(first.tool_calls)]
     assert ask(model, [HumanMessage("Weather?"), first, *back]).text == '["B", "R"]'
+
+
+def test_calls_leave_in_the_order_of_the_cell_whichever_thread_is_first(model_server, rlm, monkeypatch):
+    from rlm_adapters.chat import tools
+
+    interrupt = tools.interrupt
+
+    def later_calls_first(value):
+        time.sleep((7 - value["position"]) / 50)
+        return interrupt(value)
+
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "with ThreadPoolExecutor() as pool:\n    got = list(pool.map(weather, 'abcdefgh'))\nSUBMIT(got)"
+    )
+    model_server.script("root", [cell(code)])
+    monkeypatch.setattr(tools, "interrupt", later_calls_first)
+    model = rlm().bind_tools([weather])
+    first = model.invoke("Weather?")
+    assert [call["args"]["city"] for call in first.tool_calls] == list("abcdefgh")
+    back = [ToolMessage(call["args"]["city"].upper(), tool_call_id=call["id"]) for call in first.tool_calls]
+    assert model.invoke([HumanMessage("Weather?"), first, *back]).text == str(list("ABCDEFGH")).replace("'", '"')
 
 
 def test_without_parallel_calls_they_leave_one_by_one(model_server, rlm):
