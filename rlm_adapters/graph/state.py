@@ -10,6 +10,7 @@ import operator
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NotRequired, Required, TypeAlias
 
+from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import TypedDict
 
 from rlm_adapters.budget import Usage, add_usage
@@ -37,8 +38,8 @@ class RLMInput(TypedDict, total=False):
     """Files of the cells' in-memory workspace: name to bytes, path or `ContentRef`."""
     instructions: str
     """Standing instructions for the root LM, as a system message would give them."""
-    described: list[dict[str, Any]]
-    """What the prompt says of each variable; the graph itself fills it in, from the values before they are packed."""
+    described: SkipJsonSchema[list[dict[str, Any]]]
+    """Not for callers: what the prompt says of each variable; the graph fills it in before it packs the values."""
 
 
 class RLMOutput(TypedDict):
@@ -178,7 +179,8 @@ class RLMState(TypedDict, total=False):
 class RecurseInput(TypedDict):
     """What a `recurse` task is sent."""
 
-    request: Request
+    requests: list[Request]
+    """One; or, where no saver keeps the answers one by one, all of the cell's calls to sub-LMs."""
     run_id: str
     iteration: int
     variables: dict[str, Packed]
