@@ -16,6 +16,7 @@ import uuid
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -233,8 +234,9 @@ def _json_chunks(value: object) -> Iterator[bytes]:
         yield dump(value)
 
 
+@cache
 def _sweep_abandoned() -> None:
-    """Remove private directories whose process was killed before it could do so itself."""
+    """Remove private directories whose process was killed before it could do so itself; once in a process's life."""
     for path in Path(tempfile.gettempdir()).glob("rlm-content-*"):
         pid = path.name.split("-")[2]
         if pid.isdigit() and not _alive(int(pid)):

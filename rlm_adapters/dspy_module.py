@@ -31,7 +31,7 @@ from rlm_adapters.budget import Limits, PriceTable
 from rlm_adapters.content import ContentStore
 from rlm_adapters.dspy_adapter.call import RESULT_FIELD, Call
 from rlm_adapters.dspy_adapter.foreign import InterpreterSandbox
-from rlm_adapters.dspy_adapter.inputs import Prelude, PreparedSandbox, pack, to_repl
+from rlm_adapters.dspy_adapter.inputs import Prelude, PreparedSandbox, described, pack, to_repl
 from rlm_adapters.dspy_adapter.predictors import ActionTarget, PredictorTarget
 from rlm_adapters.dspy_adapter.runtime import Runtime
 from rlm_adapters.dspy_adapter.submodel import SubLM
@@ -192,7 +192,8 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         self._validate_inputs(input_args)
         if options.get("thread_id") is not None and self._runtime.checkpointer is None:
             raise ValueError(f"thread_id={options['thread_id']!r} needs a checkpointer: RLM(..., checkpointer=saver)")
-        writer = self._writer(input_args)
+        variables = self._build_variables(**input_args)
+        writer = self._writer([variable.format() for variable in variables])
         output = FieldsSpec.of_signature(self.signature, tuple(self.signature.output_fields))
         call = Call(
             graph=None,  # type: ignore[arg-type]  # set below, once there is a configuration to compile with
@@ -200,6 +201,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             writer=writer,
             output=output,
             inputs={},
+            described=[described(variable) for variable in variables],
             query=_title(self.signature),
             whole_trajectories=self.trajectory_demos,
             **options,
@@ -260,9 +262,8 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             rules = self._format_interpreter_rules(self._get_execution_instructions(factory), sub_agents)
         return InterpreterSandbox(interpreter, self._prepare_serializable_vars(input_args, interpreter)), rules
 
-    def _writer(self, input_args: Mapping[str, Any]) -> PredictorWriter:
+    def _writer(self, variables: list[str] | None) -> PredictorWriter:
         """The predictors of this very module, deep copies included, as the root LM."""
-        variables = [variable.format() for variable in self._build_variables(**input_args)]
         child = self.child._child_writer() if self.max_depth > 1 else None  # noqa: SLF001 - of the same class
         return PredictorWriter(
             ActionTarget(self.generate_action, ("reasoning", "code")),
@@ -274,7 +275,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
 
     def _child_writer(self) -> PredictorWriter:
         """The writer of child runs, whose inputs are known when they start."""
-        return replace(self._writer({}), variables=None, variable_names={"query": "query"}, bare_answer=True)
+        return replace(self._writer(None), variable_names={"query": "query"}, bare_answer=True)
 
     def _listener(self) -> EventHandler | None:
         on_event = self._runtime.on_event

@@ -37,6 +37,7 @@ class Call:
         writer: its predictors.
         output: its output fields.
         inputs: packed values for the graph.
+        described: what it notes of them.
         query: what the run is called in events.
         thread_id: of a checkpointed run, which goes on where it stands.
         resume: the answer to an interrupt.
@@ -49,6 +50,7 @@ class Call:
     writer: PredictorWriter
     output: FieldsSpec
     inputs: Mapping[str, Any]
+    described: list[dict[str, Any]]
     query: str
     thread_id: str | None = None
     resume: Any = None
@@ -96,7 +98,14 @@ class Call:
     def _input(self, unfinished: Any) -> Any:
         if unfinished:
             return None if self.resume is None else Command(resume=self.resume)
-        return {"query": self.query, "inputs": self.inputs}
+        return {
+            "query": self.query,
+            "context": None,
+            "inputs": self.inputs,
+            "files": {},
+            "instructions": "",
+            "described": self.described,
+        }
 
     def _runnable_config(self) -> RunnableConfig | None:
         return None if self.thread_id is None else {"configurable": {"thread_id": self.thread_id}}

@@ -10,6 +10,7 @@ from typing import Any
 
 import dspy
 from dspy.primitives.code_interpreter import CodeExecutionError
+from dspy.primitives.repl_types import REPLVariable
 from dspy.primitives.sandbox_serializable import SandboxSerializable
 
 from rlm_adapters.answers import to_plain
@@ -57,6 +58,16 @@ def pack(values: Mapping[str, Any], store: ContentStore) -> dict[str, Packed]:
     return {
         name: store.put(value).to_state() if value in ("", b"", [], {}) else store.pack(value)
         for name, value in values.items()
+    }
+
+
+def described(variable: REPLVariable) -> dict[str, Any]:
+    """What the graph notes of an input, so that it need not read the value again."""
+    return {
+        "name": variable.name,
+        "type": variable.type_name,
+        "size": variable.total_length,
+        "preview": variable.preview,
     }
 
 

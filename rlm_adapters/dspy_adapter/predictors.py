@@ -57,6 +57,7 @@ class PredictorTarget:
     signature: Callable[[], Any] | None = None
     made: list[Any] = field(default_factory=list)
     failure: Exception | None = None
+    _estimated: tuple[Any, int] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -66,8 +67,13 @@ class PredictorTarget:
 
     def estimate(self, prompt: Any) -> int:
         """Upper estimate of the tokens of fields and instructions; demos are left out."""
+        last = self._estimated
+        if last is not None and last[0] is prompt:
+            return last[1]  # one prompt is estimated several times on its way
         instructions = getattr(getattr(self.predictor, "signature", None), "instructions", "")
-        return sum(estimate_tokens(_text(value)) for value in (*prompt.values(), instructions)) + 200
+        estimate = sum(estimate_tokens(_text(value)) for value in (*prompt.values(), instructions)) + 200
+        self._estimated = (prompt, estimate)
+        return estimate
 
     def invoke(self, prompt: Any, config: RunnableConfig, max_tokens: int | None) -> ModelReply:  # noqa: ARG002
         """Call the predictor."""

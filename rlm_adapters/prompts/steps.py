@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dspy.predict.rlm import _strip_code_fences
-from dspy.primitives.repl_types import REPLHistory, REPLVariable
+from dspy.primitives.repl_types import REPLEntry, REPLHistory, REPLVariable
 from dspy.utils.exceptions import format_error_for_lm
 
 from rlm_adapters.prompts.describe import cut_middle
@@ -86,14 +86,14 @@ def action_inputs(
 
 def history_of(trajectory: Trajectory, read_step: Callable[[str], Step], max_output_chars: int) -> REPLHistory:
     """The turns as DSPy's REPL history; those that compaction has folded are shortened."""
-    history = REPLHistory(max_output_chars=max_output_chars)
+    entries = []
     for number, turn in enumerate(trajectory.turns):
         step = read_step(turn.reply)
         code, output = step.bare_code(), turn.observation
         if number < trajectory.folded:
             code, output = cut_middle(code, _FOLDED_CODE), cut_middle(output, _FOLDED_OUTPUT)
-        history = history.append(reasoning=step.reasoning, code=code, output=output)
-    return history
+        entries.append(REPLEntry(reasoning=step.reasoning, code=code, output=output))
+    return REPLHistory(entries=entries, max_output_chars=max_output_chars)
 
 
 def observed(outcome: Outcome) -> str:
