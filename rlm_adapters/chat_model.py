@@ -65,6 +65,21 @@ class ChatRLM(RLMSettings):
         """End the workers and remove private content; not needed at the end of a process."""
         self.runtime.close()
 
+    def sweep_suspended(self) -> int:
+        """Delete the runs in ``checkpointer`` that nobody came back for within ``suspended_seconds``.
+
+        Runs that this process suspended go by themselves. This is for what processes that ended have left in a durable
+        saver: call it now and then, for example at the start of a service.
+
+        Returns:
+            How many there were.
+        """
+        return drive(self.runtime.runs(self._make_runs).suspended.sweep_all())
+
+    async def asweep_suspended(self) -> int:
+        """Async form of `sweep_suspended`."""
+        return await adrive(self.runtime.runs(self._make_runs).suspended.sweep_all())
+
     # -- binding
 
     @override

@@ -11,8 +11,8 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -51,6 +51,36 @@ def wait_for_future(future: Future[Any], timeout: float | None = None) -> Wait:
         return await asyncio.wrap_future(future)
 
     return Wait(future.result, arun, timeout)
+
+
+def gather(works: Sequence[Steps[T]], threads: int) -> Wait:
+    """Wait for several generator bodies that run at the same time; gives their results in order.
+
+    The first one that raises ends the wait, and on the event loop the others with it.
+
+    Args:
+        works: the bodies.
+        threads: how many of them run at once in the blocking form.
+    """
+
+    def run() -> list[T]:
+        with ThreadPoolExecutor(min(threads, len(works)), thread_name_prefix="rlm-gather") as pool:
+            futures = [pool.submit(contextvars.copy_context().run, drive, work) for work in works]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    async def arun() -> list[T]:
+        tasks = [asyncio.ensure_future(adrive(work)) for work in works]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()  # those that are done do not mind
+
+    return Wait(run, arun)
 
 
 def drive(steps: Steps[T]) -> T:

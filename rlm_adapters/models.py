@@ -104,12 +104,12 @@ class ChatTarget:
 
     def invoke(self, prompt: Prompt, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
         """Call the model."""
-        message = self.model.invoke(list(prompt), _quiet(config), **self._options(max_tokens))
+        message = self.model.invoke(list(prompt), quiet(config), **self._options(max_tokens))
         return self._read(prompt, message)
 
     async def ainvoke(self, prompt: Prompt, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
         """Call the model."""
-        message = await self.model.ainvoke(list(prompt), _quiet(config), **self._options(max_tokens))
+        message = await self.model.ainvoke(list(prompt), quiet(config), **self._options(max_tokens))
         return self._read(prompt, message)
 
     def context_window(self) -> int | None:
@@ -172,8 +172,9 @@ def _visible_text(message: BaseMessage) -> str:
     return "\n".join(block if isinstance(block, str) else str(block.get("text", "")) for block in content)
 
 
-def _quiet(config: RunnableConfig) -> RunnableConfig:
-    return merge_configs(config, {"tags": [NOSTREAM]})
+def quiet(config: RunnableConfig) -> RunnableConfig:
+    """The configuration with the tag that keeps tokens out of the caller's stream."""
+    return config if NOSTREAM in (config.get("tags") or ()) else merge_configs(config, {"tags": [NOSTREAM]})
 
 
 # ------------------------------------------------------------------------------------------------ errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,19 +13,23 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command, Interrupt
+from langgraph.types import Command, Interrupt, StateSnapshot
 
 from rlm_adapters.budget import Usage
 from rlm_adapters.chat.answer import Outcome, subtract_usage
 from rlm_adapters.chat.conversation import read_conversation
 from rlm_adapters.chat.progress import Progress
-from rlm_adapters.chat.suspended import SuspendedRuns, thread_name
+from rlm_adapters.chat.suspended import OURS, SuspendedRuns, thread_name
 from rlm_adapters.chat.tools import Returned, new_thread, returned, tool_calls_of
+from rlm_adapters.content import ContentRef, ContentStore, is_ref
 from rlm_adapters.effects import Steps, Wait
-from rlm_adapters.errors import NoAnswerError
+from rlm_adapters.errors import InputError, NoAnswerError, RLMError
 from rlm_adapters.graph import RLMConfig, RLMContext, RLMGraph
 from rlm_adapters.graph.context import Run
 
+_LOG = logging.getLogger("rlm_adapters")
+_RETURNED = "rlm_returned"
+"""Key in a checkpoint's metadata: a hash of the tool results that the run was last resumed with."""
 _HAVE_ANSWER = frozenset({"submitted", "text", "direct"})
 
 
@@ -67,7 +72,9 @@ class Runs:
 
     def __init__(self, graph: RLMGraph, *, saver: BaseCheckpointSaver[str] | None, seconds: float, count: int) -> None:
         self.graph = graph
-        self.suspended = SuspendedRuns(saver or InMemorySaver(), seconds=seconds, count=count)
+        self.suspended = SuspendedRuns(
+            saver or InMemorySaver(), seconds=seconds, count=count, end_worker=graph.rlm.sessions.discard
+        )
         self._saving: RLMGraph = self.graph.copy({"checkpointer": self.suspended.saver})
 
     def ask(self, ask: Ask) -> Steps[Outcome]:
@@ -78,20 +85,33 @@ class Runs:
             ModelCallError: a model call failed for good.
             InputError: the messages cannot be used.
         """
+        try:
+            return (yield from self._ask(ask))
+        except NotImplementedError as error:
+            saver = type(self.suspended.saver).__name__
+            raise InputError(
+                f"checkpointer={saver} cannot be used in this form: invoke() takes a sync saver such as PostgresSaver, "
+                f"ainvoke() an async one such as AsyncPostgresSaver, and MemorySaver serves both"
+            ) from error
+
+    def _ask(self, ask: Ask) -> Steps[Outcome]:
         yield from self.suspended.sweep()
         back = returned(ask.messages)
         if back is not None:
-            saved = yield from self._saved(back.thread)
-            if saved is not None:
-                return (yield from self._go_on(ask, back, saved))
+            outcome = yield from self._go_on(ask, back)
+            if outcome is not None:
+                return outcome
         taken = tuple(ask.config.tools)
         given = yield _off_loop(
             lambda: read_conversation(
                 ask.messages, threshold=ask.threshold, context=ask.context, inputs=ask.inputs, taken=taken
             ).to_input()
         )
-        thread = new_thread() if ask.suspendable else None
-        return (yield from self._run(ask, given, thread, {}))
+        if not ask.suspendable:
+            return (yield from self._run(ask, given))
+        thread = new_thread()
+        yield from self.suspended.take(thread)
+        return (yield from self._turn(ask, given, thread, first=True))
 
     def close(self) -> None:
         """End the workers."""
@@ -99,29 +119,80 @@ class Runs:
 
     # -- parts
 
-    def _saved(self, thread: str) -> Steps[_Saved | None]:
-        """The saved run of that id; None when it has ended, expired, or was saved elsewhere."""
-        config = _config(thread, None)
-        graph = self._saving
-        state = yield Wait(lambda: graph.get_state(config), lambda: graph.aget_state(config))
-        if not state.next:
-            yield from self.suspended.forget(thread)  # reading leaves a trace in some savers
-            return None
-        return _Saved(tuple(state.interrupts), state.values.get("usage") or {})
-
-    def _go_on(self, ask: Ask, back: Returned, saved: _Saved) -> Steps[Outcome]:
-        # Without a waiting call the run failed after an earlier resume: it goes on from where it was saved.
-        results = back.resume_map(saved.interrupts)
-        given: Command[Any] | None = Command(resume=results) if results else None
-        return (yield from self._run(ask, given, back.thread, saved.usage))
-
-    def _run(self, ask: Ask, given: Any, thread: str | None, before: Usage) -> Steps[Outcome]:
-        graph = self.graph if thread is None else self._saving
-        run = _ListenedRun(ask.config, ask.listen)
-        context = RLMContext(config=ask.config, run=run)
-        config = _config(thread, ask.callbacks)
+    def _go_on(self, ask: Ask, back: Returned) -> Steps[Outcome | None]:
+        """Take the results to the run that waits for them; None when it is gone."""
+        known = yield from self.suspended.take(back.thread)
+        runs = known.runs if known is not None else ()
         try:
-            result = yield Wait(
+            state = yield from self._state(back.thread)
+            if not state.next or (known is None and self.suspended.has_expired(state.created_at)):
+                yield from self.suspended.forget(back.thread)  # reading leaves a trace in some savers
+                return None
+            saved = yield from self._saved(state)
+        except BaseException:
+            self.suspended.put_back(back.thread, runs)
+            raise
+        results = back.resume_map(saved.interrupts) if saved is not None else {}
+        if saved is None or not (results or saved.has_seen(back)):
+            self.suspended.put_back(back.thread, runs)
+            return None
+        # Results that it has seen already: the request came again (its answer was lost, or the run failed after the
+        # resume). So it goes on from where it was saved, and asks again for what it waits for.
+        given: Command[Any] | None = Command(resume=results) if results else None
+        return (yield from self._turn(ask, given, back.thread, saved.usage, digest=back.digest()))
+
+    def _state(self, thread: str) -> Steps[StateSnapshot]:
+        config, graph = _config(thread, None), self._saving
+        state: StateSnapshot = yield Wait(lambda: graph.get_state(config), lambda: graph.aget_state(config))
+        return state
+
+    def _saved(self, state: StateSnapshot) -> Steps[_Saved | None]:
+        """The saved run; None when the content that it refers to is in another store."""
+        missing = yield _off_loop(lambda: _missing_content(state.values, self.graph.rlm.store))
+        if missing is not None:
+            _LOG.warning("a suspended run cannot go on here: %s", missing)
+            return None
+        metadata: Mapping[str, Any] = state.metadata or {}
+        return _Saved(tuple(state.interrupts), state.values.get("usage") or {}, metadata.get(_RETURNED))
+
+    def _turn(
+        self, ask: Ask, given: Any, thread: str, before: Usage | None = None, *, digest: str = "", first: bool = False
+    ) -> Steps[Outcome]:
+        """Run in a saved thread until its end, or until it waits for tools."""
+        config = _config(thread, ask.callbacks)
+        config["metadata"] = {OURS: True, _RETURNED: digest}
+        run = _ListenedRun(ask.config, ask.listen)
+        try:
+            result = yield from self._result(self._saving, given, config, run)
+            if interrupts := result.get("__interrupt__"):
+                self.suspended.put_back(thread, run.unfinished)
+                calls = tool_calls_of(thread, interrupts)
+                return Outcome(
+                    tool_calls=tuple(calls if ask.parallel else calls[:1]),
+                    finish_reason="tool_calls",
+                    usage=subtract_usage(run.ledger.used, before or {}),
+                    iterations=result.get("iterations") or 0,
+                    run_id=run.progress.run_id,
+                )
+        except BaseException:
+            # After the first turn the caller has the ids of tool calls and may come back; before it nobody can.
+            self.suspended.put_back(thread, given_up=first)
+            raise
+        yield from self.suspended.forget(thread)
+        return _outcome(result, subtract_usage(run.ledger.used, before or {}), run.progress.run_id)
+
+    def _run(self, ask: Ask, given: Any) -> Steps[Outcome]:
+        """Run to the end; nothing is saved."""
+        run = _ListenedRun(ask.config, ask.listen)
+        result = yield from self._result(self.graph, given, _config(None, ask.callbacks), run)
+        return _outcome(result, run.ledger.used, run.progress.run_id)
+
+    def _result(
+        self, graph: RLMGraph, given: Any, config: RunnableConfig, run: _ListenedRun
+    ) -> Steps[Mapping[str, Any]]:
+        context = RLMContext(config=run.config, run=run)
+        try:
+            result: Mapping[str, Any] = yield Wait(
                 lambda: graph.invoke(given, config, context=context),
                 lambda: graph.ainvoke(given, config, context=context),
             )
@@ -129,21 +200,7 @@ class Runs:
             run.close()
             raise
         yield from run.progress.finish()
-        usage = subtract_usage(run.ledger.used, before)
-        interrupts: Sequence[Interrupt] = result.get("__interrupt__") or ()
-        if thread is not None and interrupts:
-            self.suspended.note(thread)
-            calls = tool_calls_of(thread, interrupts)
-            return Outcome(
-                tool_calls=tuple(calls if ask.parallel else calls[:1]),
-                finish_reason="tool_calls",
-                usage=usage,
-                iterations=result.get("iterations") or 0,
-                run_id=run.progress.run_id,
-            )
-        if thread is not None:
-            yield from self.suspended.forget(thread)
-        return _outcome(result, usage, run.progress.run_id)
+        return result
 
 
 class Runtime:
@@ -178,6 +235,11 @@ class Runtime:
 class _Saved:
     interrupts: tuple[Interrupt, ...]
     usage: Usage
+    returned: str | None
+
+    def has_seen(self, back: Returned) -> bool:
+        """Whether these results are those that the run was last resumed with."""
+        return self.returned == back.digest()
 
 
 class _ListenedRun(Run):
@@ -185,6 +247,7 @@ class _ListenedRun(Run):
 
     def __init__(self, config: RLMConfig, listen: Callable[[Run], Progress]) -> None:
         super().__init__(config)
+        self.config = config
         self.progress = listen(self)
         self._listeners = (*self._listeners, self.progress)
 
@@ -211,6 +274,18 @@ def _config(thread: str | None, callbacks: BaseCallbackManager | None) -> Runnab
     if thread is not None:
         config["configurable"] = {"thread_id": thread_name(thread)}
     return config
+
+
+def _missing_content(value: Any, store: ContentStore) -> str | None:
+    """What the store lacks of a saved state; None when it has all."""
+    if is_ref(value):
+        try:
+            store.path(ContentRef.from_state(value))
+        except RLMError as error:
+            return str(error)
+        return None
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return next((missing for part in parts if (missing := _missing_content(part, store))), None)
 
 
 def _off_loop(work: Callable[[], Any]) -> Wait:

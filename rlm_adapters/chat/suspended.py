@@ -1,15 +1,47 @@
-"""Runs that wait for an agent's tools: where they are saved, and when they expire."""
+"""Runs that wait for the results of tools, how long they are kept, and how they go.
+
+A saver may be shared with other processes, and a run that one of them suspended may go on in another. So what is
+remembered here is only whose turn it is to clean up; the saver's own time stamps say whether somebody came back.
+"""
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
-from langgraph.checkpoint.base import BaseCheckpointSaver
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
-from rlm_adapters.effects import Steps, Wait
+from rlm_adapters.effects import Steps, Wait, wait_for_future
+
+_LOG = logging.getLogger("rlm_adapters")
+
+OURS = "rlm_suspendable"
+"""Key in the metadata of the checkpoints of runs that may be suspended: savers list by metadata, not by name."""
+
+_PREFIX = "rlm-"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A run that was suspended here.
+
+    Attributes:
+        since: seconds of the clock.
+        runs: the engine's ids of the runs of its tree, whose workers wait too.
+        given_up: whether nobody can come back for it.
+    """
+
+    since: float
+    runs: frozenset[str] = frozenset()
+    given_up: bool = False
 
 
 class SuspendedRuns:
@@ -19,7 +51,8 @@ class SuspendedRuns:
         saver: where LangGraph saves them.
         seconds: how long a suspended run is kept.
         count: how many are kept at most; the oldest go first.
-        clock: seconds, monotonic.
+        end_worker: ends the worker of a run, by the engine's id.
+        clock: seconds since the epoch, as the saver's time stamps.
     """
 
     def __init__(
@@ -28,55 +61,146 @@ class SuspendedRuns:
         *,
         seconds: float,
         count: int,
-        clock: Callable[[], float] = time.monotonic,
+        end_worker: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.saver = saver
         self._seconds = seconds
         self._count = count
+        self._end_worker = end_worker
         self._clock = clock
-        self._since: OrderedDict[str, float] = OrderedDict()
+        self._waiting: OrderedDict[str, Waiting] = OrderedDict()
+        self._going_on: dict[str, Future[None]] = {}
         self._lock = threading.Lock()
 
-    def note(self, thread: str) -> None:
-        """Start the time of a run that was suspended now."""
+    # -- a run's turns
+
+    def take(self, thread: str) -> Steps[Waiting | None]:
+        """Begin a turn of a run: until `put_back` or `forget` it cannot expire, and nobody else can take it.
+
+        A client that repeats a request while the first is still at work must not run the same cell twice.
+
+        Returns:
+            What is known of it here, None if it was suspended elsewhere.
+        """
+        while True:
+            with self._lock:
+                busy = self._going_on.get(thread)
+                if busy is None:
+                    turn: Future[None] = Future()
+                    turn.set_running_or_notify_cancel()  # so that a waiter that is cancelled does not cancel it
+                    self._going_on[thread] = turn
+                    return self._waiting.pop(thread, None)
+            yield wait_for_future(busy)
+
+    def put_back(self, thread: str, runs: Iterable[str] = (), *, given_up: bool = False) -> None:
+        """End a turn: the run waits, or (``given_up``) goes with the next sweep."""
         with self._lock:
-            self._since.pop(thread, None)
-            self._since[thread] = self._clock()
+            self._waiting.pop(thread, None)
+            self._waiting[thread] = Waiting(self._clock(), frozenset(runs), given_up)
+        self._free(thread)
+
+    def forget(self, thread: str) -> Steps[None]:
+        """End a turn: delete a run that has ended."""
+        try:
+            yield from self._delete(thread)
+        finally:
+            self._free(thread)
+
+    def has_expired(self, stamp: str | None) -> bool:
+        """Whether a run that was saved at this time is too old to go on."""
+        return stamp is not None and _seconds_of(stamp) < self._clock() - self._seconds
+
+    # -- cleaning up
 
     def sweep(self) -> Steps[list[str]]:
-        """Delete what has expired.
+        """Delete what was suspended here and has expired.
 
         Returns:
             The ids of the deleted runs.
         """
         with self._lock:
             oldest = self._clock() - self._seconds
-            excess = max(0, len(self._since) - self._count)
-            gone = [
-                thread
-                for number, (thread, since) in enumerate(self._since.items())
-                if number < excess or since < oldest
-            ]
+            excess = max(0, len(self._waiting) - self._count)
+            gone = {
+                thread: one
+                for number, (thread, one) in enumerate(self._waiting.items())
+                if number < excess or one.given_up or one.since < oldest
+            }
             for thread in gone:
-                del self._since[thread]
-        for thread in gone:
-            yield from self._delete(thread)
-        return gone
+                del self._waiting[thread]
+        deleted = []
+        for thread, one in gone.items():
+            for run in one.runs:
+                self._end_worker(run)
+            if one.given_up or not (yield from self._went_on(thread, one.since)):
+                yield from self._delete(thread)
+                deleted.append(thread)
+        return deleted
 
-    def forget(self, thread: str) -> Steps[None]:
-        """Delete a run that has ended."""
+    def sweep_all(self) -> Steps[int]:
+        """Delete every expired run of the saver, those of other processes included.
+
+        Returns:
+            How many there were.
+        """
+        newest: dict[str, str] = {}
+        mine = {OURS: True}
+        saved: list[CheckpointTuple] = yield Wait(
+            lambda: list(self.saver.list(None, filter=mine)),
+            lambda: _collect(self.saver.alist(None, filter=mine)),
+        )
+        for one in saved:
+            thread: str = one.config["configurable"]["thread_id"]
+            newest[thread] = max(newest.get(thread, ""), one.checkpoint["ts"])
         with self._lock:
-            self._since.pop(thread, None)
-        yield from self._delete(thread)
+            here = {thread_name(thread) for thread in (*self._waiting, *self._going_on)}
+        expired = [thread for thread, stamp in newest.items() if thread not in here and self.has_expired(stamp)]
+        for thread in expired:
+            yield from self._delete(thread.removeprefix(_PREFIX))
+        return len(expired)
 
     def __len__(self) -> int:
-        return len(self._since)
+        return len(self._waiting)
+
+    # -- parts
+
+    def _went_on(self, thread: str, since: float) -> Steps[bool]:
+        """Whether another process has worked on a run since then."""
+        config: RunnableConfig = {"configurable": {"thread_id": thread_name(thread), "checkpoint_ns": ""}}
+        try:
+            saved: CheckpointTuple | None = yield Wait(
+                lambda: self.saver.get_tuple(config), lambda: self.saver.aget_tuple(config)
+            )
+        except Exception:  # noqa: BLE001 - see `_delete`
+            return False
+        return saved is not None and _seconds_of(saved.checkpoint["ts"]) > since
 
     def _delete(self, thread: str) -> Steps[None]:
+        """Delete a run. Where the saver fails, it is tried again later: an answer must not be lost with it."""
         name = thread_name(thread)
-        yield Wait(lambda: self.saver.delete_thread(name), lambda: self.saver.adelete_thread(name))
+        try:
+            yield Wait(lambda: self.saver.delete_thread(name), lambda: self.saver.adelete_thread(name))
+        except Exception:  # noqa: BLE001 - savers fail in their database's ways
+            _LOG.exception("run %s could not be deleted from %s", name, type(self.saver).__name__)
+            with self._lock:
+                self._waiting[thread] = Waiting(self._clock(), given_up=True)
+
+    def _free(self, thread: str) -> None:
+        with self._lock:
+            busy = self._going_on.pop(thread, None)
+        if busy is not None:
+            busy.set_result(None)
 
 
 def thread_name(thread: str) -> str:
     """LangGraph's thread of a run: apart from other threads of a saver that is shared."""
-    return f"rlm-{thread}"
+    return f"{_PREFIX}{thread}"
+
+
+def _seconds_of(stamp: str) -> float:
+    return datetime.fromisoformat(stamp).timestamp()
+
+
+async def _collect(items: Any) -> list[Any]:
+    return [item async for item in items]

@@ -6,6 +6,8 @@ run, so the messages alone are enough to find it again, however they were stored
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -227,6 +229,11 @@ class Returned:
     def resume_map(self, interrupts: Sequence[Interrupt]) -> dict[str, Any]:
         """The results by interrupt id, for ``Command(resume=...)``."""
         return {one.id: self.results[one.id[:8]] for one in interrupts if one.id[:8] in self.results}
+
+    def digest(self) -> str:
+        """A hash of the results."""
+        text = json.dumps(self.results, sort_keys=True, default=repr)
+        return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
 def returned(messages: Sequence[BaseMessage]) -> Returned | None:

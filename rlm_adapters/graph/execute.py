@@ -13,7 +13,7 @@ from langgraph.types import Overwrite, Send
 from rlm_adapters.budget import Usage, add_usage
 from rlm_adapters.content import ContentRef, ContentStore, Packed, is_ref
 from rlm_adapters.effects import Steps, Wait
-from rlm_adapters.graph.calls import host_functions
+from rlm_adapters.graph.calls import LLM_QUERY, host_functions
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.cures import count_asked, tiny_calls
 from rlm_adapters.graph.state import AnswerRecord, CellEntry, CellOutput, Request, RLMState
@@ -29,6 +29,8 @@ from rlm_adapters.sandbox import (
     Pending,
     Value,
 )
+
+_CHECKPOINTER = "__pregel_checkpointer"  # where LangGraph's config holds the saver of a run (it has no public name)
 
 
 def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:  # noqa: ARG001
@@ -110,7 +112,7 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
     return {**update, "outputs": outputs, "seconds": node.run.ledger.seconds}
 
 
-def after_execute(state: RLMState) -> list[Send] | str:
+def after_execute(state: RLMState, config: RunnableConfig) -> list[Send] | str:
     """Where to go from `execute`: to the calls that the cell waits for, or on."""
     pending = state.get("pending")
     if not pending:
@@ -119,15 +121,31 @@ def after_execute(state: RLMState) -> list[Send] | str:
         Send(
             "recurse",
             {
-                "request": request,
+                "requests": requests,
                 "run_id": state["run_id"],
                 "iteration": state["iterations"],
                 "variables": state["variables"],
                 "batch": len(pending),
             },
         )
-        for request in pending
+        for requests in _tasks(pending, saved=_is_saved(config))
     ]
+
+
+def _tasks(pending: list[Request], *, saved: bool) -> list[list[Request]]:
+    """The requests, by the task that answers them.
+
+    A task of its own has its answer saved as soon as it is there, and a name of its own in streams. Without a saver
+    the calls to sub-LMs have nothing of this: together they cost a fraction of as many tasks.
+    """
+    together = [] if saved else [request for request in pending if request["function"] == LLM_QUERY.name]
+    alone = [[request] for request in pending if saved or request["function"] != LLM_QUERY.name]
+    return [together, *alone] if together else alone
+
+
+def _is_saved(config: RunnableConfig) -> bool:
+    """Whether a saver, ours or one of a graph around this one, keeps the results of single tasks."""
+    return bool((config.get("configurable") or {}).get(_CHECKPOINTER))
 
 
 # ------------------------------------------------------------------------------------------------ sessions

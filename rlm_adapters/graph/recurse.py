@@ -1,4 +1,4 @@
-"""Fourth node: answer one request of a cell, by a sub-LM, a child run of this same graph, or a tool."""
+"""Fourth node: answer requests of a cell, by a sub-LM, a child run of this same graph, or a tool."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
 from rlm_adapters.answers import to_plain
-from rlm_adapters.budget import Usage
-from rlm_adapters.effects import Steps, Wait
+from rlm_adapters.budget import Usage, add_usage
+from rlm_adapters.effects import Steps, Wait, gather
 from rlm_adapters.errors import BudgetExceededError, InputError, ModelCallError
 from rlm_adapters.graph.calls import LLM_QUERY, ask_sub_model, bind
 from rlm_adapters.graph.context import NodeContext, RLMContext
-from rlm_adapters.graph.state import RecurseInput
+from rlm_adapters.graph.state import RecurseInput, Request
+from rlm_adapters.models import quiet
 from rlm_adapters.prompts import cut_middle
 
 _PARTIAL_CHARS = 2_000  # of a child's partial answer, in the error that its parent gets
@@ -22,9 +23,23 @@ _CONTEXT_IN_PROMPT = "\n\nContext:\n"
 
 
 def recurse(task: RecurseInput, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
+    """Answer the requests of a task, at the same time."""
+    if len(task["requests"]) == 1:
+        return (yield from _answer(task["requests"][0], task, node, config))
+    config = quiet(config)  # once for all of them: it takes longer than the rest of the bookkeeping for a call
+    works = [_answer(request, task, node, config) for request in task["requests"]]
+    parts = yield gather(works, node.config.limits.max_concurrency)
+    answers: dict[str, Any] = {}
+    usage: Usage = {}
+    for part in parts:
+        answers |= part.get("answers") or {}
+        usage = add_usage(usage, part.get("usage"))
+    return {"answers": answers, "usage": usage}
+
+
+def _answer(request: Request, task: RecurseInput, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
     """Answer a request. Whatever fails here is a failure that the cell sees, except LangGraph's own interrupts."""
-    request, store = task["request"], node.config.store
-    function = request["function"]
+    store, function = node.config.store, request["function"]
     args, kwargs = store.unpack(request["args"]), store.unpack(request["kwargs"])
     usage: Usage = {}
     failure: dict[str, Any] | None = None

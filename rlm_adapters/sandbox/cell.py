@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from rlm_adapters.errors import SandboxError
 from rlm_adapters.sandbox.forkserver import WorkerProcess
-from rlm_adapters.sandbox.frames import Message
+from rlm_adapters.sandbox.frames import Message, ProtocolError
 from rlm_adapters.sandbox.journal import CallIds, answer_to_json
+from rlm_adapters.sandbox.messages import WorkerCall
 from rlm_adapters.sandbox.runahead.account import AheadAccount, CellAhead
 from rlm_adapters.sandbox.types import Answer, HostCall
+
+_STOCK_CHARS: Final = 8 << 20
+"""Of answers that are sent before the cell asks for them, in one frame; others are sent when it asks."""
 
 
 class Cell:
@@ -42,7 +47,8 @@ class Cell:
         self._begin(wall_seconds)
 
     def _begin(self, wall_seconds: float) -> None:
-        self.ids = CallIds(self._index)
+        self._ids = CallIds(self._index)
+        self._stocked: set[str] = set()
         self.waiting: tuple[HostCall, ...] = ()
         self.seconds_left = wall_seconds
 
@@ -56,13 +62,56 @@ class Cell:
         """The calls that it waits for and nobody has answered yet."""
         return tuple(call for call in self.waiting if call.id not in self.known)
 
+    def waits_for(self, calls: Sequence[WorkerCall]) -> None:
+        """The cell waits for these calls."""
+        self.waiting = tuple(self._ids.call(call.function, call.args, call.kwargs) for call in calls)
+
+    def took(self, keys: Sequence[str]) -> None:
+        """The cell has taken answers that were sent before it asked.
+
+        Raises:
+            ProtocolError: It cannot have taken them.
+        """
+        for key in keys:
+            call = self._ids.expect(key)
+            if call is None or key not in self._stocked:
+                raise ProtocolError("an answer was taken that was not there")
+            self._stocked.discard(key)
+            self.used[call] = self.known[call]
+
     def message(self, cpu_seconds: float, *, ahead: bool = False) -> Message:
-        """What to tell the worker next: the code, or the answers that it waits for."""
-        if not self.waiting:
-            return {"t": "run", "code": self.code, "cpu": cpu_seconds, "ahead": ahead}
+        """What to tell the worker next: the code, or the answers that it waits for; and all others that are known."""
         for call in self.waiting:
             self.used[call.id] = self.known[call.id]
-        return {"t": "answers", "answers": [answer_to_json(self.used[call.id]) for call in self.waiting]}
+        if not self.waiting:
+            return {"t": "run", "code": self.code, "cpu": cpu_seconds, "ahead": ahead, "stock": self._stock()}
+        answers = [answer_to_json(self.used[call.id]) for call in self.waiting]
+        return {"t": "answers", "answers": answers, "stock": self._stock()}
+
+    def _stock(self) -> dict[str, Any]:
+        """Answers that the worker does not have yet, by the keys of their calls."""
+        stock: dict[str, Any] = {}
+        room = _STOCK_CHARS
+        for call, answer in self.known.items():
+            key = self._ids.key(call)
+            if key is None or call in self.used or key in self._stocked:
+                continue
+            wire = answer_to_json(answer)
+            room -= _chars(wire)
+            if room < 0:
+                break
+            stock[key] = wire
+        self._stocked.update(stock)
+        return stock
+
+
+def _chars(wire: object) -> int:
+    """About how long a value is as JSON."""
+    if isinstance(wire, str):
+        return len(wire)
+    if isinstance(wire, dict):
+        return sum(_chars(key) + _chars(value) for key, value in wire.items())
+    return sum(map(_chars, wire)) if isinstance(wire, list) else 8
 
 
 class WorkerSlot:

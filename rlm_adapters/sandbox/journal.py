@@ -34,28 +34,53 @@ def output_hash(stdout: str, error: CellError | None = None) -> str:
     return hashlib.sha256(shown.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+class CallKeys:
+    """Gives the calls of one cell their keys, in the order in which the cell asks."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+
+    def call(self, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+        """The key of the next call: ``"<hash of function and arguments>:<occurrence>"``."""
+        return self._next(call_hash(function, args, kwargs))
+
+    def expect(self, key: str) -> bool:
+        """Count a call by its key alone; whether it can be the next one."""
+        return self._next(key.rpartition(":")[0]) == key
+
+    def _next(self, digest: str) -> str:
+        occurrence = self._seen[digest]
+        self._seen[digest] += 1
+        return f"{digest}:{occurrence}"
+
+
 class CallIds:
-    """Gives the calls of one cell their ids, in the order in which the cell asks.
+    """Gives the calls of one cell their ids.
 
     Args:
         cell: index of the cell in the journal.
     """
 
     def __init__(self, cell: int) -> None:
-        self._cell = cell
-        self._seen: Counter[str] = Counter()
+        self._prefix = f"{cell}:"
+        self._keys = CallKeys()
 
     def call(self, function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> HostCall:
-        """The call with its id ``"<cell>:<hash of function and arguments>:<occurrence>"``."""
-        digest = call_hash(function, args, kwargs)
-        occurrence = self._seen[digest]
-        self._seen[digest] += 1
-        return HostCall(f"{self._cell}:{digest}:{occurrence}", function, tuple(args), kwargs)
+        """The next call with its id ``"<cell>:<key>"``."""
+        return HostCall(self._prefix + self._keys.call(function, args, kwargs), function, tuple(args), kwargs)
+
+    def expect(self, key: str) -> str | None:
+        """Count a call by its key alone; its id, None if it cannot be the next one."""
+        return self._prefix + key if self._keys.expect(key) else None
+
+    def key(self, call: str) -> str | None:
+        """The key in an id, None if it is one of another cell."""
+        return call.removeprefix(self._prefix) if call.startswith(self._prefix) else None
 
 
 def call_hash(function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     """The first 16 hex digits of the SHA-256 of what is asked."""
-    text = json.dumps([function, list(args), dict(kwargs)], sort_keys=True, separators=(",", ":"), default=_bytes)
+    text = _encode([function, list(args), dict(kwargs)])
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
 
@@ -63,6 +88,9 @@ def _bytes(value: object) -> dict[str, str]:
     if isinstance(value, bytes):
         return {"$bytes": base64.b64encode(value).decode("ascii")}
     raise TypeError(f"no hash of a value of type {type(value).__name__}")
+
+
+_encode: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_bytes).encode
 
 
 def check_answers(answers: Mapping[str, Answer]) -> dict[str, Answer]:

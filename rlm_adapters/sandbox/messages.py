@@ -52,6 +52,15 @@ def parse_calls(message: Message, offered: Collection[str]) -> list[WorkerCall]:
     return [parse_call(call, offered) for call in calls]
 
 
+def parse_taken(message: Message) -> list[str]:
+    """Keys of the answers that the cell has taken from its stock since the frame before.
+
+    Raises:
+        ProtocolError: It is malformed.
+    """
+    return [_typed(key, str) for key in _typed(message.get("taken"), list)]
+
+
 def parse_call(wire: object, offered: Collection[str]) -> WorkerCall:
     """One call.
 

@@ -82,7 +82,7 @@ class Sandbox:
         require: Isolation | None = None,
         allow_modules: Sequence[str] = (),
         parallel: Literal["ahead", "off"] = "ahead",
-        max_ahead: int = 64,
+        max_ahead: int = 128,
         _policy_off: bool = False,
         _layers: Sequence[str] | None = None,
     ) -> None:

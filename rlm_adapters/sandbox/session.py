@@ -27,7 +27,14 @@ from rlm_adapters.sandbox.forkserver import WorkerProcess
 from rlm_adapters.sandbox.frames import ProtocolError
 from rlm_adapters.sandbox.journal import check_answers, output_hash
 from rlm_adapters.sandbox.loss import describe_loss
-from rlm_adapters.sandbox.messages import WorkerDone, parse_calls, parse_done, parse_failure, parse_file_piece
+from rlm_adapters.sandbox.messages import (
+    WorkerDone,
+    parse_calls,
+    parse_done,
+    parse_failure,
+    parse_file_piece,
+    parse_taken,
+)
 from rlm_adapters.sandbox.runahead.account import AheadAccount, CellAhead
 from rlm_adapters.sandbox.spec import SessionSpec
 from rlm_adapters.sandbox.threads import in_thread
@@ -349,14 +356,17 @@ class Session:
 
         Whatever goes wrong with it is not the cell's fault: it goes on without, in a new worker if need be.
         """
-        request = cell.ahead.request(cell.unknown(), cell.known)
+        unknown = cell.unknown()
+        if reserved := cell.ahead.reserved(unknown):
+            return reserved
+        request = cell.ahead.request(unknown, cell.known)
         if request is None:
             return ()
         deadline = time.monotonic() + _LOOK_SECONDS
         try:
             worker.channel.send(request, deadline=deadline)
             found = worker.channel.receive(deadline=deadline)
-            return cell.ahead.take(found, request, {*cell.known, *(call.id for call in cell.waiting)})
+            return cell.ahead.take(found, unknown, cell.known)
         except (ChannelClosedError, ChannelTimeoutError, ProtocolError):
             self._slot.drop(worker)
             cell.ahead.close()
@@ -376,13 +386,14 @@ class Session:
         message = worker.channel.receive(deadline=deadline)
         cell.seconds_left -= time.monotonic() - started
         if message["t"] == "call":
-            calls = parse_calls(message, self._offered)
-            cell.waiting = tuple(cell.ids.call(call.function, call.args, call.kwargs) for call in calls)
+            cell.took(parse_taken(message))
+            cell.waits_for(parse_calls(message, self._offered))
             return None
         if message["t"] == "failed":
             raise ProtocolError(f"it failed: {parse_failure(message)}")
         if message["t"] != "done":
             raise ProtocolError("an unexpected frame")
+        cell.took(parse_taken(message))
         return parse_done(message, output_chars=self._spec.limits.output_chars)
 
     def _finished(self, worker: WorkerProcess, cell: Cell, report: WorkerDone) -> Done:

@@ -19,17 +19,19 @@ from rlm_adapters.sandbox.encoding import load_value
 from rlm_adapters.sandbox.exits import EXIT_FAILED, EXIT_HOST_GONE, EXIT_MEMORY
 from rlm_adapters.sandbox.frames import (
     Message,
+    dumps,
     encode_body,
-    from_wire,
     has_too_many_items,
     to_wire,
 )
 from rlm_adapters.sandbox.hardening.confinement import Confinement, address_space, confine
 from rlm_adapters.sandbox.hostcalls import WireCall
+from rlm_adapters.sandbox.journal import answer_from_json
 from rlm_adapters.sandbox.repl import CellOutcome, Repl
 from rlm_adapters.sandbox.runahead.worker import Ahead
+from rlm_adapters.sandbox.stock import Stock
 from rlm_adapters.sandbox.timer import CpuTimer
-from rlm_adapters.sandbox.types import Answer, CellError, Failure, HostFunction, Value
+from rlm_adapters.sandbox.types import Answer, CellError, HostFunction
 from rlm_adapters.sandbox.worker_channel import WorkerChannel
 
 _FILE_PIECE: Final = 1 << 20
@@ -95,6 +97,7 @@ class Worker:
         self._timer = CpuTimer()
         self._frame_bytes = 0
         self._ahead: Ahead | None = None
+        self._stock = Stock({})
         self._interpreter: Interpreter
 
     def serve(self) -> None:
@@ -103,7 +106,7 @@ class Worker:
         while True:
             message = self._channel.receive()
             if message["t"] == "run":
-                self._channel.send_body(self._run(message["code"], message["cpu"], ahead=message["ahead"]))
+                self._channel.send_body(self._run(message))
             else:
                 self._send_files()
 
@@ -176,8 +179,14 @@ class Worker:
         """Have the host answer all of ``calls``; the cell waits here."""
         if self._ahead is not None and self._ahead.answer is not None:
             return self._ahead.answer(calls)
-        wire = [{"f": call.function, "a": to_wire(list(call.args)), "k": to_wire(dict(call.kwargs))} for call in calls]
-        body = encode_body({"t": "call", "calls": wire}, errors="replace")
+        text = dumps(
+            [{"f": call.function, "a": to_wire(list(call.args)), "k": to_wire(dict(call.kwargs))} for call in calls]
+        )
+        wire = text.encode("utf-8", "replace")
+        answers = self._stock.take(calls, exact=wire.decode("utf-8") == text)
+        if answers is not None:
+            return answers
+        body = b'{"t":"call","taken":' + dumps(self._stock.taken()).encode() + b',"calls":' + wire + b"}"
         if len(body) > self._frame_bytes or has_too_many_items(body):
             raise ValueError("the arguments of this call are too large to be handed to the host")
         with self._timer:
@@ -186,12 +195,15 @@ class Worker:
             while self._ahead is not None and message["t"] == "look":
                 self._channel.send_body(self._ahead.look(message))
                 message = self._channel.receive()
-        return [_answer(answer) for answer in message["answers"]]
+        self._stock.add(message["stock"])
+        return [answer_from_json(answer) for answer in message["answers"]]
 
-    def _run(self, code: str, cpu_seconds: float, *, ahead: bool) -> bytes:
+    def _run(self, message: Message) -> bytes:
         """Run a cell; the body of the frame that reports it."""
+        code, cpu_seconds = message["code"], message["cpu"]
+        self._stock = Stock(message["stock"])
         if self._ahead is not None:
-            self._ahead.begin(code, cpu_seconds, wanted=ahead)
+            self._ahead.begin(code, cpu_seconds, wanted=message["ahead"])
         before = time.process_time()
         try:
             self._timer.start(cpu_seconds)
@@ -206,15 +218,16 @@ class Worker:
 
     def _report(self, outcome: CellOutcome, cpu_seconds: float) -> bytes:
         """The frame of a finished cell; what cannot be sent becomes the cell's error."""
+        taken = self._stock.taken()
         try:
-            body = _encode_outcome(outcome, cpu_seconds)
+            body = _encode_outcome(outcome, cpu_seconds, taken)
             if len(body) <= self._frame_bytes and not has_too_many_items(body):
                 return body
             reason = "it is too large"
         except (TypeError, ValueError, RecursionError) as refused:
             reason = str(refused)
         error = CellError("exception", "ValueError", f"what this cell submitted cannot be handed over: {reason}")
-        return _encode_outcome(_without_output(error, outcome), cpu_seconds)
+        return _encode_outcome(_without_output(error, outcome), cpu_seconds, taken)
 
 
 def _without_output(error: CellError, outcome: CellOutcome | None = None) -> CellOutcome:
@@ -227,7 +240,7 @@ def _without_output(error: CellError, outcome: CellOutcome | None = None) -> Cel
     )
 
 
-def _encode_outcome(outcome: CellOutcome, cpu_seconds: float) -> bytes:
+def _encode_outcome(outcome: CellOutcome, cpu_seconds: float, taken: list[str]) -> bytes:
     error, final = outcome.error, outcome.final
     message = {
         "t": "done",
@@ -237,14 +250,9 @@ def _encode_outcome(outcome: CellOutcome, cpu_seconds: float) -> bytes:
         "final": final and [final.function, final.value, final.fields],
         "variables": [[variable.name, variable.type, variable.size] for variable in outcome.variables],
         "cpu": cpu_seconds,
+        "taken": taken,
     }
     return encode_body({key: to_wire(value) for key, value in message.items()}, errors="replace")
-
-
-def _answer(wire: dict[str, Any]) -> Answer:
-    if "value" in wire:
-        return Value(from_wire(wire["value"], trusted=True))
-    return Failure(message=wire["message"], kind=wire["kind"], retryable=wire["retryable"])
 
 
 def main(fd: int, loaded: Loaded) -> NoReturn:

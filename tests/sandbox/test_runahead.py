@@ -324,16 +324,14 @@ def test_only_cells_that_can_gain_get_a_snapshot():
 )
 def test_a_hostile_report_is_refused(frame):
     ahead = CellAhead(AheadAccount(), 0, {"llm_query"})
-    request = ahead.request((), {})
     with pytest.raises(ProtocolError):
-        ahead.take(frame, request, set())
+        ahead.take(frame, (), set())
 
 
 def test_a_report_of_more_than_was_asked_for_is_cut():
     ahead = CellAhead(AheadAccount(8), 0, {"llm_query"})
-    request = ahead.request((), {})
     calls = [{"f": "llm_query", "a": [f"{n}"], "k": {}, "n": 0} for n in range(1000)]
-    assert len(ahead.take({"t": "found", "more": True, "calls": calls}, request, set())) == 8
+    assert len(ahead.take({"t": "found", "more": True, "calls": calls}, (), set())) == 8
 
 
 def test_the_window_grows_with_success_and_shrinks_with_waste():

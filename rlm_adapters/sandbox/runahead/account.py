@@ -32,7 +32,7 @@ class AheadAccount:
         enabled: False: never run ahead.
     """
 
-    def __init__(self, max_ahead: int = 64, *, enabled: bool = True) -> None:
+    def __init__(self, max_ahead: int = 128, *, enabled: bool = True) -> None:
         self._most = max_ahead
         self._enabled = enabled and max_ahead > 1
         self._window = min(_FIRST_WINDOW, max_ahead)
@@ -46,6 +46,11 @@ class AheadAccount:
     def enabled(self) -> bool:
         """Whether a cell may be run ahead: neither switched off nor stopped for waste."""
         return self._enabled
+
+    @property
+    def most(self) -> int:
+        """Most calls that go out together."""
+        return self._most
 
     @property
     def stopped(self) -> bool:
@@ -62,7 +67,7 @@ class AheadAccount:
         """A wave has found ``count`` calls of the ``room`` that there was."""
         with self._lock:
             if count >= room:
-                self._window = min(self._most, 2 * self._window)
+                self._window = min(self._most, 8 * self._window)
 
     def settle(self, answered: int, wasted: int) -> None:
         """A cell has ended: of the calls that were answered ahead so many were never asked for."""
@@ -92,6 +97,8 @@ class CellAhead:
         self._skip = 0
         self._vain = 0
         self._open = bool(self._functions) and account.enabled
+        self._reserve: dict[str, HostCall] = {}
+        self._cut = False
         self._offered: set[str] = set()
         self._answered: set[str] = set()
 
@@ -103,6 +110,7 @@ class CellAhead:
     def close(self) -> None:
         """Run this cell ahead no more."""
         self._open = False
+        self._reserve.clear()
 
     def restart(self) -> None:
         """The cell starts over in a new worker, which knows nothing yet."""
@@ -119,10 +127,26 @@ class CellAhead:
         new = {call: answer for call, answer in known.items() if call not in self._told}
         self._told.update(new)
         answers = {_key(call): answer_to_json(answer) for call, answer in new.items()}
-        return {"t": "look", "answers": answers, "waiting": [_key(call.id) for call in waiting], "most": room}
+        waits = [_key(call.id) for call in waiting]
+        return {"t": "look", "answers": answers, "waiting": waits, "most": max(room, self._account.most)}
 
-    def take(self, message: Message, request: Message, known: Collection[str]) -> tuple[HostCall, ...]:
-        """The calls that a worker's answer to ``request`` names, with the ids that the cell itself would give them.
+    def reserved(self, waiting: Collection[HostCall]) -> tuple[HostCall, ...]:
+        """Calls that an earlier look has found and that did not go out then, if the cell has come to the first of them.
+
+        A loop whose calls do not need each other is so looked at once, not once for each of its waves.
+        """
+        room = self._account.room(len(waiting))
+        asked = [call.id for call in waiting]
+        if not self._open or asked != list(self._reserve)[: len(asked)]:
+            return ()
+        for call_id in asked:
+            del self._reserve[call_id]
+        if len(self._reserve) < room and self._cut:
+            return ()  # there is more to be found
+        return self._send(room)
+
+    def take(self, message: Message, waiting: Collection[HostCall], known: Collection[str]) -> tuple[HostCall, ...]:
+        """The calls that a worker's answer to a `request` names, with the ids that the cell itself would give them.
 
         Raises:
             ProtocolError: It is malformed, or names what may not be called ahead.
@@ -130,20 +154,30 @@ class CellAhead:
         if message["t"] != "found" or type(message.get("more")) is not bool or type(message.get("calls")) is not list:
             raise ProtocolError("calls found ahead were expected")
         self._open = self._open and message["more"]
+        room = self._account.room(len(waiting))
+        most = max(room, self._account.most)
+        waits = {call.id for call in waiting}
         found: dict[str, HostCall] = {}
-        for entry in message["calls"][: request["most"]]:
+        for entry in message["calls"][:most]:
             call = parse_call(entry, self._functions)
             key = f"{self._cell}:{call_hash(call.function, call.args, call.kwargs)}:{_occurrence(entry)}"
-            if key not in known:
+            if key not in known and key not in waits:
                 found[key] = HostCall(key, call.function, tuple(call.args), call.kwargs, ahead=True)
-        self._account.found(len(found), request["most"])
+        self._reserve, self._cut = found, len(message["calls"]) >= most
         if not found:
             # A chain of calls that need each other has nothing to find: look less and less often.
             self._skip, self._vain = 2**self._vain, self._vain + 1
         else:
             self._vain = 0
-        self._offered |= set(found)
-        return tuple(found.values())
+        return self._send(room)
+
+    def _send(self, room: int) -> tuple[HostCall, ...]:
+        """The next calls of the reserve, no more than there is room for."""
+        sent = list(self._reserve)[:room]
+        calls = tuple(self._reserve.pop(key) for key in sent)
+        self._account.found(len(calls), room)
+        self._offered.update(sent)
+        return calls
 
     def answered(self, calls: Collection[str], waiting: Collection[HostCall]) -> None:
         """Answers to some calls have come, while the cell waits for ``waiting``."""
