@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint security fuzz bench clean
+.PHONY: help install demo test test-postgres lint security fuzz bench clean
 
 help:  ## print the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,10 @@ demo: $(VENV)/.installed  ## run the engine on 10 MB of source code, with a scri
 
 test: $(VENV)/.installed lint  ## lint, type check and run the tests
 	$(BIN)/python -m pytest
+
+test-postgres: $(VENV)/.installed  ## suspended runs in PostgreSQL (starts a server of its own; needs its programs)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[postgres]'
+	$(BIN)/python -m pytest -m postgres tests/chat
 
 lint: $(VENV)/.installed  ## ruff and mypy
 	$(BIN)/ruff check .
