@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, cast
 
 import dspy
 from dspy.dsp.utils.settings import settings
-from dspy.predict.rlm import _LLMCallBudget
+from dspy.predict.rlm import SUB_AGENT_INSTRUCTIONS, _LLMCallBudget
 from dspy.primitives.code_interpreter import (
     CodeInterpreter,
     _validate_interpreter,
@@ -34,16 +34,17 @@ from rlm_adapters.dspy_adapter.foreign import InterpreterSandbox
 from rlm_adapters.dspy_adapter.inputs import Prelude, PreparedSandbox, described, pack, to_repl
 from rlm_adapters.dspy_adapter.predictors import ActionTarget, PredictorTarget
 from rlm_adapters.dspy_adapter.runtime import Runtime
-from rlm_adapters.dspy_adapter.submodel import SubLM
+from rlm_adapters.dspy_adapter.sub_agents import SubAgents
+from rlm_adapters.dspy_adapter.submodel import SubLM, sub_call_signature
 from rlm_adapters.dspy_adapter.tools import repl_tools
 from rlm_adapters.dspy_adapter.writer import PredictorWriter
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.graph.context import RLMConfig
-from rlm_adapters.graph.tools import RESERVED
+from rlm_adapters.graph.tools import RESERVED, Tool
 from rlm_adapters.interpreter import RestrictedPythonInterpreter
 from rlm_adapters.prompts.artefact import describe_signature
 from rlm_adapters.prompts.fields import FieldsSpec
-from rlm_adapters.sandbox import Sandbox
+from rlm_adapters.sandbox import Executor
 
 _LOG = logging.getLogger("rlm_adapters")
 
@@ -79,10 +80,16 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             ``"off"`` makes each where the cell makes it.
         checkpointer: a LangGraph saver: a call with ``thread_id=`` goes on where it stood when its process died.
         store: where big values live; with a checkpointer give a lasting one.
-        sandbox: default: one that all modules of the process share.
+        sandbox: default: one that all modules of the process share. A `Sandbox`, another `Executor`, or ``"monty"``:
+            pydantic-monty (extra ``monty``).
         on_event: called with every `Event` of every run.
         trajectory_demos: keep only the last action step of a run in ``dspy.settings.trace``. It holds all earlier ones
             in its ``repl_history``, so that demos are whole trajectories; False keeps every step.
+        sub_call: word the sub-calls by a predictor, called ``sub_call``, which optimizers tune as well: True, or a
+            signature with one input and one output such as ``"prompt -> answer"``. False: a prompt goes to the LM as
+            the cell wrote it, as in ``dspy.RLM``.
+        sub_agents: offer ``import dspy`` to the cells: sub-agents with signatures of their own (``dspy.Predict``,
+            ``ReAct``, ``RLM``, ...), which the host runs. ``dspy.RLM`` always does; see docs/dspy.md for why not here.
 
     Raises:
         InputError: a limit or name is unusable.
@@ -110,11 +117,14 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         parallel: Literal["ahead", "off"] = "ahead",
         checkpointer: Checkpointer = None,
         store: ContentStore | None = None,
-        sandbox: Sandbox | None = None,
+        sandbox: Executor | Literal["monty"] | None = None,
         on_event: EventHandler | None = None,
         trajectory_demos: bool = True,
+        sub_call: Any = False,
+        sub_agents: bool = False,
     ) -> None:
         self.max_depth = max_depth
+        self.sub_agents = sub_agents
         super().__init__(
             signature,
             max_iters=max_iters,
@@ -138,6 +148,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         self._parallel = parallel
         self._prices = PriceTable(prices)
         self._runtime = Runtime(sandbox, store, checkpointer, on_event)
+        self.sub_call = dspy.Predict(sub_call_signature(sub_call)) if sub_call else None
         if max_depth > 1:
             self.child = RLM("context, query -> answer", max_iters, max_llm_calls, max_depth=max_depth - 1)
 
@@ -220,6 +231,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             store = ContentStore()
             call.cleanup.callback(store.close)
         sandbox: Any
+        sub_agents: dict[str, Tool] = {}
         factory = given_factory or self._interpreter_factory or _settings_factory() or RestrictedPythonInterpreter
         if interpreter is None and factory is RestrictedPythonInterpreter:
             special = {name: value for name, value in input_args.items() if isinstance(value, SandboxSerializable)}
@@ -228,18 +240,20 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             plain = {name: to_repl(name, value) for name, value in input_args.items() if name not in special}
             call.inputs = pack(plain, store)
             rules = self._native_rules()
+            if self.sub_agents:
+                sub_agents = SubAgents(self._user_tools, factory, self.sub_lm).tools()
         else:
             sandbox, rules = self._foreign(call, interpreter, factory, input_args)
         call.writer.target.signature = lambda: self._signature_for(rules)
         call.config = RLMConfig(
             writer=call.writer,
-            sub=SubLM(self.sub_lm),
-            tools=repl_tools(self._user_tools),
+            sub=SubLM(self.sub_lm, self.sub_call),
+            tools=repl_tools(self._user_tools) | sub_agents,
             limits=self._limits,
             prices=self._prices,
             output=call.output,
             store=store,
-            sandbox=cast("Sandbox", sandbox),
+            sandbox=sandbox,
             parallel="off" if isinstance(sandbox, InterpreterSandbox) else self._parallel,
             sessions=self._runtime.sessions,
             on_event=self._listener(),
@@ -271,6 +285,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             self.max_output_chars,
             variables,
             child=child,
+            sub_agents=self.sub_agents,
         )
 
     def _child_writer(self) -> PredictorWriter:
@@ -305,7 +320,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
 
     def _native_rules(self) -> str:
         text = RestrictedPythonInterpreter.execution_instructions + (_RECURSION if self.max_depth > 1 else "")
-        return str(self._format_interpreter_rules(text, ""))
+        return str(self._format_interpreter_rules(text, SUB_AGENT_INSTRUCTIONS if self.sub_agents else ""))
 
     def _signature_for(self, rules: str) -> Any:
         """The action predictor's signature for an executor with these rules; None: its own."""
@@ -327,8 +342,9 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         return state
 
     def load_state(self, state: Mapping[str, Any], **options: Any) -> None:
-        """Load a state of this class or of dspy.RLM; predictors of child runs that it lacks stay as they are."""
-        own = {name: parameter.dump_state() for name, parameter in self.named_parameters() if "child." in name}
+        """Load a state of this class or of dspy.RLM; predictors that dspy.RLM has not may be missing from it."""
+        extra = ("child.", "sub_call")
+        own = {name: one.dump_state() for name, one in self.named_parameters() if name.startswith(extra)}
         super().load_state({**own, **state}, **options)
 
 

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final, Literal, NoReturn, Self
 
 from dspy.primitives.code_interpreter import CodeExecutionError, CodeInterpreterError, FinalOutput
 from dspy.primitives.facade import HOST_TOKEN_VAR
@@ -28,6 +28,7 @@ from rlm_adapters.answers import to_plain
 from rlm_adapters.dspy_adapter.echo import ECHO, with_echo, without_echo
 from rlm_adapters.dspy_adapter.inputs import to_repl
 from rlm_adapters.dspy_adapter.runtime import default_sandbox
+from rlm_adapters.dspy_adapter.sub_agents import STAND_IN, names_dspy, sandbox_name
 from rlm_adapters.effects import Wait, drive, run_coroutine
 from rlm_adapters.errors import InputError, SandboxError
 from rlm_adapters.sandbox import Answer, Done, Failure, HostCall, HostFunction, Pending, Sandbox, Session, Value
@@ -90,6 +91,7 @@ class RestrictedPythonInterpreter:
         self._first: dict[str, Any] = {}
         self._given: dict[str, Any] = {}
         self._fetchable: dict[str, Any] = {}
+        self._facade: Literal["none", "wanted", "there"] = "none"
         self._ended = False
         self._busy = threading.Lock()
 
@@ -173,8 +175,9 @@ class RestrictedPythonInterpreter:
     def _execute(self, code: str, variables: Mapping[str, Any]) -> Any:
         _check_tools(self.tools)
         _check_fields(self.output_fields)
-        if HOST_TOKEN_VAR in variables:
-            raise CodeExecutionError("this sandbox has no dspy module inside: code in it uses llm_query and the tools")
+        if HOST_TOKEN_VAR in variables:  # DSPy's own facade for `import dspy`; ours comes when code first names it
+            self._facade = "wanted"
+            return None
         if not isinstance(code, str):
             raise CodeInterpreterError(f"code must be a string, not {type(code).__name__}")
         _check_variables(variables, self.tools)
@@ -185,6 +188,7 @@ class RestrictedPythonInterpreter:
             # Opening the session is no part of the execution.
             deadline = None if self.execution_timeout is None else time.monotonic() + self.execution_timeout
             self._hand_over(session, variables, deadline)
+            self._offer_dspy(session, code, deadline)
             done = self._run(session, with_echo(code), deadline)
         except (SandboxError, InputError) as error:
             self._end(f"the sandbox failed: {error}", error)
@@ -192,7 +196,7 @@ class RestrictedPythonInterpreter:
 
     def _ready(self, variables: Mapping[str, Any]) -> Session:
         """The session with the current tools and fields; one whose tools have changed is opened again by replay."""
-        functions = {name: _describe(name, tool) for name, tool in self.tools.items()}
+        functions = {name: _describe(sandbox_name(name), tool) for name, tool in self.tools.items()}
         fields = None if self.output_fields is None else tuple(field["name"] for field in self.output_fields)
         if self._session is not None and functions.items() <= self._offered.items() and fields == self._fields:
             return self._session
@@ -224,6 +228,15 @@ class RestrictedPythonInterpreter:
         done = self._run(session, "\n".join(f"{name} = {_FETCH}({name!r})" for name in changed), deadline)
         if done.error is not None:
             raise SandboxError(f"the variables {changed} could not be handed over: {done.error.message}")
+
+    def _offer_dspy(self, session: Session, code: str, deadline: float | None) -> None:
+        """Put the stand-in for the ``dspy`` module into the session when code first names it."""
+        if self._facade != "wanted" or not names_dspy(code):
+            return
+        done = self._run(session, STAND_IN, deadline)
+        if done.error is not None:
+            raise SandboxError(f"the dspy module of the sandbox could not be set up: {done.error.message}")
+        self._facade = "there"
 
     def _run(self, session: Session, code: str, deadline: float | None) -> Done:
         step = self._within(deadline, lambda: session.start(code))
@@ -259,7 +272,8 @@ class RestrictedPythonInterpreter:
         if call.function == _FETCH:
             return Value(self._fetchable[call.args[0]])
         try:
-            return Value(_result(self.invoke_tool(call.function, list(call.args), dict(call.kwargs))))
+            name = next((name for name in self.tools if sandbox_name(name) == call.function), call.function)
+            return Value(_result(self.invoke_tool(name, list(call.args), dict(call.kwargs))))
         except Exception as error:  # noqa: BLE001 - a failing tool is the code's to handle
             return Failure(f"{type(error).__name__}: {error}")
 
@@ -328,7 +342,10 @@ def _check_variables(variables: Mapping[str, Any], tools: Mapping[str, Any]) -> 
 def _plain(name: str, value: Any) -> Any:
     try:
         return to_repl(name, value)
-    except (InputError, PydanticSerializationError) as error:
+    except PydanticSerializationError as error:
+        reason = f"Unable to serialize {type(value).__name__} as JSON: {error}"
+        raise CodeInterpreterError(f"the variable {name!r} cannot be handed over: {reason}") from error
+    except InputError as error:
         raise CodeInterpreterError(f"the variable {name!r} cannot be handed over: {error}") from error
 
 
@@ -343,10 +360,17 @@ def _same(left: Any, right: Any) -> bool:
 
 
 def _result(value: Any) -> Any:
-    """A tool's result as the code gets it; a named tuple keeps its names."""
+    """A tool's result as the code gets it; a named tuple keeps its names.
+
+    Raises:
+        CodeInterpreterError: it has no JSON form.
+    """
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return {name: _result(item) for name, item in value._asdict().items()}
-    return to_plain(value)
+    try:
+        return to_plain(value)
+    except PydanticSerializationError as error:
+        raise CodeInterpreterError(f"Unable to serialize {type(value).__name__} as JSON: {error}") from error
 
 
 def _describe(name: str, tool: Callable[..., Any]) -> HostFunction:

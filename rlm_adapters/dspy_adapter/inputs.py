@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ from dspy.primitives.sandbox_serializable import SandboxSerializable
 from rlm_adapters.answers import to_plain
 from rlm_adapters.content import ContentStore, Packed
 from rlm_adapters.errors import InputError
-from rlm_adapters.sandbox import CellRecord, Done, Sandbox, Session
+from rlm_adapters.sandbox import CellRecord, Done, Executor
+from rlm_adapters.sandbox.executor import ExecutorSession
 from rlm_adapters.sandbox.journal import output_hash
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
@@ -105,13 +106,13 @@ class PreparedSandbox:
         prelude: run once, as the first cell of the journal.
     """
 
-    def __init__(self, sandbox: Sandbox, prelude: Prelude) -> None:
+    def __init__(self, sandbox: Executor, prelude: Prelude) -> None:
         self._sandbox = sandbox
         self._prelude = prelude
 
     def open(
         self, *, variables: Mapping[str, object] = {}, journal: Sequence[CellRecord] = (), **options: Any
-    ) -> Session:
+    ) -> ExecutorSession:
         """A session in which the prelude was run.
 
         Raises:
@@ -134,6 +135,6 @@ class PreparedSandbox:
         """Of the sandbox."""
         return self._sandbox.ahead_account()
 
-    def thread_pool(self) -> Executor:
+    def thread_pool(self) -> ThreadPoolExecutor:
         """Of the sandbox."""
         return self._sandbox.thread_pool()

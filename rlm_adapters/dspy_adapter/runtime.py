@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import threading
 from functools import cache
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from langgraph.types import Checkpointer
 
 from rlm_adapters.content import ContentStore
+from rlm_adapters.errors import InputError
 from rlm_adapters.events import EventHandler
 from rlm_adapters.graph.build import RLMGraph, compile_graph
 from rlm_adapters.graph.context import RLMConfig
 from rlm_adapters.graph.sessions import SessionCache
-from rlm_adapters.sandbox import Sandbox
+from rlm_adapters.sandbox import Executor, MontySandbox, Sandbox
 
 
 @cache
 def default_sandbox() -> Sandbox:
     """The sandbox of this process for whoever brings none: sessions share nothing but the zygote."""
     return Sandbox()
+
+
+@cache
+def _default_monty() -> MontySandbox:
+    return MontySandbox()
 
 
 @cache
@@ -33,10 +39,10 @@ class Runtime:
 
     Optimizers copy a module hundreds of times; the copies share this object, and predictors reach the graph through
     its runtime context (a graph closed over a module would go on calling the original). A pickled module leaves it
-    behind and gets a default one where it is loaded.
+    behind and gets a default one, with a sandbox of the same kind, where it is loaded.
 
     Args:
-        sandbox: None: one that all modules of the process share.
+        sandbox: None, ``"monty"``: one of its kind that all modules of the process share.
         store: None: a private one for each call.
         checkpointer: a LangGraph saver.
         on_event: called with every event of every run.
@@ -44,11 +50,13 @@ class Runtime:
 
     def __init__(
         self,
-        sandbox: Sandbox | None = None,
+        sandbox: Executor | Literal["monty"] | None = None,
         store: ContentStore | None = None,
         checkpointer: Checkpointer = None,
         on_event: EventHandler | None = None,
     ) -> None:
+        if isinstance(sandbox, str) and sandbox != "monty":
+            raise InputError(f'sandbox={sandbox!r} is unknown: use "monty", or give a Sandbox')
         self._sandbox = sandbox
         self._store = store
         self.checkpointer = checkpointer
@@ -58,8 +66,10 @@ class Runtime:
         self._lock = threading.Lock()
 
     @property
-    def sandbox(self) -> Sandbox:
+    def sandbox(self) -> Executor:
         """Where sessions come from."""
+        if isinstance(self._sandbox, str):
+            return _default_monty()
         return self._sandbox or default_sandbox()
 
     @property
@@ -85,5 +95,5 @@ class Runtime:
     def __copy__(self) -> Runtime:
         return self
 
-    def __reduce__(self) -> tuple[type[Runtime], tuple[()]]:
-        return Runtime, ()
+    def __reduce__(self) -> tuple[type[Runtime], tuple[Literal["monty"] | None]]:
+        return Runtime, (self._sandbox if isinstance(self._sandbox, str) else None,)

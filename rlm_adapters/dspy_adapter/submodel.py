@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, cast
 
 import dspy
 from dspy.dsp.utils.settings import settings
@@ -19,6 +20,11 @@ from rlm_adapters.dspy_adapter.usage import Measured, measured
 from rlm_adapters.errors import InputError
 from rlm_adapters.models import ModelReply, Prompt
 
+_WORDING: Final = (
+    "Do what the prompt asks with the text that it contains. The answer is read by a program: give only what was asked "
+    "for, in the form that was asked for."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class SubLM:
@@ -27,9 +33,11 @@ class SubLM:
     Attributes:
         lm: a ``dspy.LM`` or anything that is called like one; a ``dspy.Module`` with one input field, such as another
             RLM, is asked in its stead; None: ``dspy.settings.lm`` at the time of each call.
+        wording: a predictor that puts a prompt to the LM; None: the LM gets it as it is.
     """
 
     lm: Any = None
+    wording: Any = None
 
     @property
     def name(self) -> str:
@@ -48,9 +56,11 @@ class SubLM:
     def invoke(self, prompt: Prompt, config: RunnableConfig, max_tokens: int | None) -> ModelReply:  # noqa: ARG002
         """Ask the LM."""
         lm = self._current()
+        if self._worded(prompt):
+            lm = self.wording
         args, kwargs = _call(lm, prompt, max_tokens)
         try:
-            with measured() as usage:
+            with measured() as usage, self._asked(lm):
                 response = lm(*args, **kwargs)
             return self._reply(prompt, _text_of(lm, response), usage)
         except GraphBubbleUp:
@@ -61,10 +71,12 @@ class SubLM:
     async def ainvoke(self, prompt: Prompt, config: RunnableConfig, max_tokens: int | None) -> ModelReply:  # noqa: ARG002
         """Ask the LM; one without an async form is asked in a thread."""
         lm = self._current()
+        if self._worded(prompt):
+            lm = self.wording
         args, kwargs = _call(lm, prompt, max_tokens)
         acall = getattr(lm, "acall", None)
         try:
-            with measured() as usage:
+            with measured() as usage, self._asked(lm):
                 if acall is None:
                     response = await asyncio.to_thread(lm, *args, **kwargs)
                 else:
@@ -74,6 +86,16 @@ class SubLM:
             raise
         except Exception as error:
             raise PredictorError(error) from error
+
+    def _worded(self, prompt: Prompt) -> bool:
+        """Whether the wording applies: to plain text, not to images."""
+        return self.wording is not None and isinstance(prompt[0].content, str)
+
+    def _asked(self, module: Any) -> AbstractContextManager[Any]:
+        """The LM that the wording's predictor asks, unless it has one of its own."""
+        if self.lm is None or module is not self.wording or isinstance(self.lm, dspy.Module):
+            return nullcontext()
+        return cast("AbstractContextManager[Any]", dspy.context(lm=self.lm))
 
     def _current(self) -> Any:
         lm = self.lm if self.lm is not None else settings.lm
@@ -93,12 +115,28 @@ class SubLM:
 def _call(lm: Any, prompt: Prompt, max_tokens: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments of the call: plain text as dspy.RLM gives it, content blocks as a message."""
     content = prompt[0].content
-    if isinstance(lm, dspy.Module):
-        return (), {only_field(lm, "input"): str(prompt[0].text)}
     options = {} if max_tokens is None else {"max_tokens": max_tokens}
+    if isinstance(lm, dspy.Module):
+        config = {"config": options} if options and isinstance(lm, dspy.Predict) else {}
+        return (), {only_field(lm, "input"): str(prompt[0].text), **config}
     if isinstance(content, str):
         return (content,), options
     return (to_request(str(getattr(lm, "model", "")) or "lm", prompt, {**getattr(lm, "kwargs", {}), **options}),), {}
+
+
+def sub_call_signature(given: Any) -> Any:
+    """The signature of `RLM`'s ``sub_call`` predictor.
+
+    Raises:
+        InputError: it has not one input and one output.
+    """
+    if given is True:
+        return dspy.Signature("prompt -> answer", _WORDING)
+    signature = dspy.Signature(given) if isinstance(given, str) else given
+    fields = (list(getattr(signature, "input_fields", ())), list(getattr(signature, "output_fields", ())))
+    if [len(names) for names in fields] != [1, 1]:
+        raise InputError(f"sub_call={given!r}: give a signature with one input and one output, 'prompt -> answer'")
+    return signature
 
 
 def only_field(module: Any, kind: str) -> str:

@@ -26,10 +26,12 @@ def measured() -> Iterator[Measured]:
     """Count the tokens of the LM calls inside; DSPy adds them to the surrounding ``dspy.track_usage`` as well."""
     result = Measured()
     with track_usage() as tracker:
-        yield result
-    for entries in tracker.usage_data.values():
-        result.input_tokens += sum(_first(entry, _INPUT) for entry in entries)
-        result.output_tokens += sum(_first(entry, _OUTPUT) for entry in entries)
+        try:
+            yield result
+        finally:
+            for entries in tracker.usage_data.values():
+                result.input_tokens += sum(_first(entry, _INPUT) for entry in entries)
+                result.output_tokens += sum(_first(entry, _OUTPUT) for entry in entries)
 
 
 def _first(entry: dict[str, Any], names: tuple[str, ...]) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rlm_adapters.dspy_adapter.predictors import ActionTarget, PredictorTarget
+from rlm_adapters.dspy_adapter.sub_agents import STAND_IN, names_dspy
 from rlm_adapters.models import ModelReply
 from rlm_adapters.prompts import InputInfo, Outcome, Trajectory
 from rlm_adapters.prompts.steps import Step, action_inputs, describe_variable, history_of, observed, variables_info
@@ -26,6 +27,7 @@ class PredictorWriter:
         variable_names: see `CodeWriter`.
         child: writes the cells of child runs; None: this one.
         bare_answer: the answer is the value of the only output field, not a dict of fields.
+        sub_agents: cells may ``import dspy``.
     """
 
     target: ActionTarget
@@ -35,6 +37,7 @@ class PredictorWriter:
     variable_names: Mapping[str, str] = field(default_factory=dict)
     child: PredictorWriter | None = None
     bare_answer: bool = False
+    sub_agents: bool = False
 
     def prompt(self, trajectory: Trajectory) -> Any:
         """The fields of the action predictor."""
@@ -55,9 +58,12 @@ class PredictorWriter:
         """An input as dspy.RLM describes it."""
         return describe_variable(name, value)
 
-    def read(self, reply: ModelReply, names: Sequence[str]) -> Reading:  # noqa: ARG002
-        """The code field is the cell."""
-        return Step.from_text(reply.text).read()
+    def read(self, reply: ModelReply, names: Sequence[str]) -> Reading:
+        """The code field is the cell; where it is the first to name ``dspy``, one that defines it goes before."""
+        reading = Step.from_text(reply.text).read()
+        if self.sub_agents and "dspy" not in names and any(map(names_dspy, reading.code)):
+            return replace(reading, code=(STAND_IN, *reading.code))
+        return reading
 
     def observe(self, outcome: Outcome, trajectory: Trajectory) -> str:  # noqa: ARG002
         """The output, as it stands in the REPL history."""

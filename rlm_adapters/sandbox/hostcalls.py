@@ -37,8 +37,8 @@ class Scheduler(Protocol):
         """Block what is running until all of the calls are answered."""
 
 
-class SubCallError(Exception):
-    """A sub-call failed, after all retries.
+class SubCallError(RuntimeError):
+    """A sub-call failed, after all retries. A RuntimeError, as failed calls are in other REPLs for LMs.
 
     Attributes:
         kind: ``rate_limit``, ``timeout``, ``server``, ``auth``, ``context_length``, ``refusal``, ``budget``, ...

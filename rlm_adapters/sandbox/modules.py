@@ -87,6 +87,9 @@ class Modules:
             raise ImportError("relative imports are not available here")
         if _top(name) in self._allowed:
             return importlib.__import__(name, None, None, fromlist or (), 0)
+        own = _own_module(name, _globals)
+        if own is not None:
+            return self._own_names(name, own, fromlist) if fromlist else own
         if name[:1] == "_" and name != "__future__":
             if name in sys.modules:
                 return None
@@ -96,6 +99,22 @@ class Modules:
             if wanted not in names_in(facade):
                 raise ImportError(f"cannot import name {wanted!r} from {name!r} here", name=name)
         return facade if fromlist else self.load(_top(name))
+
+    def _own_names(self, name: str, own: type, wanted: Sequence[str]) -> Facade:
+        """The wanted attributes, read as any cell would read them: the statement itself goes past the guard."""
+        read = self._environment().guards.getattr
+        try:
+            return Facade(name, {one: read(own, one) for one in wanted})
+        except AttributeError as error:
+            raise ImportError(f"cannot import a name from {name!r} here: {error}", name=name) from None
+
+
+def _own_module(name: str, namespace: Mapping[str, object] | None) -> type | None:
+    """A class of this very name in the session, which serves as a module where there is no facade of that name."""
+    if not namespace or name in BUILDERS:
+        return None
+    found = namespace.get(name)
+    return found if isinstance(found, type) and found.__name__ == name else None
 
 
 def _explanation(name: str) -> str:
