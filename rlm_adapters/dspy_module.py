@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, cast
 
 import dspy
 from dspy.dsp.utils.settings import settings
-from dspy.predict.rlm import SUB_AGENT_INSTRUCTIONS, _LLMCallBudget
+from dspy.predict.rlm import _LLMCallBudget
 from dspy.primitives.code_interpreter import (
     CodeInterpreter,
     _validate_interpreter,
@@ -44,14 +44,11 @@ from rlm_adapters.graph.tools import RESERVED, Tool
 from rlm_adapters.interpreter import RestrictedPythonInterpreter
 from rlm_adapters.prompts.artefact import describe_signature
 from rlm_adapters.prompts.fields import FieldsSpec
+from rlm_adapters.prompts.rules import our_rules, without_foreign_rules
 from rlm_adapters.sandbox import Executor
 
 _LOG = logging.getLogger("rlm_adapters")
 
-_RECURSION = (
-    " `rlm_query(prompt, context=None)` gives a sub-question over a piece that is too big for one prompt to a helper "
-    "with a REPL like yours; `rlm_query_batched(prompts, contexts)` runs several."
-)
 _WHOLE_OUTPUT: Final = 200_000  # the prediction's trajectory has outputs in full; the prompt has them shortened
 
 
@@ -319,8 +316,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         return action, extract
 
     def _native_rules(self) -> str:
-        text = RestrictedPythonInterpreter.execution_instructions + (_RECURSION if self.max_depth > 1 else "")
-        return str(self._format_interpreter_rules(text, SUB_AGENT_INSTRUCTIONS if self.sub_agents else ""))
+        return our_rules(recursion=self.max_depth > 1, sub_agents=self.sub_agents)
 
     def _signature_for(self, rules: str) -> Any:
         """The action predictor's signature for an executor with these rules; None: its own."""
@@ -338,7 +334,8 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
     def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
         """The predictors' states as in dspy.RLM, and the task's fields for whoever has only the file."""
         state = dict(super().dump_state(json_mode=json_mode))
-        state["rlm"] = describe_signature(self.signature, max_output_chars=self.max_output_chars)
+        wording = self.sub_call and self.sub_call.signature
+        state["rlm"] = describe_signature(self.signature, max_output_chars=self.max_output_chars, sub_call=wording)
         return state
 
     def load_state(self, state: Mapping[str, Any], **options: Any) -> None:
@@ -346,6 +343,10 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         extra = ("child.", "sub_call")
         own = {name: one.dump_state() for name, one in self.named_parameters() if name.startswith(extra)}
         super().load_state({**own, **state}, **options)
+        signature = self.generate_action.signature
+        instructions = without_foreign_rules(signature.instructions, self._initial_interpreter_rules)
+        if instructions != signature.instructions:
+            self.generate_action.signature = signature.with_instructions(instructions)
 
 
 def _settings_factory() -> Callable[[], CodeInterpreter] | None:

@@ -31,6 +31,7 @@ from rlm_adapters.dspy_adapter.runtime import default_sandbox
 from rlm_adapters.dspy_adapter.sub_agents import STAND_IN, names_dspy, sandbox_name
 from rlm_adapters.effects import Wait, drive, run_coroutine
 from rlm_adapters.errors import InputError, SandboxError
+from rlm_adapters.prompts.rules import EXECUTION_INSTRUCTIONS
 from rlm_adapters.sandbox import Answer, Done, Failure, HostCall, HostFunction, Pending, Sandbox, Session, Value
 
 _FETCH: Final = "_host_variable"
@@ -60,12 +61,7 @@ class RestrictedPythonInterpreter:
         ValueError: a name or the time-out is unusable.
     """
 
-    execution_instructions = (
-        "Code runs in a sandboxed Python process. Variables, functions and imports stay from one block to the next; "
-        "the value of a last line that is an expression is shown. Most of the standard library can be imported; there "
-        "is no network, no disk and no other package. Tools and SUBMIT are global functions. A plain loop over "
-        "`llm_query` runs its calls concurrently. A failed tool or sub-call raises an exception."
-    )
+    execution_instructions = EXECUTION_INSTRUCTIONS
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ from rlm_adapters.graph import RLMConfig, create_rlm_graph
 from rlm_adapters.graph.tools import tool_table
 from rlm_adapters.models import ChatTarget, model_name
 from rlm_adapters.prompts import ChatCodeWriter, CodeWriter, Trajectory, system_prompt
-from rlm_adapters.prompts.load import prompted_writer
+from rlm_adapters.prompts.load import prompted_sub_model, prompted_writer
 from rlm_adapters.sandbox import Executor, Isolation, SandboxLimits
 
 ToolMode: TypeAlias = Literal["caller", "repl"]
@@ -221,7 +221,7 @@ class RLMSettings(BaseChatModel):
         config = replace(
             base,
             writer=writer,
-            sub=ChatTarget(self.sub_model or self.model, options=inner),
+            sub=prompted_sub_model(ChatTarget(self.sub_model or self.model, options=inner), self.prompt),
             models={name: ChatTarget(model, name, inner) for name, model in self.models.items()},
             tools={**tool_table((*self.tools, *options.repl_tools)), **leaving},
             limits=limits,

@@ -134,8 +134,8 @@ def sub_call_signature(given: Any) -> Any:
         return dspy.Signature("prompt -> answer", _WORDING)
     signature = dspy.Signature(given) if isinstance(given, str) else given
     fields = (list(getattr(signature, "input_fields", ())), list(getattr(signature, "output_fields", ())))
-    if [len(names) for names in fields] != [1, 1]:
-        raise InputError(f"sub_call={given!r}: give a signature with one input and one output, 'prompt -> answer'")
+    if [len(names) for names in fields] != [1, 1] or signature.output_fields[fields[1][0]].annotation is not str:
+        raise InputError(f"sub_call={given!r}: give a signature with one input and one text output, 'prompt -> answer'")
     return signature
 
 

@@ -28,9 +28,9 @@ from rlm_adapters.graph.requests import pack_input
 from rlm_adapters.graph.sessions import SessionCache
 from rlm_adapters.graph.state import RecurseInput, RLMInput, RLMOutput, RLMState
 from rlm_adapters.graph.tools import check_name, tool_table
-from rlm_adapters.models import ChatTarget
+from rlm_adapters.models import ChatTarget, SubModel
 from rlm_adapters.prompts import ChatCodeWriter, CodeWriter
-from rlm_adapters.prompts.load import prompted_writer
+from rlm_adapters.prompts.load import prompted_sub_model, prompted_writer
 from rlm_adapters.sandbox import Executor, Isolation, MontySandbox, Sandbox, SandboxLimits
 
 if TYPE_CHECKING:
@@ -229,9 +229,11 @@ def create_rlm_graph(
         IsolationError: ``require`` cannot be met.
     """
     limits = limits or Limits()
+    sub: SubModel
     writer, sub = _models(model, sub_model, worked_example)
     if prompt is not None:
         writer, fields = prompted_writer(ChatTarget(_chat_model(model, "model")), prompt)
+        sub = prompted_sub_model(sub, prompt)
         output_type = fields if output_type is None else output_type
     table = tool_table(tools)
     price_table = PriceTable(prices)

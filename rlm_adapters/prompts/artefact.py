@@ -26,6 +26,7 @@ from rlm_adapters.answers import to_plain
 from rlm_adapters.errors import InputError
 from rlm_adapters.models import ChatTarget, ModelReply
 from rlm_adapters.prompts.fields import FieldsSpec
+from rlm_adapters.prompts.rules import our_rules, without_foreign_rules
 from rlm_adapters.prompts.steps import Step, action_inputs, describe_variable, history_of, observed, variables_info
 from rlm_adapters.prompts.trajectory import InputInfo, Outcome, Trajectory
 from rlm_adapters.prompts.writer import ChatCodeWriter
@@ -39,9 +40,15 @@ _QUESTIONS: Final = ("query", "question", "task", "request", "instruction", "pro
 _REASONING_CHARS: Final = 2_000  # of a reply without code, kept in the history
 
 
-def describe_signature(signature: Any, *, max_output_chars: int) -> dict[str, Any]:
-    """What a prompt file says of its task beside the predictors, in plain JSON."""
-    return {
+def describe_signature(signature: Any, *, max_output_chars: int, sub_call: Any = None) -> dict[str, Any]:
+    """What a prompt file says of its task beside the predictors, in plain JSON.
+
+    Args:
+        signature: of the program.
+        max_output_chars: of each output that the prompt shows.
+        sub_call: signature of the predictor that words the sub-calls, if there is one.
+    """
+    described = {
         "version": VERSION,
         "inputs": [{"name": name, **_notes(field)} for name, field in signature.input_fields.items()],
         "outputs": [
@@ -50,6 +57,20 @@ def describe_signature(signature: Any, *, max_output_chars: int) -> dict[str, An
         ],
         "max_output_chars": max_output_chars,
     }
+    if sub_call is not None:
+        described["sub_call"] = {
+            "input": next(iter(sub_call.input_fields)),
+            "output": next(iter(sub_call.output_fields)),
+        }
+    return described
+
+
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """A predictor of a prompt file."""
+
+    signature: Any
+    demos: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +86,7 @@ class PromptArtefact:
         outputs: JSON schemas of the output fields.
         max_output_chars: of each output that the prompt shows.
         child: the predictors of child runs, where the file has them.
+        sub_call: what words the sub-calls, where the file has it.
     """
 
     action: Any
@@ -75,6 +97,7 @@ class PromptArtefact:
     outputs: Mapping[str, Any]
     max_output_chars: int = 10_000
     child: PromptArtefact | None = None
+    sub_call: Predictor | None = None
 
     @classmethod
     def load(cls, source: PromptSource, *, module: str = "") -> PromptArtefact:
@@ -101,7 +124,9 @@ class PromptArtefact:
             raise InputError(f"prompt file of version {described['version']!r}: upgrade rlm-adapters to read it")
         try:
             action = _action_signature().load_state(action_state["signature"])
+            action = action.with_instructions(without_foreign_rules(action.instructions, our_rules()))
             extract = _extract_signature(described["outputs"]).load_state(extract_state["signature"])
+            sub_call = _sub_call(state.get(f"{prefix}sub_call"), described.get("sub_call"))
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"the prompt file does not fit the predictors of an RLM: {error}") from error
         child = f"{prefix}child."
@@ -114,6 +139,7 @@ class PromptArtefact:
             {entry["name"]: entry.get("schema") or {} for entry in described["outputs"]},
             described.get("max_output_chars", 10_000),
             cls._of(state, child, None) if f"{child}generate_action" in state else None,
+            sub_call,
         )
 
     def question_field(self) -> str | None:
@@ -238,7 +264,7 @@ class ArtefactWriter:
         return signature.with_instructions("\n\n".join([signature.instructions, *extras]))
 
     def _messages(self, signature: Any, demos: Sequence[Any], given: Mapping[str, Any]) -> list[BaseMessage]:
-        return [_message(one) for one in self.adapter.format(signature, list(demos), dict(given))]
+        return [as_message(one) for one in self.adapter.format(signature, list(demos), dict(given))]
 
     def _fields(self, signature: Any, text: str) -> dict[str, Any] | None:
         for adapter in (self.adapter, dspy.JSONAdapter()):
@@ -261,7 +287,8 @@ def _step_of(fields: Mapping[str, Any]) -> Step:
     return Step(str(fields.get("reasoning") or ""), str(fields.get("code") or ""))
 
 
-def _message(message: Mapping[str, Any]) -> BaseMessage:
+def as_message(message: Mapping[str, Any]) -> BaseMessage:
+    """A message of DSPy's adapters as LangChain has it."""
     content = message["content"]
     if message["role"] == "system":
         return SystemMessage(content)
@@ -315,6 +342,16 @@ def _extract_signature(outputs: Sequence[Mapping[str, Any]]) -> Any:
         kind = dspy.Signature(text).output_fields[entry["name"]].annotation
         signature = signature.append(entry["name"], dspy.OutputField(), type_=kind)
     return signature
+
+
+def _sub_call(state: Mapping[str, Any] | None, names: Mapping[str, str] | None) -> Predictor | None:
+    """The predictor that words the sub-calls: text in, text out."""
+    if state is None:
+        return None
+    names = names or {"input": "prompt", "output": "answer"}
+    signature = dspy.Signature({}, "").append(names["input"], dspy.InputField(), type_=str)
+    signature = signature.append(names["output"], dspy.OutputField(), type_=str)
+    return Predictor(signature.load_state(state["signature"]), state["demos"])
 
 
 def _guess(action: Mapping[str, Any], extract: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rlm_adapters.answers import OutputSpec
 from rlm_adapters.errors import MissingExtraError
-from rlm_adapters.models import ChatTarget
+from rlm_adapters.models import ChatTarget, SubModel
 from rlm_adapters.prompts.writer import CodeWriter
 
 if TYPE_CHECKING:
@@ -26,3 +26,18 @@ def prompted_writer(target: ChatTarget, prompt: PromptSource) -> tuple[CodeWrite
         raise MissingExtraError("prompt files are rendered by DSPy: pip install 'rlm-adapters[dspy]'") from error
     artefact = PromptArtefact.load(prompt)
     return ArtefactWriter(target, artefact), artefact.output()
+
+
+def prompted_sub_model(target: ChatTarget, prompt: PromptSource | None) -> SubModel:
+    """The model of the sub-calls, in the words of a prompt file's ``sub_call`` predictor where it has one.
+
+    Raises:
+        InputError: it is no prompt file.
+    """
+    if prompt is None:
+        return target
+    from rlm_adapters.prompts.artefact import PromptArtefact  # noqa: PLC0415 - needs DSPy
+    from rlm_adapters.prompts.sub_call import WordedSubModel  # noqa: PLC0415 - needs DSPy
+
+    predictor = PromptArtefact.load(prompt).sub_call
+    return target if predictor is None else WordedSubModel(target, predictor)

@@ -14,7 +14,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.prompts import ChatPromptTemplate
 from pydantic import BaseModel, Field
 
-from rlm_adapters import RLM, ChatRLM, InputError, Limits, create_rlm_graph
+from rlm_adapters import RLM, ChatRLM, InputError, Limits, RestrictedPythonInterpreter, create_rlm_graph
 from rlm_adapters.prompts.artefact import PromptArtefact
 from tests.dspy.scripted import fields_text, scripted_lm, step_of
 
@@ -117,6 +117,32 @@ def test_a_file_of_dspys_own_rlm_is_as_good(tmp_path):
     assert graph.invoke({"query": "How many?", "context": TEXT})["answer"] == 3
     assert "Be brief." in chat.seen[0][0].text
     assert "expected int" in chat.seen[1][-1].text
+
+
+@pytest.mark.parametrize("interpreter", [dspy.PythonInterpreter, dspy.LocalInterpreter, RestrictedPythonInterpreter])
+def test_a_file_of_dspys_own_rlm_tells_of_our_sandbox_in_both_frameworks(tmp_path, interpreter):
+    """What it says of DSPy's interpreter and of sub-agents would mislead the LM."""
+    dspy.RLM(Count, interpreter_factory=interpreter).save(tmp_path / "theirs.json")
+    program = RLM(Count)
+    program.load(tmp_path / "theirs.json")
+    theirs = dspy_messages(program, scripted_lm(script), context=TEXT, question="How many?")
+    chat = Scripted(script=script)
+    create_rlm_graph(chat, prompt=tmp_path / "theirs.json").invoke({"query": "How many?", "context": TEXT})
+    assert [message.content for message in chat.seen[0][:1]] == [theirs[0][0]["content"]]
+    system = theirs[0][0]["content"]
+    assert RestrictedPythonInterpreter.execution_instructions in system
+    assert "Sub-agents" not in system
+    assert system.count("Execution environment:") == 1
+
+
+def test_an_optimised_rewording_is_left_as_it_is(tmp_path):
+    own = dspy.RLM("context, query -> answer")
+    own.generate_action.signature = own.generate_action.signature.with_instructions("Just write code.")
+    own.save(tmp_path / "theirs.json")
+    program = RLM("context, query -> answer")
+    program.load(tmp_path / "theirs.json")
+    assert program.generate_action.signature.instructions == "Just write code."
+    assert PromptArtefact.load(tmp_path / "theirs.json").action.instructions == "Just write code."
 
 
 def test_fields_are_found_by_their_names():
