@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,23 +9,21 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import Overwrite, Send
 
 from rlm_adapters.budget import Usage, add_usage
-from rlm_adapters.content import ContentRef, ContentStore, Packed, is_ref
+from rlm_adapters.content import ContentStore
 from rlm_adapters.effects import Steps, Wait
-from rlm_adapters.graph.calls import LLM_QUERY, host_functions
+from rlm_adapters.graph.calls import LLM_QUERY
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.cures import count_asked, tiny_calls
-from rlm_adapters.graph.state import AnswerRecord, CellEntry, CellOutput, Request, RLMState
+from rlm_adapters.graph.journal import from_answer_record, position, to_entry
+from rlm_adapters.graph.opening import opened
+from rlm_adapters.graph.state import CellOutput, Request, RLMState
 from rlm_adapters.prompts import cut_middle
 from rlm_adapters.sandbox import (
     Answer,
-    CellRecord,
     Done,
     ExecutorSession,
-    Failure,
-    FileVariable,
     HostCall,
     Pending,
-    Value,
 )
 
 _CHECKPOINTER = "__pregel_checkpointer"  # where LangGraph's config holds the saver of a run (it has no public name)
@@ -41,18 +37,18 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
     queue = list(state.get("queue") or ())
     if not queue:
         return {"seconds": node.run.ledger.seconds}
-    entries: list[CellEntry] = []
     outputs: list[CellOutput] = list(state.get("outputs") or ())
     update: dict[str, Any] = {}
-    answers = {key: _answer(record, store) for key, record in (state.get("answers") or {}).items()}
+    answers = {key: from_answer_record(record, store) for key, record in (state.get("answers") or {}).items()}
     suspended = bool(state.get("pending"))
     asked = dict(state.get("asked") or {}) if suspended else {}
-    tip = _tip(state.get("cells") or ())
-    session = node.config.sessions.take(run_id, _position(tip, state.get("pending") or ()))
+    cells = list(state.get("cells") or ())
+    place = position(cells, state.get("pending") or ())
+    session = node.config.sessions.take(run_id, place)
     live = session is not None
     try:
         if session is None:
-            session = yield Wait(lambda: _open(state, node), lambda: _open_async(state, node))
+            session = yield from opened(state, node, place)
         while True:
             code = store.unpack(queue[0])
             if not suspended:
@@ -62,20 +58,20 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
             outcome = yield from _step(session, node, code, answers, resume=suspended and live)
             if isinstance(outcome, Pending):
                 pending = [_request(call, store) for call in outcome.calls]
-                node.config.sessions.keep(run_id, _position(tip, pending), session)
+                node.config.sessions.keep(run_id, position(cells, pending), session)
                 _tell_calls(node, run_id, iteration, pending)
                 more = count_asked(asked, outcome.calls)
                 if tiny_calls(asked, node) is None and (warning := tiny_calls(more, node)) is not None:
                     node.emit("warning", run_id, iteration, message=warning)
                 update |= {"queue": queue, "pending": pending, "asked": more}
                 break
-            entry, output = _finished(session, outcome, code, tip, node)
+            cells.append(to_entry(session.journal[-1], cells, store))
+            output = _output(outcome, node)
             if (note := tiny_calls(asked, node)) is not None:
                 output["note"] = note
             asked = {}
-            entries.append(entry)
             outputs.append(output)
-            tip, suspended = entry["tip"], False
+            suspended = False
             answers = {}
             node.emit(
                 "cell_output",
@@ -95,7 +91,7 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
             if outcome.final is not None:
                 update["submitted"] = {"function": outcome.final.function, "value": store.pack(outcome.final.value)}
             if outcome.final is not None or outcome.error is not None or not queue:
-                node.config.sessions.keep(run_id, _position(tip, ()), session)
+                node.config.sessions.keep(run_id, position(cells), session)
                 update |= {"queue": [], "pending": []}
                 break
     except TimeoutError:
@@ -107,8 +103,8 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
         if session is not None:
             session.close()
         raise
-    if entries:
-        update |= {"cells": entries, "answers": Overwrite({})}
+    if finished := cells[len(state.get("cells") or ()) :]:
+        update |= {"cells": finished, "answers": Overwrite({})}
     return {**update, "outputs": outputs, "seconds": node.run.ledger.seconds}
 
 
@@ -148,9 +144,6 @@ def _is_saved(config: RunnableConfig) -> bool:
     return bool((config.get("configurable") or {}).get(_CHECKPOINTER))
 
 
-# ------------------------------------------------------------------------------------------------ sessions
-
-
 def _step(
     session: ExecutorSession, node: NodeContext, code: str, answers: Mapping[str, Answer], *, resume: bool
 ) -> Steps[Pending | Done]:
@@ -166,96 +159,18 @@ def _step(
     return outcome
 
 
-def _open(state: RLMState, node: NodeContext) -> ExecutorSession:
-    """A session at the position of the state: a new worker, the journal replayed."""
-    store, config = node.config.store, node.config
-    fields = config.output.fields
-    return config.sandbox.open(
-        variables={name: _variable(value, store) for name, value in state["variables"].items()},
-        files={name: _file(value, store) for name, value in (state.get("files") or {}).items()},
-        functions=host_functions(node),
-        output_fields=fields or None,
-        seed=state["seed"],
-        epoch=state["epoch"],
-        journal=[_record(entry, store) for entry in state.get("cells") or ()],
-        ahead=node.run.ahead,
-    )
-
-
-async def _open_async(state: RLMState, node: NodeContext) -> ExecutorSession:
-    """`_open` off the event loop; a session that opens after a cancellation is closed again."""
-    pool = node.config.sandbox.thread_pool()
-    future = pool.submit(_open, state, node)
-    try:
-        return await asyncio.wrap_future(future)
-    except asyncio.CancelledError:
-        future.add_done_callback(lambda done: None if done.cancelled() or done.exception() else done.result().close())
-        raise
-
-
-def _variable(value: Packed, store: ContentStore) -> Any:
-    if not is_ref(value):
-        return value
-    ref = ContentRef.from_state(value)
-    return FileVariable(path=store.path(ref), kind=ref.kind, chars=ref.size)
-
-
-def _file(value: Packed, store: ContentStore) -> Any:
-    return store.path(ContentRef.from_state(value)) if is_ref(value) else value
-
-
-# ------------------------------------------------------------------------------------------------ the journal
-
-
-def _tip(cells: list[CellEntry] | tuple[()]) -> str:
-    return cells[-1]["tip"] if cells else ""
-
-
-def _position(tip: str, pending: Any) -> str:
-    return tip + "|" + ",".join(request["id"] for request in pending)
-
-
-def _finished(
-    session: ExecutorSession, done: Done, code: str, tip: str, node: NodeContext
-) -> tuple[CellEntry, CellOutput]:
+def _output(done: Done, node: NodeContext) -> CellOutput:
+    """What the root LM is to see of a finished cell."""
     store = node.config.store
-    record = session.journal[-1]
-    answers = {key: _answer_record(answer, store) for key, answer in record.answers.items()}
-    digest = hashlib.sha256("\0".join((tip, code, record.stdout_sha256, *sorted(answers))).encode()).hexdigest()
-    entry: CellEntry = {
-        "code": store.pack(code),
-        "answers": store.pack(answers),
-        "failed": record.failed,
-        "stdout_sha256": record.stdout_sha256,
-        "tip": digest[:32],
-    }
     error = None
     if done.error is not None:
         error = done.error.traceback or f"{done.error.type}: {done.error.message}"
-    output: CellOutput = {
+    return {
         "stdout": store.pack(cut_middle(done.stdout, node.config.limits.max_output_chars)),
         "chars": done.stdout_chars,
         "error": error,
         "replaced": done.replaced,
     }
-    return entry, output
-
-
-def _record(entry: CellEntry, store: ContentStore) -> CellRecord:
-    answers = {key: _answer(record, store) for key, record in store.unpack(entry["answers"]).items()}
-    return CellRecord(store.unpack(entry["code"]), answers, entry["failed"], entry["stdout_sha256"])
-
-
-def _answer(record: AnswerRecord, store: ContentStore) -> Answer:
-    if "failure" in record:
-        return Failure(**record["failure"])
-    return Value(store.unpack(record["value"]))
-
-
-def _answer_record(answer: Answer, store: ContentStore) -> AnswerRecord:
-    if isinstance(answer, Failure):
-        return {"failure": {"message": answer.message, "kind": answer.kind, "retryable": answer.retryable}}
-    return {"value": store.pack(answer.value)}
 
 
 def _request(call: HostCall, store: ContentStore) -> Request:

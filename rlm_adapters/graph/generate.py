@@ -13,6 +13,7 @@ from rlm_adapters.errors import BudgetExceededError, ModelCallError
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.cures import confirmations
 from rlm_adapters.graph.direct import answer_directly, is_short
+from rlm_adapters.graph.opening import open_early
 from rlm_adapters.graph.state import Reply, RLMState
 from rlm_adapters.graph.view import trajectory_of
 from rlm_adapters.models import ModelReply
@@ -33,6 +34,7 @@ def generate_code(state: RLMState, node: NodeContext, config: RunnableConfig) ->
     try:
         if is_short(state, node):
             return (yield from answer_directly(state, node, config))
+        open_early(state, node)
         reply, usage, folded = yield from _ask(state, node, config, iteration)
     except BudgetExceededError as error:
         return {"stop": error.limit, "error": str(error), "seconds": node.run.ledger.seconds}

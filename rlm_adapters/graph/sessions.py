@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Executor as Pool
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from rlm_adapters.sandbox import ExecutorSession
@@ -28,7 +31,23 @@ class SessionCache:
 
     def __init__(self) -> None:
         self._kept: dict[str, _Kept] = {}
+        self._opening: dict[str, tuple[str, Future[ExecutorSession]]] = {}
         self._lock = threading.Lock()
+
+    def open_early(self, run_id: str, position: str, open_: Callable[[], ExecutorSession], pool: Pool) -> None:
+        """Begin to open a session that a later step will ask for, unless the run has one."""
+        with self._lock:
+            if run_id not in self._kept and run_id not in self._opening:
+                self._opening[run_id] = position, pool.submit(open_)
+
+    def opening(self, run_id: str, position: str) -> Future[ExecutorSession] | None:
+        """Take out the session that was begun by `open_early`, if it will stand at this position."""
+        with self._lock:
+            begun, future = self._opening.pop(run_id, (None, None))
+        if future is not None and begun != position:
+            close_when_open(future)
+            return None
+        return future
 
     def take(self, run_id: str, position: str) -> ExecutorSession | None:
         """Take the session of a run out, if it stands at this position."""
@@ -57,15 +76,26 @@ class SessionCache:
         """End the session of a run, if there is one."""
         with self._lock:
             kept = self._kept.pop(run_id, None)
+            _, future = self._opening.pop(run_id, (None, None))
         if kept is not None:
             kept.session.close()
+        if future is not None:
+            close_when_open(future)
 
     def close(self) -> None:
         """End all sessions."""
         with self._lock:
             gone, self._kept = list(self._kept.values()), {}
+            begun, self._opening = list(self._opening.values()), {}
         for kept in gone:
             kept.session.close()
+        for _, future in begun:
+            close_when_open(future)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._kept) + len(self._opening)
+
+
+def close_when_open(future: Future[ExecutorSession]) -> None:
+    """End a session that nobody waits for any more, as soon as it is there."""
+    future.add_done_callback(lambda done: None if done.cancelled() or done.exception() else done.result().close())

@@ -19,27 +19,15 @@ class Stock:
 
     def __init__(self, answers: Mapping[str, Any]) -> None:
         self._answers = dict(answers)
-        self._keys: CallKeys | None = CallKeys()
+        self._keys = CallKeys()
         self._taken: list[str] = []
 
     def add(self, answers: Mapping[str, Any]) -> None:
         """The host has sent more."""
-        if self._keys is not None:
-            self._answers.update(answers)
+        self._answers.update(answers)
 
-    def take(self, calls: Sequence[WireCall], *, exact: bool) -> list[Answer] | None:
-        """The answers to the next calls of the cell; None when the host has to be asked.
-
-        Args:
-            calls: what the cell asks.
-            exact: whether the host sees the arguments as the cell gave them. Where it does not (lone surrogates),
-                its keys are others from here on.
-        """
-        if not exact:
-            self._keys = None
-            self._answers.clear()
-        if self._keys is None:
-            return None
+    def take(self, calls: Sequence[WireCall]) -> list[Answer] | None:
+        """The answers to the next calls of the cell; None when the host has to be asked."""
         keys = [self._keys.call(call.function, call.args, call.kwargs) for call in calls]
         if not all(key in self._answers for key in keys):
             return None

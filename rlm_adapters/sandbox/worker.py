@@ -19,7 +19,6 @@ from rlm_adapters.sandbox.encoding import load_value
 from rlm_adapters.sandbox.exits import EXIT_FAILED, EXIT_HOST_GONE, EXIT_MEMORY
 from rlm_adapters.sandbox.frames import (
     Message,
-    dumps,
     encode_body,
     has_too_many_items,
     to_wire,
@@ -179,14 +178,11 @@ class Worker:
         """Have the host answer all of ``calls``; the cell waits here."""
         if self._ahead is not None and self._ahead.answer is not None:
             return self._ahead.answer(calls)
-        text = dumps(
-            [{"f": call.function, "a": to_wire(list(call.args)), "k": to_wire(dict(call.kwargs))} for call in calls]
-        )
-        wire = text.encode("utf-8", "replace")
-        answers = self._stock.take(calls, exact=wire.decode("utf-8") == text)
+        answers = self._stock.take(calls)
         if answers is not None:
             return answers
-        body = b'{"t":"call","taken":' + dumps(self._stock.taken()).encode() + b',"calls":' + wire + b"}"
+        wire = [{"f": call.function, "a": to_wire(list(call.args)), "k": to_wire(dict(call.kwargs))} for call in calls]
+        body = encode_body({"t": "call", "taken": self._stock.taken(), "calls": wire}, errors="replace")
         if len(body) > self._frame_bytes or has_too_many_items(body):
             raise ValueError("the arguments of this call are too large to be handed to the host")
         with self._timer:

@@ -31,7 +31,7 @@ def test_a_plain_loop_is_answered_in_a_few_waves(model_server, chat, sandbox, ru
     assert (usage["calls"], usage["ahead_calls"], usage["ahead_wasted"]) == (40, 38, 0)
     assert model_server.max_in_flight > 1
     started = [event.data for event in events if event.type == "calls_started"]
-    assert [(data["count"], data["ahead"]) for data in started] == [(16, 15), (24, 23)]
+    assert [(data["count"], data["ahead"]) for data in started] == [(32, 31), (8, 7)]
 
 
 def test_it_can_be_switched_off(model_server, chat, sandbox, run):
@@ -46,16 +46,16 @@ def test_it_can_be_switched_off(model_server, chat, sandbox, run):
 
 
 def test_waste_is_counted_told_and_stops_it_for_the_run(model_server, chat, sandbox, run):
-    model_server.script("root", [cell("for c in range(30): int(llm_query(f'item {c}'))"), cell(LOOP)])
+    model_server.script("root", [cell("for c in range(60): int(llm_query(f'item {c}'))"), cell(LOOP)])
     model_server.script("sub", upper)
     events, context = listen()
     result = run(
         create_rlm_graph(chat("root"), chat("sub"), sandbox=sandbox), {"query": "q", "context": "x"}, context=context
     )
-    assert result["usage"]["ahead_wasted"] == 15
-    assert result["usage"]["calls"] == 16 + 40
-    assert any("15 of 15" in event.data["message"] for event in events if event.type == "warning")
-    assert [event.data["count"] for event in events if event.type == "calls_started"] == [16] + [1] * 40
+    assert result["usage"]["ahead_wasted"] == 31
+    assert result["usage"]["calls"] == 32 + 40
+    assert any("31 of 31" in event.data["message"] for event in events if event.type == "warning")
+    assert [event.data["count"] for event in events if event.type == "calls_started"] == [32] + [1] * 40
 
 
 def test_calls_made_ahead_leave_room_for_those_that_are_needed(model_server, chat, sandbox, run):

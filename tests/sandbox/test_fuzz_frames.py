@@ -29,6 +29,7 @@ from rlm_adapters.sandbox.channel import Channel, ChannelClosedError, ChannelTim
 from rlm_adapters.sandbox.forkserver import WorkerProcess
 from rlm_adapters.sandbox.frames import HEADER, MAX_DEPTH, Message, ProtocolError, decode_frame, from_wire
 from rlm_adapters.sandbox.inputs import Inputs
+from rlm_adapters.sandbox.journal import call_hash
 from rlm_adapters.sandbox.messages import parse_calls, parse_done, parse_failure, parse_file_piece
 from rlm_adapters.sandbox.runahead.account import AheadAccount
 from rlm_adapters.sandbox.session import Session
@@ -49,8 +50,9 @@ DONE: Message = {
     "final": None,
     "variables": [["x", "int", None]],
     "cpu": 0.01,
+    "taken": [],
 }
-CALL: Message = {"t": "call", "calls": [{"f": "llm_query", "a": ["p"], "k": {}}]}
+CALL: Message = {"t": "call", "taken": [], "calls": [{"f": "llm_query", "a": ["p"], "k": {}}]}
 
 Script = Callable[[socket.socket], None]
 
@@ -187,7 +189,7 @@ def wrong(**changes: object) -> Script:
 
 
 def calls(*records: object) -> Script:
-    return send({"t": "call", "calls": list(records)})
+    return send({"t": "call", "taken": [], "calls": list(records)})
 
 
 NESTED = b'{"t":"done","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
@@ -259,7 +261,7 @@ SCRIPTS: dict[str, Script] = {
     "submits an escape that is none": wrong(final=["SUBMIT", {"$escaped": 5}, False]),
     "submits nested escapes": wrong(final=["SUBMIT", {"$escaped": {"$escaped": {"$bytes": 1}}}, False]),
     "calls nothing": calls(),
-    "calls what is no list": send({"t": "call", "calls": {"f": "llm_query"}}),
+    "calls what is no list": send({**CALL, "calls": {"f": "llm_query"}}),
     "calls what was not offered": calls({"f": "os.system", "a": ["true"], "k": {}}),
     "calls a dunder": calls({"f": "__class__", "a": [], "k": {}}),
     "calls an unhashable function": calls({"f": ["llm_query"], "a": [], "k": {}}),
@@ -268,12 +270,18 @@ SCRIPTS: dict[str, Script] = {
     "calls with keywords that are a list": calls({"f": "llm_query", "a": [], "k": ["x"]}),
     "calls with a tagged object as keywords": calls({"f": "llm_query", "a": [], "k": {"$bytes": "eA=="}}),
     "calls with an id of its own": calls({"f": "llm_query", "a": ["x"], "k": {}, "id": "0:forged:0"}),
-    "calls too often": send({"t": "call", "calls": [{"f": "llm_query", "a": [], "k": {}}] * 30_000}),
-    "calls with a list as the name of a keyword": send(b'{"t":"call","calls":[{"f":"llm_query","a":[],"k":{"":1}}]}'),
+    "calls too often": send({**CALL, "calls": [{"f": "llm_query", "a": [], "k": {}}] * 30_000}),
+    "calls with a list as the name of a keyword": send(
+        b'{"t":"call","taken":[],"calls":[{"f":"llm_query","a":[],"k":{"":1}}]}'
+    ),
     "repeats a key": send(b'{"t":"failed","t":"done","t":"call","calls":[]}'),
     "reports twice": send(DONE, DONE, DONE),
     "calls and reports in one go": send(CALL, DONE),
     "finds calls that nobody asked it to find": send({"t": "found", "more": True, "calls": []}),
+    "takes nothing that is a list": wrong(taken="x:0"),
+    "takes what is no text": wrong(taken=[["x:0"]]),
+    "takes an answer that nobody gave": wrong(taken=["0123456789abcdef:0"]),
+    "takes an answer before its call": send({**CALL, "taken": ["0123456789abcdef:0"]}),
     "answers itself": send({"t": "answers", "answers": [{"value": 1}]}),
 }
 
@@ -316,6 +324,37 @@ def go_on(session: Session, step: Done | Pending) -> Done | Pending:
     if isinstance(step, Pending):
         return session.resume({call.id: Value("ok") for call in step.calls})
     return take(session, "y = 2")
+
+
+KEY = call_hash("llm_query", ["p"], {})
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [[f"{KEY}:0", f"{KEY}:0"], [f"{KEY}:1", f"{KEY}:0"], [f"{KEY}:2"], [f"0:{KEY}:0"], [KEY], [f"{KEY}:00"], [""]],
+    ids=["twice", "in another order", "that was not given", "by its id", "without a number", "misspelt", "unnamed"],
+)
+def test_a_worker_cannot_take_an_answer(taken):
+    """Each answer that lies in the worker may be taken once, in the order in which the cell can have asked."""
+    session, source = session_with(wrong(taken=taken))
+    with session:
+        done = session.start("x = 1", answers={f"0:{KEY}:0": Value("first"), f"0:{KEY}:1": Value("second")})
+        assert isinstance(done, Done)
+        assert done.error is not None
+        assert done.error.kind == "crash"
+        assert not session.journal[-1].answers or session.journal[-1].failed
+    source.join()
+
+
+def test_what_a_worker_takes_stands_in_the_journal():
+    session, source = session_with(wrong(taken=[f"{KEY}:0", f"{KEY}:1"]))
+    with session:
+        answers = {f"0:{KEY}:{n}": Value(f"{n}") for n in range(3)}
+        done = session.start("x = 1", answers=answers)
+        assert isinstance(done, Done)
+        assert done.error is None
+        assert list(session.journal[-1].answers) == [f"0:{KEY}:0", f"0:{KEY}:1"]
+    source.join()
 
 
 @pytest.mark.parametrize("name", ["closes at once", "sends half a frame and stays", "is no JSON", "nests deeply"])

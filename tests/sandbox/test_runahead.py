@@ -205,10 +205,10 @@ def test_a_cell_with_much_work_before_its_calls_is_not_run_again_for_them(sessio
 
 
 def test_waste_stops_it_for_the_session(session):
-    code = "for c in range(30):\n    r = llm_query(f'{c}')\n    int(r)"
+    code = "for c in range(60):\n    r = llm_query(f'{c}')\n    int(r)"
     done, waves = finish(session, code)
     assert done.error is not None
-    assert done.ahead_wasted == len(waves[0]) - 1 == 15
+    assert done.ahead_wasted == len(waves[0]) - 1 == 31
     done, waves = finish(session, FREE["a comprehension"])
     assert done.ahead_calls == 0
     assert len(waves) == 40
@@ -293,7 +293,7 @@ def test_400_mb_of_context_are_run_ahead_confined(sandbox, tmp_path):
         done, waves = finish(
             session, "out = [llm_query(context[i:i + 9]) for i in range(0, 400, 10)]\nprint(len(context))"
         )
-    assert [len(wave) for wave in waves] == [16, 24]
+    assert [len(wave) for wave in waves] == [32, 8]
     assert done.error is None
 
 
@@ -335,14 +335,14 @@ def test_a_report_of_more_than_was_asked_for_is_cut():
 
 
 def test_the_window_grows_with_success_and_shrinks_with_waste():
-    account = AheadAccount(64)
+    account = AheadAccount(128)
     rooms = []
     for _ in range(4):
         rooms.append(account.room(1))
         account.found(rooms[-1], rooms[-1])
-    assert rooms == [15, 31, 63, 63]
+    assert rooms == [31, 127, 127, 127]
     account.settle(100, 2)
-    assert account.room(1) == 31
+    assert account.room(1) == 63
     account.settle(100, 30)
     assert account.room(1) == 0
     assert account.stopped

@@ -15,17 +15,18 @@ MAX_WASTE: Final = 0.10
 """Share of the calls made ahead that may be in vain before run-ahead is stopped."""
 _FREE_WASTE: Final = 4
 """Calls in vain that are not yet a sign of anything."""
-_FIRST_WINDOW: Final = 16
+_FIRST_WINDOW: Final = 32
 _SMALLEST_WINDOW: Final = 4
+_GROWTH: Final = 4
 _MAX_OCCURRENCE: Final = 1_000_000
 
 
 class AheadAccount:
     """Counts the run-ahead of one session, or of all sessions of a run that share it. Thread-safe.
 
-    Like a congestion window, the number of calls that go out together starts small, doubles while all that was found
+    Like a congestion window, the number of calls that go out together starts small, grows while all that was found
     was also used, and is halved when something was not: a loop whose first answer raises an error costs
-    15 calls, not 63, and a long loop soon goes at full width.
+    31 calls, not 127, and a long loop soon goes at full width.
 
     Args:
         max_ahead: most calls that go out together, the one that the cell waits for included.
@@ -67,7 +68,7 @@ class AheadAccount:
         """A wave has found ``count`` calls of the ``room`` that there was."""
         with self._lock:
             if count >= room:
-                self._window = min(self._most, 8 * self._window)
+                self._window = min(self._most, _GROWTH * self._window)
 
     def settle(self, answered: int, wasted: int) -> None:
         """A cell has ended: of the calls that were answered ahead so many were never asked for."""

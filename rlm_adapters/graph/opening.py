@@ -1,0 +1,61 @@
+"""Opening the session that a run's cells need: at the position of the state, and before it is needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlm_adapters.content import ContentRef, ContentStore, Packed, is_ref
+from rlm_adapters.effects import Steps, wait_for_future
+from rlm_adapters.graph.calls import host_functions
+from rlm_adapters.graph.context import NodeContext
+from rlm_adapters.graph.journal import from_entry, position
+from rlm_adapters.graph.sessions import close_when_open
+from rlm_adapters.graph.state import RLMState
+from rlm_adapters.sandbox import ExecutorSession, FileVariable
+
+
+def open_early(state: RLMState, node: NodeContext) -> None:
+    """Begin to open the session that the next cell will need, while the root LM writes it."""
+    place = position(state.get("cells") or ())
+    pool = node.config.sandbox.thread_pool()
+    node.config.sessions.open_early(state["run_id"], place, lambda: _open(state, node), pool)
+
+
+def opened(state: RLMState, node: NodeContext, place: str) -> Steps[ExecutorSession]:
+    """The session that was begun early, or a new one; one that opens after a cancellation is closed again."""
+    future = node.config.sessions.opening(state["run_id"], place)
+    if future is None:
+        future = node.config.sandbox.thread_pool().submit(_open, state, node)
+    try:
+        session: ExecutorSession = yield wait_for_future(future)
+    except BaseException:
+        close_when_open(future)
+        raise
+    return session
+
+
+def _open(state: RLMState, node: NodeContext) -> ExecutorSession:
+    """A session at the position of the state: a new worker, the journal replayed."""
+    store, config = node.config.store, node.config
+    fields = config.output.fields
+    return config.sandbox.open(
+        variables={name: _variable(value, store) for name, value in state["variables"].items()},
+        files={name: _file(value, store) for name, value in (state.get("files") or {}).items()},
+        functions=host_functions(node),
+        output_fields=fields or None,
+        seed=state["seed"],
+        epoch=state["epoch"],
+        journal=[from_entry(entry, store) for entry in state.get("cells") or ()],
+        ahead=node.run.ahead,
+    )
+
+
+def _variable(value: Packed, store: ContentStore) -> Any:
+    if not is_ref(value):
+        return value
+    ref = ContentRef.from_state(value)
+    return FileVariable(path=store.path(ref), kind=ref.kind, chars=ref.size)
+
+
+def _file(value: Packed, store: ContentStore) -> Any:
+    return store.path(ContentRef.from_state(value)) if is_ref(value) else value
