@@ -3,6 +3,8 @@
 The task is to count support tickets. The program is compiled with BootstrapFewShot, MIPROv2 and GEPA; each result is
 saved as one JSON file, and a ``ChatRLM`` follows the best one in a ``prompt | model | parser`` chain.
 
+    pip install 'rlm-adapters[dspy,openai]' optuna
+
 RLM_MODEL names the model that is tuned (default gpt-5-mini), RLM_TEACHER the one that gives demonstrations and
 proposes instructions (default gpt-5); OPENAI_API_KEY and OPENAI_BASE_URL are read as usual.
 """
@@ -62,11 +64,19 @@ def chain_score(model_with_prompt: ChatRLM, data: list[dspy.Example]) -> float:
     return 100 * sum(answer == str(one.answer) for answer, one in zip(answers, data, strict=True)) / len(data)
 
 
-def main(directory: Path) -> dict[str, float]:
+def learned(program: RLM) -> str:
+    """What an optimizer put into the program, in a few words."""
+    step = program.generate_action
+    first_line = step.signature.instructions.strip().splitlines()[0]
+    return f"{len(step.demos)} demos; the instruction begins: {first_line[:60]}"
+
+
+def main(directory: Path) -> tuple[dict[str, float], Path]:
     """Compile, save and compare.
 
     Returns:
-        Scores by name: ``before``, one for each optimizer, and ``chain before`` and ``chain after``.
+        Scores by name (``before``, one for each optimizer, ``chain before`` and ``chain after``), and the file that the
+        last one is of.
     """
     root = model("RLM_MODEL", "gpt-5-mini")
     teacher = lm_from_chat_model(model("RLM_TEACHER", "gpt-5"), cache=False)
@@ -94,18 +104,21 @@ def main(directory: Path) -> dict[str, float]:
     for name, result in compiled.items():
         scores[name] = evaluate(result).score
         result.save(directory / f"{name}.json")
+        print(f"{name} learned {learned(result)}")
     best = max(compiled, key=lambda name: scores[name])
 
     for name, file in (("chain before", "before"), ("chain after", best)):
         chat = ChatRLM(model=root, prompt=str(directory / f"{file}.json"), limits=Limits(max_iterations=5),
                        context_threshold=1_000)  # fmt: skip
         scores[name] = chain_score(chat, test)
-    return scores
+    return scores, directory / f"{best}.json"
 
 
 if __name__ == "__main__":
     target = Path(sys.argv[1] if len(sys.argv) > 1 else "optimised")
     target.mkdir(parents=True, exist_ok=True)
-    for title, score in main(target).items():
+    result, file = main(target)
+    print("\nRight answers on logs that no optimizer saw:")
+    for title, score in result.items():
         print(f"{title:>18}: {score:5.1f} %")
-    print(f"The prompt files are in {target}/: ChatRLM(model=..., prompt='{target}/GEPA.json')")
+    print(f"The chain uses ChatRLM(model=..., prompt={str(file)!r}); the files of the others are beside it.")

@@ -54,8 +54,8 @@ def test_the_example_improves_with_every_optimizer_and_in_the_chain(model_server
     spec = importlib.util.spec_from_file_location("optimize_rlm", path)
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    scores = example.main(tmp_path)
-    print(scores)
+    scores, file = example.main(tmp_path)
+    assert file.exists()
     assert 0 < scores["before"] < 70
     assert scores["BootstrapFewShot"] == scores["MIPROv2"] == scores["GEPA"] == 100
     assert scores["chain before"] == scores["before"]
