@@ -7,7 +7,8 @@ docs/langchain.md.
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, aclosing
 from typing import Any, TypeAlias
 
 from langchain_core.callbacks import (
@@ -22,10 +23,10 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from typing_extensions import override
 
-from rlm_adapters.chat.answer import PROVIDER, to_chunks, to_message
+from rlm_adapters.chat.answer import PROVIDER, ToldChunks, to_chunks, to_message
 from rlm_adapters.chat.blocks import context_block
 from rlm_adapters.chat.call import RUN_MANAGER, CallOptions, with_config_context
-from rlm_adapters.chat.direct import ask_directly, astream_directly, stream_directly
+from rlm_adapters.chat.direct import DirectStream, ask_directly
 from rlm_adapters.chat.isolation import adopted, ambient_writer, apart, child_callbacks
 from rlm_adapters.chat.progress import Progress
 from rlm_adapters.chat.runs import Ask
@@ -36,7 +37,7 @@ from rlm_adapters.chat.tools import (
     openai_tools,
 )
 from rlm_adapters.effects import Steps, adrive, drive
-from rlm_adapters.errors import ModelCallError
+from rlm_adapters.graph.context import Run
 from rlm_adapters.graph.tools import tool_table
 from rlm_adapters.models import model_name
 
@@ -224,10 +225,12 @@ class ChatRLM(RLMSettings):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        message = self._answer(messages, stop, run_manager, kwargs)
         if run_manager is not None and self._tells_tokens(run_manager, async_api=False, **kwargs):
-            for chunk in self._told_chunks(message, run_manager):
+            told = self._told(run_manager)
+            for chunk in map(told.add, self._stream(messages, stop, run_manager, **kwargs)):
                 run_manager.on_llm_new_token(str(chunk.message.text), chunk=chunk)
+            return told.result()
+        message = self._answer(messages, self._options(stop, kwargs), run_manager)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     @override
@@ -238,10 +241,12 @@ class ChatRLM(RLMSettings):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        message = await self._aanswer(messages, stop, run_manager, kwargs)
         if run_manager is not None and self._tells_tokens(run_manager, async_api=True, **kwargs):
-            for chunk in self._told_chunks(message, run_manager):
-                await run_manager.on_llm_new_token(str(chunk.message.text), chunk=chunk)
+            told = self._told(run_manager)
+            async for chunk in self._astream(messages, stop, run_manager, **kwargs):
+                await run_manager.on_llm_new_token(str(chunk.message.text), chunk=told.add(chunk))
+            return told.result()
+        message = await self._aanswer(messages, self._options(stop, kwargs), run_manager)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     @override
@@ -252,18 +257,15 @@ class ChatRLM(RLMSettings):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        manager = run_manager or kwargs.get(RUN_MANAGER)
-        direct = self._direct_call(messages, self._options(stop, kwargs))
-        if direct is None or direct.schema is not None:
-            yield from to_chunks(self._answer(messages, stop, manager, kwargs))
-            return
-        tokens = stream_directly(direct, _child_config(manager, traced=self.trace_inner), self.model_name)
-        while True:
-            with apart(traced=self.trace_inner):
-                chunk = next(tokens, None)
-            if chunk is None:
+        manager, options = run_manager or kwargs.get(RUN_MANAGER), self._options(stop, kwargs)
+        tokens = self._direct_stream(messages, options, manager)
+        if tokens is not None:
+            with self._apart():
+                fits = drive(tokens.open())
+            if fits:
+                yield from tokens.chunks(self._apart)
                 return
-            yield chunk
+        yield from to_chunks(self._answer(messages, options, manager, tokens))
 
     @override
     async def _astream(
@@ -273,34 +275,41 @@ class ChatRLM(RLMSettings):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        manager = run_manager or kwargs.get(RUN_MANAGER)
-        direct = self._direct_call(messages, self._options(stop, kwargs))
-        if direct is None or direct.schema is not None:
-            for chunk in to_chunks(await self._aanswer(messages, stop, manager, kwargs)):
-                yield chunk
-            return
-        tokens = astream_directly(direct, _child_config(manager, traced=self.trace_inner), self.model_name)
-        while True:
-            with apart(traced=self.trace_inner):
-                next_chunk = await anext(tokens, None)
-            if next_chunk is None:
+        manager, options = run_manager or kwargs.get(RUN_MANAGER), self._options(stop, kwargs)
+        tokens = self._direct_stream(messages, options, manager)
+        if tokens is not None:
+            with self._apart():
+                fits = await adrive(tokens.open())
+            if fits:
+                async with aclosing(tokens.achunks(self._apart)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
                 return
-            yield next_chunk
+        for chunk in to_chunks(await self._aanswer(messages, options, manager, tokens)):
+            yield chunk
 
     # -- parts
 
     def _answer(
-        self, messages: Sequence[BaseMessage], stop: list[str] | None, manager: Any, kwargs: Mapping[str, Any]
+        self,
+        messages: Sequence[BaseMessage],
+        options: CallOptions,
+        manager: _RunManager,
+        tried: DirectStream | None = None,
     ) -> AIMessage:
-        steps = self._steps(messages, self._options(stop, kwargs), manager, ambient_writer())
-        with apart(traced=self.trace_inner):
+        steps = self._steps(messages, options, manager, ambient_writer(), tried)
+        with self._apart():
             return drive(steps)
 
     async def _aanswer(
-        self, messages: Sequence[BaseMessage], stop: list[str] | None, manager: Any, kwargs: Mapping[str, Any]
+        self,
+        messages: Sequence[BaseMessage],
+        options: CallOptions,
+        manager: _RunManager,
+        tried: DirectStream | None = None,
     ) -> AIMessage:
-        steps = self._steps(messages, self._options(stop, kwargs), manager, ambient_writer())
-        with apart(traced=self.trace_inner):
+        steps = self._steps(messages, options, manager, ambient_writer(), tried)
+        with self._apart():
             return await adrive(steps)
 
     def _steps(
@@ -309,20 +318,17 @@ class ChatRLM(RLMSettings):
         options: CallOptions,
         manager: _RunManager,
         write: Callable[[Any], None] | None,
+        tried: DirectStream | None,
     ) -> Steps[AIMessage]:
         """One call, in the form that runs sync and async."""
         runs = self.runtime.runs(self._make_runs)
-        name = f"{PROVIDER}:{options.model_options.get('model') or model_name(self.model)}"
         config, parallel = self._configured(runs.graph.rlm, options)
-        direct = self._direct_call(messages, options)
+        earlier = tried.run if tried is not None else None
+        direct = self._direct_call(messages, options) if earlier is None else None
         outcome = None
         if direct is not None:
-            child = _child_config(manager, traced=self.trace_inner)
-            try:
-                outcome = yield from ask_directly(direct, config, child)
-            except ModelCallError as error:
-                if error.kind != "context_length":
-                    raise
+            earlier = Run(config)
+            outcome = yield from ask_directly(direct, earlier, self._child_config(manager))
         if outcome is None:
             ask = Ask(
                 messages=messages,
@@ -334,9 +340,30 @@ class ChatRLM(RLMSettings):
                 parallel=parallel,
                 callbacks=child_callbacks(manager, traced=self.trace_inner),
                 listen=lambda run: Progress(manager, write, lambda: run.ledger.used),
+                earlier=earlier.ledger if earlier is not None else None,
             )
             outcome = yield from runs.ask(ask)
+        name = self._told_name(options)
         return to_message(outcome, model_name=name, schema=options.schema, stop=list(options.stop))
+
+    def _direct_stream(
+        self, messages: Sequence[BaseMessage], options: CallOptions, manager: _RunManager
+    ) -> DirectStream | None:
+        """The stream of a short conversation; None when it needs a run, or an answer of a schema."""
+        direct = self._direct_call(messages, options)
+        if direct is None or direct.schema is not None:
+            return None
+        config, _ = self._configured(self.runtime.runs(self._make_runs).graph.rlm, options)
+        return DirectStream(direct, Run(config), self._child_config(manager), self._told_name(options))
+
+    def _told_name(self, options: CallOptions) -> str:
+        return f"{PROVIDER}:{options.model_options.get('model') or model_name(self.model)}"
+
+    def _child_config(self, manager: _RunManager) -> RunnableConfig:
+        return {"callbacks": child_callbacks(manager, traced=self.trace_inner)}
+
+    def _apart(self) -> AbstractContextManager[None]:
+        return apart(traced=self.trace_inner)
 
     def _opened(self, config: RunnableConfig | None, kind: Any) -> tuple[RunnableConfig, Any]:
         """A config that fixes the id of the run to come, and the manager that this run will have."""
@@ -350,16 +377,5 @@ class ChatRLM(RLMSettings):
     def _tells_tokens(self, run_manager: Any, *, async_api: bool, **kwargs: Any) -> bool:
         return super()._should_stream(async_api=async_api, run_manager=run_manager, **kwargs)
 
-    def _told_chunks(self, message: AIMessage, run_manager: Any) -> Iterator[ChatGenerationChunk]:
-        """The chunks of a finished message, under the id that the message itself gets."""
-        message.id = f"{LC_ID_PREFIX}-{run_manager.run_id}"
-        for chunk in to_chunks(message):
-            chunk.message.id = message.id
-            if self.output_version == "v1":
-                blocks: Any = [{**block, "index": 0} for block in chunk.message.content_blocks]
-                chunk.message.content = blocks
-            yield chunk
-
-
-def _child_config(manager: _RunManager, *, traced: bool) -> RunnableConfig:
-    return {"callbacks": child_callbacks(manager, traced=traced)}
+    def _told(self, run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun) -> ToldChunks:
+        return ToldChunks(f"{LC_ID_PREFIX}-{run_manager.run_id}", as_blocks=self.output_version == "v1")

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
-from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from rlm_adapters.budget import Usage
 from rlm_adapters.chat.schema import AnswerSchema, as_text
@@ -53,14 +54,14 @@ def to_message(outcome: Outcome, *, model_name: str, schema: AnswerSchema | None
     usage = usage_metadata(outcome.usage)
     if outcome.message is not None:
         inner = outcome.message
-        version = {key: inner.response_metadata[key] for key in ("output_version",) if key in inner.response_metadata}
         return AIMessage(
             inner.content,
             id=inner.id,
+            additional_kwargs=kept_kwargs(inner.additional_kwargs),
             tool_calls=inner.tool_calls,
             invalid_tool_calls=inner.invalid_tool_calls,
             usage_metadata=inner.usage_metadata or usage,
-            response_metadata={**metadata, **version},
+            response_metadata={**metadata, **kept_metadata(inner.response_metadata)},
         )
     calls: list[Any] = [dict(call) for call in outcome.tool_calls]
     if calls:
@@ -73,6 +74,18 @@ def to_message(outcome: Outcome, *, model_name: str, schema: AnswerSchema | None
     if schema is None:
         text = before_stop(text, stop)
     return AIMessage(text, usage_metadata=usage, response_metadata=metadata)
+
+
+def kept_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What a direct answer tells of the inner model's: it may have been cut off, or filtered."""
+    reason = metadata.get("finish_reason") or metadata.get("stop_reason") or metadata.get("done_reason")
+    kept = {"inner_finish_reason": reason} if reason else {}
+    return {**kept, **{key: metadata[key] for key in ("output_version",) if key in metadata}}
+
+
+def kept_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a provider says beside the content (a refusal), without tool calls in the provider's own form."""
+    return {key: value for key, value in kwargs.items() if key not in ("tool_calls", "function_call")}
 
 
 def before_stop(text: str, stop: list[str] | None) -> str:
@@ -122,6 +135,40 @@ def to_chunks(message: AIMessage) -> Iterator[ChatGenerationChunk]:
     for start in range(0, len(text), size):
         yield ChatGenerationChunk(message=AIMessageChunk(content=text[start : start + size]))
     yield last_chunk(message.usage_metadata, message.response_metadata)
+
+
+class ToldChunks:
+    """Makes chunks what LangChain's ``stream`` tells: with the id of the message, and as content blocks if it asks so.
+
+    Args:
+        message_id: of the message to come.
+        as_blocks: whether content is told as blocks (``output_version="v1"``).
+    """
+
+    def __init__(self, message_id: str, *, as_blocks: bool) -> None:
+        self.chunks: list[ChatGenerationChunk] = []
+        """What was told so far."""
+        self._message_id = message_id
+        self._as_blocks = as_blocks
+        self._index = -1
+        self._kind = ""
+
+    def add(self, chunk: ChatGenerationChunk) -> ChatGenerationChunk:
+        """The chunk in that form."""
+        chunk.message.id = chunk.message.id or self._message_id
+        if self._as_blocks:
+            blocks: list[Any] = [dict(block) for block in chunk.message.content_blocks]
+            for block in blocks:
+                if block["type"] != self._kind:
+                    self._index, self._kind = self._index + 1, block["type"]
+                block.setdefault("index", self._index)
+            chunk.message.content = blocks
+        self.chunks.append(chunk)
+        return chunk
+
+    def result(self) -> ChatResult:
+        """The whole message."""
+        return generate_from_stream(iter(self.chunks))
 
 
 def last_chunk(usage: UsageMetadata | None, metadata: Mapping[str, Any]) -> ChatGenerationChunk:

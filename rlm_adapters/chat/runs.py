@@ -15,7 +15,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, Interrupt, StateSnapshot
 
-from rlm_adapters.budget import Usage
+from rlm_adapters.budget import Ledger, Usage
 from rlm_adapters.chat.answer import Outcome, subtract_usage
 from rlm_adapters.chat.conversation import read_conversation
 from rlm_adapters.chat.progress import Progress
@@ -45,6 +45,7 @@ class Ask:
         inputs: explicit variables.
         suspendable: whether the cells have tools of an agent.
         parallel: whether several tool calls may leave together.
+        earlier: ledger of what was tried for this call before.
         callbacks: for the graph's run.
         listen: makes the listener of a run tree.
     """
@@ -58,6 +59,7 @@ class Ask:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     suspendable: bool = False
     parallel: bool = True
+    earlier: Ledger | None = None
 
 
 class Runs:
@@ -161,7 +163,7 @@ class Runs:
         """Run in a saved thread until its end, or until it waits for tools."""
         config = _config(thread, ask.callbacks)
         config["metadata"] = {OURS: True, _RETURNED: digest}
-        run = _ListenedRun(ask.config, ask.listen)
+        run = _ListenedRun(ask)
         try:
             result = yield from self._result(self._saving, given, config, run)
             if interrupts := result.get("__interrupt__"):
@@ -183,7 +185,7 @@ class Runs:
 
     def _run(self, ask: Ask, given: Any) -> Steps[Outcome]:
         """Run to the end; nothing is saved."""
-        run = _ListenedRun(ask.config, ask.listen)
+        run = _ListenedRun(ask)
         result = yield from self._result(self.graph, given, _config(None, ask.callbacks), run)
         return _outcome(result, run.ledger.used, run.progress.run_id)
 
@@ -245,10 +247,13 @@ class _Saved:
 class _ListenedRun(Run):
     """A run tree whose progress is told to the caller."""
 
-    def __init__(self, config: RLMConfig, listen: Callable[[Run], Progress]) -> None:
-        super().__init__(config)
-        self.config = config
-        self.progress = listen(self)
+    def __init__(self, ask: Ask) -> None:
+        super().__init__(ask.config)
+        self.config = ask.config
+        if ask.earlier is not None:
+            self.ledger.book(ask.earlier.used)
+            self.ledger.restore_time(ask.earlier.seconds)
+        self.progress = ask.listen(self)
         self._listeners = (*self._listeners, self.progress)
 
 

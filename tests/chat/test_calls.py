@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, field_validator
 from typing_extensions import TypedDict
 
 from rlm_adapters import ChatRLM, InputError, Limits, ModelCallError, NoAnswerError, context_block
-from tests.server import Reply, ToolCall, cell, server_error
+from tests.server import Reply, cell, server_error
 
 CONTEXT_CELL = cell("SUBMIT(f'{type(context).__name__} {len(context)}')")
 
@@ -275,76 +275,6 @@ def test_inner_runs_can_be_left_out(model_server, rlm, call):
     tree = Tree()
     CALLS[call](rlm(trace_inner=False), {"callbacks": [tree]})
     assert tree.paths() == {("ChatRLM",)}
-
-
-# ------------------------------------------------------------------------------------------------ the router
-
-
-def test_a_short_question_goes_straight_to_the_inner_model(model_server, rlm):
-    model_server.script("root", lambda m, r: f"plain {len(m)}")
-    message = rlm(direct_below=1_000).invoke([("system", "s"), ("human", "hello")])
-    assert message.text == "plain 2"
-    assert message.response_metadata["finish_reason"] == "direct"
-    assert message.response_metadata["usage_by_model"]["root"]["calls"] == 1
-    assert model_server.requests[0].messages[1]["content"] == "hello"
-
-
-@pytest.mark.parametrize("long", ["text", "context", "block"])
-def test_anything_long_or_explicit_does_not(model_server, rlm, long):
-    model_server.script("root", lambda m, r: CONTEXT_CELL)
-    model = rlm(direct_below=1_000)
-    message = {
-        "text": lambda: model.invoke("x" * 30_000),
-        "context": lambda: model.bind(context="abc").invoke("q"),
-        "block": lambda: model.invoke([HumanMessage([context_block("abc"), "q"])]),
-    }[long]()
-    assert message.text.startswith("str ")
-
-
-@pytest.mark.parametrize("form", ["sync", "async"])
-def test_the_tokens_of_a_direct_answer_are_streamed_as_they_come(model_server, rlm, chat, form):
-    model_server.script("root", lambda m, r: "word " * 100)
-    model = rlm(model=chat("root", stream_usage=True), direct_below=1_000)
-    chunks = list(model.stream("hello")) if form == "sync" else asyncio.run(collect(model.astream("hello")))
-    assert len(chunks) > 15
-    total = chunks[0]
-    for chunk in chunks[1:]:
-        total += chunk
-    assert total.text == "word " * 100
-    assert total.usage_metadata["output_tokens"] == 125
-    assert total.response_metadata["finish_reason"] == "direct"
-    assert total.response_metadata["model_name"] == "rlm:root"
-
-
-def test_a_direct_call_has_the_tools_of_the_caller(model_server, rlm):
-    def weather(city: str) -> str:
-        """Weather."""
-
-    model_server.script("root", [Reply(tool_calls=(ToolCall("weather", {"city": "Bern"}),)), "It rains."])
-    model = rlm(direct_below=1_000).bind_tools([weather], tool_choice="any")
-    first = model.invoke("q")
-    assert first.tool_calls[0]["args"] == {"city": "Bern"}
-    assert model_server.requests[0].body["tool_choice"] == "required"
-    back = {"role": "tool", "tool_call_id": first.tool_calls[0]["id"], "content": "rain"}
-    assert model.invoke([HumanMessage("q"), first, back]).text == "It rains."
-
-
-def test_a_direct_answer_that_does_not_fit_is_mended_by_a_run(model_server, rlm):
-    class Age(BaseModel):
-        years: int
-
-    def root(messages, request):
-        if request.body.get("tools"):
-            return Reply(tool_calls=(ToolCall("Age", {"years": "many"}),))
-        return cell("SUBMIT(years=5)")
-
-    model_server.script("root", root)
-    assert rlm(direct_below=1_000).with_structured_output(Age).invoke("q") == Age(years=5)
-
-
-def test_a_direct_call_beyond_the_window_becomes_a_run(model_server, rlm):
-    model_server.script("root", lambda m, r: cell("SUBMIT('run')"), context_length=2_000)
-    assert rlm(direct_below=1_000_000, context_threshold=1_000).invoke("x" * 20_000).text == "run"
 
 
 # ------------------------------------------------------------------------------------------------ structured answers
