@@ -1,7 +1,7 @@
 """DSPy's own tests, run on its classes and on ours: ``python -m tests.dspy.own_suites CHECKOUT``.
 
 CHECKOUT is a checkout of DSPy's public repository, at the installed version or as near as can be had. Nothing of it is
-kept here. Prints a table of counts, and the tests that end differently.
+kept here. Prints a table of counts, the tests that end differently, and each failure of ours with its first line.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import tempfile
 import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 HERE = Path(__file__).parents[2]
 OURS_RLM = "rlm_adapters.dspy_module:RLM"
@@ -27,10 +28,25 @@ SUITES = {
     "local interpreter": "tests/primitives/test_local_interpreter.py",
     "Python interpreter": "tests/primitives/test_python_interpreter.py",
     "program of thought, CodeAct": "tests/predict/test_program_of_thought.py tests/predict/test_code_act.py",
+    "interpreter callbacks": "tests/callback/test_interpreter_callback.py",
+    "Flex": "tests/flex/test_flex_interpreter.py tests/flex/test_flex_binding.py tests/flex/test_flex_output_types.py",
 }
 """Files by what they are about; those that a checkout lacks are left out."""
 
-Outcomes = dict[str, str]
+
+class Outcome(NamedTuple):
+    """How a test ended.
+
+    Attributes:
+        kind: ``passed``, ``failed`` or ``skipped``.
+        message: first line of the failure.
+    """
+
+    kind: str
+    message: str = ""
+
+
+Outcomes = dict[str, Outcome]
 
 
 def run(checkout: Path, files: str, rlm: str = "", interpreter: str = "") -> Outcomes:
@@ -67,15 +83,18 @@ def _plugin(directory: Path) -> Path:
     return directory
 
 
-def _outcome(case: ET.Element) -> str:
+def _outcome(case: ET.Element) -> Outcome:
     if case.find("skipped") is not None:
-        return "skipped"
-    return "failed" if case.find("failure") is not None or case.find("error") is not None else "passed"
+        return Outcome("skipped")
+    for kind in ("failure", "error"):
+        if (found := case.find(kind)) is not None:
+            return Outcome("failed", " ".join((found.get("message") or "").split())[:200])
+    return Outcome("passed")
 
 
 def counts(outcomes: Outcomes) -> str:
     """``passed/failed/skipped``."""
-    found = Counter(outcomes.values())
+    found = Counter(outcome.kind for outcome in outcomes.values())
     return "/".join(str(found[key]) for key in ("passed", "failed", "skipped"))
 
 
@@ -90,10 +109,11 @@ def main(checkout: Path) -> None:
         local = run(checkout, files, interpreter=DSPY_LOCAL)
         ours = run(checkout, files, OURS_RLM, OURS_INTERPRETER)
         print(f"{title:<30}{counts(alone):>14}{counts(local):>18}{counts(ours):>14}")
-        for name in sorted(ours):
-            best = "passed" if "passed" in (alone.get(name), local.get(name)) else local.get(name)
-            if ours[name] != best:
-                print(f"    {'+' if ours[name] == 'passed' else '-'} {name}: DSPy {best}, ours {ours[name]}")
+        for name, outcome in sorted(ours.items()):
+            others = {one[name].kind for one in (alone, local) if name in one}
+            best = "passed" if "passed" in others else "failed"
+            if outcome.kind == "failed" or (outcome.kind == "passed" and best == "failed"):
+                print(f"    {name.rpartition('.')[2]}: DSPy {best}, ours {outcome.kind} {outcome.message}")
 
 
 if __name__ == "__main__":
