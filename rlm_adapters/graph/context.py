@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from rlm_adapters.answers import OutputSpec
 from rlm_adapters.budget import Ledger, Limits, PriceTable, Usage
@@ -87,6 +87,7 @@ class Run:
         )
         self.ahead = config.sandbox.ahead_account() if config.parallel == "ahead" else AheadAccount(enabled=False)
         self.answers = PromptCache()
+        self.scope: Final = object()  # children share the inputs that their parent hands on
         self._listeners = tuple(listener for listener in (config.on_event, *listeners) if listener is not None)
         self._sessions = config.sessions
         self._known: set[str] = set()

@@ -47,6 +47,7 @@ def _open(state: RLMState, node: NodeContext) -> ExecutorSession:
         epoch=state["epoch"],
         journal=[from_entry(entry, store) for entry in state.get("cells") or ()],
         ahead=node.run.ahead,
+        scope=node.run.scope,
     )
 
 

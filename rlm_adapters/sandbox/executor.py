@@ -8,7 +8,7 @@ written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, runtime_checkable
 
@@ -73,6 +73,7 @@ class Executor(Protocol):
         epoch: float | None = None,
         journal: Sequence[CellRecord] = (),
         ahead: AheadAccount | None = None,
+        scope: Hashable | None = None,
     ) -> ExecutorSession:
         """Open a session, with the journal replayed in it.
 
@@ -85,6 +86,7 @@ class Executor(Protocol):
             epoch: instant, in seconds, at which its clock starts; None: now. A replay needs the same.
             journal: finished cells of an earlier session with the same inputs.
             ahead: counts and bounds the run-ahead; an executor that has none ignores it.
+            scope: sessions of one scope (a run and its children) may share one copy of what both are given.
 
         Raises:
             InputError: an input, file or function cannot be offered.

@@ -1,7 +1,10 @@
 """The graph as a part of larger ones, and over time: streaming, checkpoints, resuming."""
 
+import contextlib
 import os
 import signal
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -173,13 +176,22 @@ async def test_cancelling_ends_the_workers(model_server, chat, sandbox):
     assert len(graph.rlm.sessions) == 0
 
 
+def end(pid: int) -> None:
+    """Kill a process and wait until it is dead: a moment before, it could still be handed the next cell."""
+    os.kill(pid, signal.SIGKILL)
+    status = Path(f"/proc/{pid}/stat")
+    with contextlib.suppress(OSError):
+        while status.read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.001)
+
+
 def test_a_killed_worker_between_two_cells_is_rebuilt(model_server, chat, sandbox, run):
     events = []
     graph = create_rlm_graph(chat("root"), sandbox=sandbox, on_event=events.append)
 
     def kill_then_answer(messages, request):
         for kept in graph.rlm.sessions._kept.values():
-            os.kill(kept.session._slot.worker.pid, signal.SIGKILL)
+            end(kept.session._slot.worker.pid)
         return cell("SUBMIT(a + 1)")
 
     model_server.script("root", [cell("a = 41"), kill_then_answer])

@@ -1,6 +1,7 @@
 """Whole runs over HTTP: what a caller sees of the graph."""
 
 from rlm_adapters import Limits, create_rlm_graph
+from rlm_adapters.sandbox.workers import Held
 from tests.server import cell, cut_off, refused
 
 BOOK = "\n".join(f"Line {i}: " + ("the vault code is 7319" if i == 4200 else "nothing here") for i in range(20_000))
@@ -168,6 +169,24 @@ def test_several_children_each_get_their_own_context(model_server, chat, sandbox
     model_server.script("root", root)
     graph = create_rlm_graph(chat("root"), limits=Limits(max_depth=2), sandbox=sandbox)
     assert run(graph, {"query": "q", "context": "c" * 50_000})["answer"] == [1, 6000, 50_000]
+
+
+def test_children_share_their_parents_big_input_and_other_runs_do_not(model_server, chat, sandbox, run, monkeypatch):
+    holders = []
+    make = Held._make
+    monkeypatch.setattr(Held, "_make", lambda held: holders.append(held) or make(held))
+
+    def root(messages, request):
+        if "how long" in messages[1]["content"]:
+            return cell("SUBMIT(len(context))")
+        return cell("SUBMIT(rlm_query_batched(['how long'] * 3, [context, context, 'small']))")
+
+    model_server.script("root", root)
+    graph = create_rlm_graph(chat("root"), limits=Limits(max_depth=2), sandbox=sandbox)
+    for count in (1, 2):
+        result = run(graph, {"query": "q", "context": "x" * 8_000_000})
+        assert result["answer"] == [8_000_000, 8_000_000, 5]
+        assert len(holders) == count
 
 
 def test_what_a_failed_child_used_is_counted(model_server, chat, sandbox, run):

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -82,6 +82,7 @@ class MontySandbox:
         epoch: float | None = None,
         journal: Sequence[CellRecord] = (),
         ahead: AheadAccount | None = None,  # noqa: ARG002 - there is no run-ahead
+        scope: Hashable | None = None,  # noqa: ARG002
     ) -> MontySession:
         """Open a session, with the journal replayed in it.
 
@@ -94,6 +95,7 @@ class MontySandbox:
             epoch: instant, in seconds, at which its clock stands; None: now. A replay needs the same.
             journal: finished cells of an earlier session with the same inputs.
             ahead: not used.
+            scope: not used.
 
         Raises:
             InputError: an input, file or function cannot be offered.
