@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlm_adapters.budget import Limits, ModelPrice
+    from rlm_adapters.budget import Limits
     from rlm_adapters.chat_model import ChatRLM, context_block
     from rlm_adapters.content import ContentRef, ContentStore
     from rlm_adapters.dspy_adapter.chat_bridge import ChatDSPy
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rlm_adapters.events import Event
     from rlm_adapters.graph import create_rlm_graph
     from rlm_adapters.interpreter import RestrictedPythonInterpreter
+    from rlm_adapters.prices import ModelPrice
     from rlm_adapters.sandbox import Sandbox, SandboxLimits
 
 __version__ = "0.1.0"
@@ -35,7 +36,7 @@ _HOMES = {
     "InputError": "errors",
     "Limits": "budget",
     "ModelCallError": "errors",
-    "ModelPrice": "budget",
+    "ModelPrice": "prices",
     "NoAnswerError": "errors",
     "RLMError": "errors",
     "RestrictedPythonInterpreter": "interpreter",

@@ -6,19 +6,16 @@ call and settles the real figures after, so calls in parallel cannot overshoot t
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, fields
-from functools import cache
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from rlm_adapters.errors import BudgetExceededError, InputError
+from rlm_adapters.prices import PriceTable
 
 CallKind: TypeAlias = Literal["root", "sub", "extract"]
 Usage: TypeAlias = dict[str, Any]
@@ -68,6 +65,15 @@ class Limits:
     max_retries: int = 3
     """Retries of a model call on rate limits, server errors, time-outs and lost connections."""
 
+    def describe(self, *, sub_calls: bool = True) -> str:
+        """The limits of the tree in a few words for the root LM; empty when there are none."""
+        return _in_words(
+            self.max_calls if sub_calls else None,
+            self.max_tokens,
+            None if self.max_cost is None else f"{self.max_cost:g}",
+            None if self.max_seconds is None else f"{self.max_seconds:g}",
+        )
+
     def __post_init__(self) -> None:
         """Refuse nonsense before any model is called."""
         least = {"max_iterations": 1, "max_depth": 0, "max_concurrency": 1, "max_output_chars": 200}
@@ -83,73 +89,6 @@ class Limits:
             minimum = least.get(field.name, 0)
             if value < minimum:
                 raise InputError(f"limit {field.name}={value!r} is too small: give at least {minimum}")
-
-
-@dataclass(frozen=True, slots=True)
-class ModelPrice:
-    """Price of a model in US dollars per million tokens."""
-
-    input: float
-    output: float
-
-    def cost(self, input_tokens: int, output_tokens: int) -> float:
-        """Price of one call."""
-        return (input_tokens * self.input + output_tokens * self.output) / 1e6
-
-
-class PriceTable:
-    """Looks up prices: the user's table first (exact name, then the longest prefix), then litellm's when installed.
-
-    Args:
-        prices: model name to `ModelPrice`, or to a pair (input, output) in dollars per million tokens.
-    """
-
-    def __init__(self, prices: Mapping[str, ModelPrice | tuple[float, float]] | None = None) -> None:
-        self._prices = {
-            name: price if isinstance(price, ModelPrice) else ModelPrice(*price)
-            for name, price in (prices or {}).items()
-        }
-        self._found: dict[str, ModelPrice | None] = {}
-
-    def find(self, model: str) -> ModelPrice | None:
-        """The price of a model, None when nobody knows it."""
-        if model not in self._found:
-            prefixes = [name for name in self._prices if model.startswith(name)]
-            longest = max(prefixes, key=len, default=None)
-            self._found[model] = _litellm_prices().get(model) if longest is None else self._prices[longest]
-        return self._found[model]
-
-    def require(self, model: str) -> ModelPrice:
-        """Like `find`.
-
-        Raises:
-            InputError: nobody knows the price, so a cost limit could not hold.
-        """
-        price = self.find(model)
-        if price is None:
-            raise InputError(
-                f"max_cost is set but the price of model {model!r} is unknown: pass prices={{{model!r}: "
-                "ModelPrice(input=..., output=...)}} in dollars per million tokens, or install litellm"
-            )
-        return price
-
-
-@cache
-def _litellm_prices() -> Mapping[str, ModelPrice]:
-    """The price list that an installed litellm ships, read as a file: importing litellm would ask the network."""
-    spec = importlib.util.find_spec("litellm")
-    if spec is None or spec.origin is None:
-        return {}
-    path = Path(spec.origin).with_name("model_prices_and_context_window_backup.json")
-    try:
-        entries = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return {
-        name: ModelPrice(entry["input_cost_per_token"] * 1e6, entry.get("output_cost_per_token", 0) * 1e6)
-        for name, entry in entries.items()
-        if isinstance(entry, dict) and isinstance(entry.get("input_cost_per_token"), int | float)
-    }
 
 
 def add_usage(left: Usage | None, right: Usage | None) -> Usage:
@@ -181,16 +120,22 @@ class Balance:
 
     def describe(self, *, sub_calls: bool = True) -> str:
         """The balance in a few words for the root LM; empty when nothing is limited."""
-        parts = []
-        if self.calls is not None and sub_calls:
-            parts.append(f"{self.calls} sub-calls")
-        if self.tokens is not None:
-            parts.append(f"{self.tokens:,} tokens")
-        if self.cost is not None:
-            parts.append(f"${self.cost:.4f}")
-        if self.seconds is not None:
-            parts.append(f"{self.seconds:.0f} s")
-        return ", ".join(parts)
+        return _in_words(
+            self.calls if sub_calls else None,
+            self.tokens,
+            None if self.cost is None else f"{self.cost:.4f}",
+            None if self.seconds is None else f"{self.seconds:.0f}",
+        )
+
+
+def _in_words(calls: int | None, tokens: int | None, cost: str | None, seconds: str | None) -> str:
+    parts = (
+        None if calls is None else f"{calls:,} sub-calls",
+        None if tokens is None else f"{tokens:,} tokens",
+        cost and f"${cost}",
+        seconds and f"{seconds} seconds",
+    )
+    return ", ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

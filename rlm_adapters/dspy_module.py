@@ -27,7 +27,7 @@ from dspy.primitives.code_interpreter import (
 from dspy.primitives.sandbox_serializable import SandboxSerializable
 from langgraph.types import Checkpointer
 
-from rlm_adapters.budget import Limits, PriceTable
+from rlm_adapters.budget import Limits
 from rlm_adapters.content import ContentStore
 from rlm_adapters.dspy_adapter.call import RESULT_FIELD, Call
 from rlm_adapters.dspy_adapter.foreign import InterpreterSandbox
@@ -42,6 +42,7 @@ from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.graph.context import RLMConfig
 from rlm_adapters.graph.tools import RESERVED, Tool
 from rlm_adapters.interpreter import RestrictedPythonInterpreter
+from rlm_adapters.prices import PriceTable
 from rlm_adapters.prompts.artefact import describe_signature
 from rlm_adapters.prompts.fields import FieldsSpec
 from rlm_adapters.prompts.rules import our_rules, without_foreign_rules

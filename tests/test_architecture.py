@@ -12,7 +12,7 @@ PACKAGE = ROOT / "rlm_adapters"
 
 FLOORS = [
     {"errors", "effects", "events"},
-    {"sandbox", "budget", "content", "limiter", "replies", "answers", "inputs"},
+    {"sandbox", "prices", "budget", "content", "limiter", "replies", "answers", "inputs"},
     {"models"},
     {"prompts"},
     {"graph"},

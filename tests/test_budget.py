@@ -5,8 +5,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from rlm_adapters import InputError, Limits, ModelPrice
-from rlm_adapters.budget import Ledger, PriceTable, add_usage, estimate_tokens
+from rlm_adapters.budget import Ledger, add_usage, estimate_tokens
 from rlm_adapters.errors import BudgetExceededError
+from rlm_adapters.prices import PriceTable
 
 
 def reserve(ledger: Ledger, tokens: int = 10, kind: str = "sub"):

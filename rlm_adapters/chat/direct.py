@@ -21,7 +21,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from rlm_adapters.answers import InvalidAnswerError
-from rlm_adapters.budget import PriceTable, Usage
+from rlm_adapters.budget import Usage
 from rlm_adapters.chat.answer import Outcome, kept_kwargs, kept_metadata, last_chunk, response_metadata, usage_metadata
 from rlm_adapters.chat.conversation import gives_context, text_size
 from rlm_adapters.chat.schema import AnswerSchema
@@ -29,6 +29,7 @@ from rlm_adapters.effects import Steps, Wait, adrive, drive
 from rlm_adapters.errors import BudgetExceededError, ModelCallError, NoAnswerError
 from rlm_adapters.graph.context import Run
 from rlm_adapters.models import ChatTarget, ModelReply, classify
+from rlm_adapters.prices import PriceTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, SecretStr, model_validator
 from typing_extensions import override
 
 from rlm_adapters.answers import OutputSpec
-from rlm_adapters.budget import Limits, PriceTable
+from rlm_adapters.budget import Limits
 from rlm_adapters.chat.answer import PROVIDER
 from rlm_adapters.chat.call import CallOptions, described, hashed
 from rlm_adapters.chat.direct import DirectCall, is_short
@@ -26,6 +26,7 @@ from rlm_adapters.events import EventHandler
 from rlm_adapters.graph import RLMConfig, create_rlm_graph
 from rlm_adapters.graph.tools import tool_table
 from rlm_adapters.models import ChatTarget, model_name
+from rlm_adapters.prices import PriceTable
 from rlm_adapters.prompts import ChatCodeWriter, CodeWriter, Trajectory, system_prompt
 from rlm_adapters.prompts.load import prompted_sub_model, prompted_writer
 from rlm_adapters.sandbox import Executor, Isolation, SandboxLimits
@@ -182,6 +183,21 @@ class RLMSettings(BaseChatModel):
         profile.pop("max_input_tokens", None)
         profile |= {"text_inputs": True, "tool_calling": True, "tool_choice": True, "structured_output": True}
         return cast("ModelProfile", profile)
+
+    @override
+    def get_token_ids(self, text: str) -> list[int]:
+        """As the root LM counts."""
+        return self.model.get_token_ids(text)
+
+    @override
+    def get_num_tokens(self, text: str) -> int:
+        """As the root LM counts."""
+        return self.model.get_num_tokens(text)
+
+    @override
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> int:
+        """As the root LM counts."""
+        return self.model.get_num_tokens_from_messages(messages, *args, **kwargs)
 
     # -- one call
 

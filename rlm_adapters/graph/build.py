@@ -13,7 +13,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Checkpointer, Command
 
 from rlm_adapters.answers import OutputSpec
-from rlm_adapters.budget import Limits, ModelPrice, PriceTable
+from rlm_adapters.budget import Limits
 from rlm_adapters.content import ContentStore
 from rlm_adapters.errors import InputError
 from rlm_adapters.events import Event, EventHandler
@@ -29,6 +29,7 @@ from rlm_adapters.graph.sessions import SessionCache
 from rlm_adapters.graph.state import RecurseInput, RLMInput, RLMOutput, RLMState
 from rlm_adapters.graph.tools import check_name, tool_table
 from rlm_adapters.models import ChatTarget, SubModel
+from rlm_adapters.prices import ModelPrice, PriceTable
 from rlm_adapters.prompts import ChatCodeWriter, CodeWriter
 from rlm_adapters.prompts.load import prompted_sub_model, prompted_writer
 from rlm_adapters.sandbox import Executor, Isolation, MontySandbox, Sandbox, SandboxLimits

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from rlm_adapters.answers import OutputSpec
-from rlm_adapters.budget import Ledger, Limits, PriceTable, Usage
+from rlm_adapters.budget import Ledger, Limits, Usage
 from rlm_adapters.content import ContentStore
 from rlm_adapters.events import Event, EventHandler, EventType
 from rlm_adapters.graph.cache import PromptCache
@@ -16,6 +16,7 @@ from rlm_adapters.graph.sessions import SessionCache
 from rlm_adapters.graph.tools import Tool
 from rlm_adapters.limiter import Limiter
 from rlm_adapters.models import ModelCaller, SubModel
+from rlm_adapters.prices import PriceTable
 from rlm_adapters.prompts import CodeWriter
 from rlm_adapters.sandbox import AheadAccount, Executor
 

@@ -130,7 +130,8 @@ class Session:
         with self._exclusively():
             if self._cell is not None:
                 raise SandboxError("a cell is waiting for answers: resume it, or kill the session")
-            ahead = CellAhead(self._ahead, len(self._records), self._spec.pure if self._spec.ahead else ())
+            functions = self._spec.pure if self._spec.ahead else ()
+            ahead = CellAhead(self._ahead, len(self._records), functions, given=known)
             return self._go_on(Cell(len(self._records), code, known, self._spec.limits.wall_seconds, ahead))
 
     def resume(self, answers: Mapping[str, Answer]) -> Pending | Done:

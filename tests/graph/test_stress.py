@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 
 from rlm_adapters import Limits, create_rlm_graph
-from rlm_adapters.budget import ModelPrice
 from rlm_adapters.graph.context import RLMContext
+from rlm_adapters.prices import ModelPrice
 from tests.server import ModelServer, cell, question_text, rate_limited, server_error, text_of, turn_of
 
 MIDDLES, LEAVES = 10, 20

@@ -214,6 +214,20 @@ def test_waste_stops_it_for_the_session(session):
     assert len(waves) == 40
 
 
+def test_waste_of_an_earlier_worker_counts_in_the_one_that_goes_on(sandbox):
+    code = "for c in range(60):\n    r = llm_query(f'{c}')\n    int(r)"
+    with sandbox.open(functions=FUNCTIONS, epoch=0) as session:
+        step = session.start(code)
+        assert isinstance(step, Pending)
+        answers = {call.id: answer(call) for call in step.calls}
+    with sandbox.open(functions=FUNCTIONS, epoch=0) as session:
+        done = session.start(code, answers=answers)
+        assert isinstance(done, Done)
+        assert done.error is not None
+        assert (len(answers), done.ahead_wasted) == (32, 31)
+        assert len(finish(session, FREE["a comprehension"])[1]) == 40, "it has stopped running ahead"
+
+
 def test_a_session_killed_in_the_middle_goes_on_with_the_answers_found_ahead(sandbox):
     code = "out = [llm_query(f'{c}').strip() for c in range(40)]\nprint(out[-1])"
     with sandbox.open(functions=FUNCTIONS, epoch=0) as session:

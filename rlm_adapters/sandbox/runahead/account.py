@@ -88,12 +88,16 @@ class CellAhead:
         account: of the session.
         cell: index of the cell, as in the ids of its calls.
         functions: names of the functions that may be called ahead.
+        given: calls whose answers are there from the start, found by an earlier worker of the same cell.
     """
 
-    def __init__(self, account: AheadAccount, cell: int, functions: Collection[str]) -> None:
+    def __init__(
+        self, account: AheadAccount, cell: int, functions: Collection[str], given: Collection[str] = ()
+    ) -> None:
         self._account = account
         self._cell = cell
         self._functions = frozenset(functions)
+        self._given = frozenset(given)
         self._told: set[str] = set()
         self._skip = 0
         self._vain = 0
@@ -191,9 +195,11 @@ class CellAhead:
         Returns:
             How many calls were made ahead, and how many of those in vain.
         """
-        wasted = len(self._answered.difference(used))
-        self._account.settle(len(self._answered), wasted)
-        return len(self._answered), wasted
+        # What an earlier worker was answered and this one did not ask for can only have been made ahead.
+        answered = self._answered | self._given.difference(used)
+        wasted = len(answered.difference(used))
+        self._account.settle(len(answered), wasted)
+        return len(answered), wasted
 
 
 def _key(call: str) -> str:
