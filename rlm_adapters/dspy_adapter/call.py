@@ -15,6 +15,7 @@ from langgraph.types import Command
 
 from rlm_adapters.dspy_adapter.isolation import arun_apart, run_apart
 from rlm_adapters.dspy_adapter.predictors import PredictorError
+from rlm_adapters.dspy_adapter.streaming import stream_reader
 from rlm_adapters.dspy_adapter.trace import keep_last_step
 from rlm_adapters.dspy_adapter.writer import PredictorWriter
 from rlm_adapters.graph.build import RLMGraph
@@ -68,7 +69,8 @@ class Call:
     def run(self) -> dspy.Prediction:
         """Run the graph in this thread."""
         try:
-            result = run_apart(self._invoke)
+            with stream_reader():
+                result = run_apart(self._invoke)
         except PredictorError as error:
             raise error.original from error
         return self._prediction(result)
@@ -76,7 +78,8 @@ class Call:
     async def arun(self) -> dspy.Prediction:
         """Run the graph on the event loop."""
         try:
-            result = await arun_apart(self._ainvoke)
+            with stream_reader():
+                result = await arun_apart(self._ainvoke)
         except PredictorError as error:
             raise error.original from error
         return self._prediction(result)

@@ -18,6 +18,7 @@ from langgraph.errors import GraphBubbleUp
 
 from rlm_adapters.answers import to_plain
 from rlm_adapters.budget import estimate_tokens
+from rlm_adapters.dspy_adapter.streaming import where_it_can_stream
 from rlm_adapters.dspy_adapter.usage import Measured, measured
 from rlm_adapters.errors import ModelCallError
 from rlm_adapters.models import ModelReply, classify
@@ -79,7 +80,8 @@ class PredictorTarget:
         """Call the predictor."""
         try:
             with measured() as usage:
-                prediction = self.predictor(**prompt, **self._options(max_tokens))
+                options = self._options(max_tokens)
+                prediction = where_it_can_stream(lambda: self.predictor(**prompt, **options))
         except GraphBubbleUp:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it raises goes to the caller of the module

@@ -19,6 +19,7 @@ from dspy.primitives.facade import CALL_TOOL, CONSTRUCT_TOOL, FacadeInvocation
 from langgraph.runtime import get_runtime
 
 from rlm_adapters.budget import Ledger
+from rlm_adapters.dspy_adapter.streaming import where_it_can_stream
 from rlm_adapters.dspy_adapter.usage import Measured, measured
 from rlm_adapters.graph.context import RLMContext
 from rlm_adapters.graph.tools import Tool
@@ -125,7 +126,7 @@ class SubAgents:
         usage = Measured()
         try:
             with measured() as usage:
-                return dict(self._host.call(handle, inputs))
+                return dict(where_it_can_stream(lambda: self._host.call(handle, inputs)))
         finally:
             self._book(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
 

@@ -16,6 +16,7 @@ from langgraph.errors import GraphBubbleUp
 from rlm_adapters.budget import estimate_tokens
 from rlm_adapters.dspy_adapter.predictors import PredictorError
 from rlm_adapters.dspy_adapter.requests import to_request
+from rlm_adapters.dspy_adapter.streaming import where_it_can_stream
 from rlm_adapters.dspy_adapter.usage import Measured, measured
 from rlm_adapters.errors import InputError
 from rlm_adapters.models import ModelReply, Prompt
@@ -61,7 +62,7 @@ class SubLM:
         args, kwargs = _call(lm, prompt, max_tokens)
         try:
             with measured() as usage, self._asked(lm):
-                response = lm(*args, **kwargs)
+                response = where_it_can_stream(lambda: lm(*args, **kwargs))
             return self._reply(prompt, _text_of(lm, response), usage)
         except GraphBubbleUp:
             raise

@@ -8,6 +8,7 @@ from typing import Any
 
 from dspy.adapters.types.tool import Tool as DspyTool
 
+from rlm_adapters.dspy_adapter.streaming import where_it_can_stream
 from rlm_adapters.graph.tools import Tool
 
 
@@ -32,7 +33,8 @@ def _caller(tool: DspyTool, signature: inspect.Signature) -> Callable[..., Any]:
         return acall
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        return tool(**_named(signature, args, kwargs))
+        given = _named(signature, args, kwargs)
+        return where_it_can_stream(lambda: tool(**given))
 
     return call
 

@@ -12,7 +12,7 @@ import dspy
 import pytest
 from dspy.utils.callback import BaseCallback
 
-from rlm_adapters import RLM
+from rlm_adapters import RLM, Limits
 from tests.dspy.scripted import playing, scripted_lm
 
 
@@ -211,6 +211,36 @@ async def test_streamify_gives_tokens_of_the_listened_predictor_and_the_predicti
     assert isinstance(parts[-1], dspy.Prediction)
     assert parts[-1].answer == "done"
     assert "step 1" in "".join(part.chunk for part in parts if isinstance(part, dspy.streaming.StreamResponse))
+
+
+@pytest.mark.parametrize("form", ["sync", "async"])
+@pytest.mark.parametrize("options", [{}, {"limits": Limits(max_seconds=60)}], ids=["plain", "with a time limit"])
+async def test_calls_from_threads_of_the_engine_stream_too(form, options):
+    """A time limit, sub-calls at the same time, and a module in a tool leave the thread that DSPy streams from."""
+    shout = dspy.Predict("text -> loud")
+
+    def louder(text: str) -> str:
+        """Shout."""
+        return shout(text=text).loud
+
+    rlm = RLM("query -> answer: list", tools=[louder], max_llm_calls=100, **options)
+    listeners = [
+        dspy.streaming.StreamListener("reasoning", predict=rlm.generate_action, allow_reuse=True),
+        dspy.streaming.StreamListener("loud", predict=shout, allow_reuse=True),
+    ]
+
+    def script(prompt):
+        if "repl_history" in prompt:
+            cell = "SUBMIT([*llm_query_batched([str(n) for n in range(40)]), louder('a')])"
+            return {"reasoning": "think", "code": cell}
+        return {"loud": "A"} if "`loud`" in prompt else "sub"
+
+    stream = dspy.streamify(rlm, stream_listeners=listeners, is_async_program=form == "async")
+    with dspy.context(lm=scripted_lm(script)):
+        parts = [part async for part in stream(query="q")]
+    assert parts[-1].answer == ["sub"] * 40 + ["A"]
+    streamed = {part.signature_field_name for part in parts if isinstance(part, dspy.streaming.StreamResponse)}
+    assert streamed == {"reasoning", "loud"}
 
 
 def test_two_rlms_of_one_program_are_tuned_apart():
