@@ -64,13 +64,12 @@ def gather(works: Sequence[Steps[T]], threads: int) -> Wait:
     """
 
     def run() -> list[T]:
-        with ThreadPoolExecutor(min(threads, len(works)), thread_name_prefix="rlm-gather") as pool:
+        pool = ThreadPoolExecutor(min(threads, len(works)), thread_name_prefix="rlm-gather")
+        try:
             futures = [pool.submit(contextvars.copy_context().run, drive, work) for work in works]
-            try:
-                return [future.result() for future in futures]
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+            return [future.result() for future in futures]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C must not wait for calls that are in flight
 
     async def arun() -> list[T]:
         tasks = [asyncio.ensure_future(adrive(work)) for work in works]
