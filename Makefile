@@ -1,6 +1,7 @@
 # `make` prints the targets. PYTHON chooses the interpreter that makes the virtual environment.
 PYTHON ?= python3
 VENV ?= .venv
+FUZZ ?= 4000
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
@@ -35,8 +36,8 @@ lint: $(VENV)/.installed  ## ruff and mypy
 security: $(VENV)/.installed  ## cells run, attacks stopped, fuzzing, leaks
 	$(BIN)/python -m benchmarks.security
 
-fuzz: $(VENV)/.installed  ## the long property tests
-	FUZZ=1 $(BIN)/python -m pytest tests -k fuzz
+fuzz: $(VENV)/.installed  ## the long property tests, FUZZ programs each
+	FUZZ=$(FUZZ) $(BIN)/python -m pytest tests -k "fuzz or thousand or endless"
 
 bench: $(VENV)/.installed  ## ratios against baselines in the same run
 	$(BIN)/python -m benchmarks

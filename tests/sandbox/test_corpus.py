@@ -64,7 +64,7 @@ def test_with_the_policy_off_no_attack_reaches_the_host(host, bare_sandbox):
     assert host.mute < len(ATTACKS) / 50
 
 
-@pytest.mark.skipif("FUZZ" not in os.environ, reason="set FUZZ=1 for the long tests")
+@pytest.mark.skipif("FUZZ" not in os.environ, reason="`make fuzz` runs it")
 def test_with_the_policy_off_no_endless_attack_reaches_the_host(host, bare_sandbox):
     assert sweep_bare(ENDLESS, bare_sandbox, host, threads=8) == {}
 

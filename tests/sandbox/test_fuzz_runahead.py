@@ -1,6 +1,6 @@
 """Random cells give the same with run-ahead as without: output, error, answer, variables and random state.
 
-``FUZZ=1`` tries thousands of programs, ``FUZZ_FROM`` other ones.
+``FUZZ=4000`` tries so many programs, ``FUZZ_FROM`` other ones.
 """
 
 import hashlib
@@ -14,8 +14,9 @@ from rlm_adapters.sandbox import Failure, HostFunction, Pending, Sandbox, Value
 from tests.sandbox.loop_programs import grow
 
 FIRST = int(os.environ.get("FUZZ_FROM", "0"))
-BATCHES = 150 if os.environ.get("FUZZ") else 8
+PROGRAMS = int(os.environ.get("FUZZ") or 300)
 BATCH_SIZE = 25
+BATCHES = PROGRAMS // BATCH_SIZE
 MOST_CALLS = 400
 FUNCTIONS = (
     HostFunction(name="llm_query", effects=False, parameters=("prompt", "model=")),

@@ -116,7 +116,7 @@ def test_nothing_is_left_of_sixty_sessions():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("FUZZ" not in os.environ, reason="set FUZZ=1 for the long tests")
+@pytest.mark.skipif("FUZZ" not in os.environ, reason="`make fuzz` runs it")
 def test_nothing_is_left_of_a_thousand_sessions():
     run_many(1_000)
 
