@@ -372,7 +372,7 @@ class ChatRLM(RLMSettings):
         configured = kind.configure(known.get("callbacks"), None, self.verbose)
         known["run_id"] = run_id
         known["callbacks"] = configured
-        return known, adopted(configured, run_id)
+        return known, adopted(configured, run_id, known)
 
     def _tells_tokens(self, run_manager: Any, *, async_api: bool, **kwargs: Any) -> bool:
         return super()._should_stream(async_api=async_api, run_manager=run_manager, **kwargs)

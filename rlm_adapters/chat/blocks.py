@@ -6,18 +6,21 @@ import base64
 import binascii
 import io
 import json
+import mimetypes
 from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.messages import BaseMessage
 
-from rlm_adapters.chat.variables import Variables
+from rlm_adapters.chat.dialects import standard
+from rlm_adapters.chat.variables import Variables, python_name
 from rlm_adapters.errors import InputError
 from rlm_adapters.inputs import BinaryInputError, documents_to_records, is_document, load_paths
 
 _CONTEXT_KEY, _INPUTS_KEY = "rlm_context", "rlm_inputs"
 _SILENT = frozenset({"reasoning", "tool_call", "tool_call_chunk", "invalid_tool_call"})
 """Blocks that say nothing to the reader, or that are told with the message's tool calls."""
+_THINKING = frozenset({"thinking", "redacted_thinking", "tool_use"})
 _OWN_FIELDS = frozenset({"id", "index"})
 """Fields that LangChain makes up for each copy: they would give equal images different hashes."""
 
@@ -51,11 +54,13 @@ def text_of_message(message: BaseMessage, variables: Variables, threshold: int) 
     """
     if isinstance(message.content, str):
         return _text(message.content, variables, threshold)
-    blocks: list[Mapping[str, Any]] = [dict(block) for block in message.content_blocks]
-    return "\n".join(part for part in (_block(block, variables, threshold) for block in blocks) if part)
+    told = message.model_copy(update={"content": [standard(block) for block in message.content]})
+    blocks: list[Mapping[str, Any]] = [dict(block) for block in told.content_blocks]
+    given = message.type not in ("ai", "AIMessageChunk")
+    return "\n".join(part for part in (_block(block, variables, threshold, given=given) for block in blocks) if part)
 
 
-def _block(block: Mapping[str, Any], variables: Variables, threshold: int) -> str:
+def _block(block: Mapping[str, Any], variables: Variables, threshold: int, *, given: bool) -> str:
     kind = block.get("type")
     if kind == "text":
         return _text(str(block.get("text") or ""), variables, threshold)
@@ -68,7 +73,7 @@ def _block(block: Mapping[str, Any], variables: Variables, threshold: int) -> st
     if kind in ("image", "audio", "video"):
         return _media(block, str(kind), variables)
     if kind == "non_standard":
-        return _non_standard(block, variables)
+        return _non_standard(block, variables, given=given)
     return f"[{kind}: {json.dumps(dict(block), ensure_ascii=False, default=str)[:300]}]"
 
 
@@ -125,13 +130,16 @@ def _media(block: Mapping[str, Any], kind: str, variables: Variables) -> str:
     )
 
 
-def _non_standard(block: Mapping[str, Any], variables: Variables) -> str:
+def _non_standard(block: Mapping[str, Any], variables: Variables, *, given: bool) -> str:
     value = block.get("value")
     if not isinstance(value, Mapping):
         return ""
     if not is_context(block):
-        kind = str(value.get("type") or "unknown")
-        return "" if kind in ("thinking", "tool_use", "redacted_thinking") else f"[a block of type {kind!r}]"
+        kind = str(value.get("type") or next(iter(value), "unknown"))
+        if kind in _THINKING or not value:
+            return ""
+        # What a model has said in its provider's own form is only named; what somebody gave must not be lost.
+        return _media(value, python_name(kind, "block"), variables) if given else f"[a block of type {kind!r}]"
     if _INPUTS_KEY in value:
         variables.add_named(value[_INPUTS_KEY])
     if _CONTEXT_KEY in value:
@@ -147,8 +155,7 @@ def _decoded(block: Mapping[str, Any], what: str) -> bytes:
 
 
 def _default_name(block: Mapping[str, Any]) -> str:
-    suffix = str(block.get("mime_type") or "").rpartition("/")[2]
-    return f"file.{suffix}" if suffix.isalnum() else "file"
+    return f"file{mimetypes.guess_extension(str(block.get('mime_type') or '')) or ''}"
 
 
 def _storable(value: Any) -> Any:

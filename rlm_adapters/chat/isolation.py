@@ -20,6 +20,7 @@ from langchain_core.callbacks import (
     CallbackManager,
     CallbackManagerForLLMRun,
 )
+from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers._streaming import _StreamingCallbackHandler, _V2StreamingCallbackHandler
 from langgraph.config import get_stream_writer
@@ -80,11 +81,16 @@ def ambient_writer() -> Callable[[Any], None] | None:
 
 
 def adopted(
-    manager: CallbackManager | AsyncCallbackManager, run_id: UUID
+    manager: CallbackManager | AsyncCallbackManager, run_id: UUID, config: RunnableConfig
 ) -> CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun:
     """The run manager of a run whose id is known beforehand.
 
     LangChain's ``stream`` calls ``_stream`` without one, though it has opened the run.
+
+    Args:
+        manager: of the caller.
+        run_id: of the run.
+        config: of the call, whose tags and metadata go on to inner runs.
     """
     kind: Any = AsyncCallbackManagerForLLMRun if isinstance(manager, AsyncCallbackManager) else CallbackManagerForLLMRun
     made: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun = kind(
@@ -93,8 +99,8 @@ def adopted(
         inheritable_handlers=manager.inheritable_handlers,
         parent_run_id=manager.parent_run_id,
         tags=manager.tags,
-        inheritable_tags=manager.inheritable_tags,
+        inheritable_tags=[*manager.inheritable_tags, *(config.get("tags") or ())],
         metadata=manager.metadata,
-        inheritable_metadata=manager.inheritable_metadata,
+        inheritable_metadata={**manager.inheritable_metadata, **(config.get("metadata") or {})},
     )
     return made

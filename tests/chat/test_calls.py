@@ -5,10 +5,12 @@ import copy
 from typing import Annotated
 
 import pytest
+from langchain.chat_models import init_chat_model
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
 from langchain_core.documents import Document
-from langchain_core.messages import HumanMessage
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.messages import HumanMessage, trim_messages
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.rate_limiters import InMemoryRateLimiter
@@ -157,6 +159,44 @@ def test_a_model_by_name(model_server):
     assert ChatRLM(model="openai:root", api_key="test", base_url=model_server.url).invoke("q").text == "ok"
 
 
+def test_langchains_table_of_providers_is_closed():
+    with pytest.raises(ValueError, match="Supported providers"):
+        init_chat_model("rlm:root")
+
+
+def test_it_is_configurable_by_name_at_run_time(model_server):
+    model_server.script("root", answers("SUBMIT('root')"))
+    model_server.script("other", answers("SUBMIT('other')"))
+    model = ChatRLM(model="openai:root", api_key="test", base_url=model_server.url)
+    configurable = model.configurable_fields(model=ConfigurableField(id="root_lm"))
+    chosen = init_chat_model("openai:other", api_key="test", base_url=model_server.url)
+    assert configurable.invoke("q").text == "root"
+    assert configurable.with_config(configurable={"root_lm": chosen}).invoke("q").text == "other"
+
+
+def test_the_profile_is_that_of_the_inner_models_without_a_window(rlm, chat):
+    eyes = chat("eyes", profile={"image_inputs": True, "max_input_tokens": 9_000, "max_output_tokens": 50})
+    root = chat("root", profile={"image_inputs": False, "max_input_tokens": 9_000, "max_output_tokens": 100})
+    profile = rlm(model=root, sub_model=eyes).profile
+    assert profile["image_inputs"]
+    assert profile["max_output_tokens"] == 100
+    assert profile["structured_output"]
+    assert "max_input_tokens" not in profile
+
+
+def test_tokens_are_counted_as_the_root_model_counts(rlm):
+    class Counting(FakeListChatModel):
+        def get_token_ids(self, text):
+            return list(range(len(text.split())))
+
+    model = rlm(model=Counting(responses=[""]))
+    assert model.get_num_tokens("one two three") == 3
+    kept = trim_messages(
+        [HumanMessage("a " * 50), HumanMessage("b " * 5)], max_tokens=20, token_counter=model, strategy="last"
+    )
+    assert [message.text for message in kept] == ["b " * 5]
+
+
 def test_unknown_settings_are_refused():
     with pytest.raises(ValueError, match="sub_modle"):
         ChatRLM(model="openai:root", api_key="x", sub_modle=None)
@@ -267,6 +307,19 @@ def test_inner_runs_nest_under_the_callers_run(model_server, rlm, chat, call):
     assert (*above, "ChatRLM", "rlm", "recurse", "ChatOpenAI") in paths
     assert set(tree.runs) == tree.ended
     assert not tree.tokens or {tree.runs[run_id][0] for _, run_id in tree.tokens} == {"ChatRLM"}
+
+
+@pytest.mark.parametrize("call", list(CALLS))
+def test_tags_and_metadata_of_a_call_reach_inner_runs(model_server, rlm, call):
+    model_server.script("root", answers("SUBMIT(1)"))
+    seen = {}
+
+    class Reader(BaseCallbackHandler):
+        def on_chat_model_start(self, serialized, messages, *, tags=None, metadata=None, **kwargs):
+            seen[metadata["ls_model_name"]] = "blue" in tags, metadata.get("user")
+
+    CALLS[call](rlm(), {"callbacks": [Reader()], "tags": ["blue"], "metadata": {"user": "ann"}})
+    assert seen == {"rlm:root": (True, "ann"), "root": (True, "ann")}
 
 
 @pytest.mark.parametrize("call", list(CALLS))

@@ -172,6 +172,69 @@ def test_images_in_any_providers_form_become_standard_blocks_for_sub_calls():
     assert 'llm_query(["your question about it", image])' in conversation.query
 
 
+CSV = b64(b"a,b\n1,2\n")
+
+
+@pytest.mark.parametrize(
+    ("block", "inputs"),
+    [
+        ({"type": "input_image", "image_url": f"data:image/png;base64,{CSV}"}, {"image": "image"}),
+        ({"type": "input_image", "file_id": "f1"}, {"image": "image"}),
+        ({"type": "image_url", "image_url": "https://x/y.png"}, {"image": "image"}),
+        ({"type": "media", "mime_type": "image/png", "data": CSV}, {"image": "image"}),
+        ({"type": "media", "mime_type": "text/csv", "data": CSV}, {"context": "a,b\n1,2\n"}),
+        ({"type": "media", "mime_type": "video/mp4", "file_uri": "gs://a/b"}, {"video": "video"}),
+        (
+            {"type": "input_file", "filename": "t.csv", "file_data": f"data:text/csv;base64,{CSV}"},
+            {"context": "a,b\n1,2\n"},
+        ),
+        ({"type": "input_file", "file_url": "https://x/y.pdf"}, {"document": "file"}),
+        ({"type": "input_audio", "input_audio": {"data": CSV, "format": "wav"}}, {"audio": "audio"}),
+        ({"type": "file", "source_type": "text", "text": "note", "mime_type": "text/plain"}, {"context": "note"}),
+        ({"type": "file", "source_type": "base64", "data": CSV, "mime_type": "text/csv"}, {"context": "a,b\n1,2\n"}),
+        (
+            {"type": "search_result", "title": "T", "source": "s", "content": [{"type": "text", "text": "found"}]},
+            {"context": "found"},
+        ),
+        (
+            {"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "part"}]}},
+            {"context": "part"},
+        ),
+        (
+            {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "all"}, "title": "T"},
+            {"context": "all"},
+        ),
+        ({"type": "hologram", "light": 5}, {"hologram": "hologram"}),
+        ({"document": {"name": "n", "source": {"text": "t"}}}, {"document": None}),
+    ],
+)
+def test_blocks_of_any_provider_become_variables_and_none_is_lost(block, inputs):
+    found = read(HumanMessage([block, {"type": "text", "text": "Q"}]))
+    assert {n: v if isinstance(v, str) else v.get("type") for n, v in found.inputs.items()} == inputs
+    assert all(f"`{name}`" in found.query for name in inputs)
+    assert found.query.endswith("Q")
+
+
+def test_input_text_is_text():
+    assert read(HumanMessage([{"type": "input_text", "text": "Why?"}])).query == "Why?"
+
+
+def test_what_a_model_said_in_its_providers_form_is_named_only():
+    said = AIMessage([{"type": "web_search_call", "id": "1"}, {"type": "text", "text": "ok"}])
+    conversation = read(said, HumanMessage("Q"))
+    assert conversation.inputs == {}
+    assert "web_search_call" in conversation.query
+
+
+def test_a_huge_question_is_a_variable_whose_start_and_end_are_shown():
+    question = "Here is a story. " + "And then it rained. " * 500_000 + "How often did it rain?"
+    conversation = read(SystemMessage("Be exact."), HumanMessage(question), context="rules")
+    assert conversation.inputs == {"context": "rules", "context_2": question}
+    assert "How often did it rain?" in conversation.query
+    assert "Here is a story." in conversation.query
+    assert len(conversation.query) < 1_500
+
+
 def test_reasoning_and_tool_call_blocks_are_not_told_twice():
     message = AIMessage(
         [{"type": "thinking", "thinking": "hmm"}, {"type": "text", "text": "ok"}, {"type": "tool_use", "id": "1"}],
