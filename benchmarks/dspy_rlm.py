@@ -1,7 +1,8 @@
 """Ours beside dspy.RLM: python benchmarks/dspy_rlm.py [ROUNDS].
 
-Three programs do the same work with the same scripted LM: `rlm_adapters.RLM`, dspy.RLM on our interpreter, and
-dspy.RLM on its own default interpreter where that one can start. Medians of ROUNDS rounds, taken in turn.
+The same work with the same scripted LM: `rlm_adapters.RLM`, dspy.RLM on our interpreter, dspy.RLM on DSPy's local
+interpreter (a plain Python process, no sandbox), and dspy.RLM on its default one (Deno) where that can start. Medians
+of ROUNDS rounds, taken in turn.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ def main(rounds: int) -> None:
         "dspy.RLM, our interpreter": lambda: dspy.RLM(
             signature, interpreter_factory=RestrictedPythonInterpreter, **options
         ),
-        "dspy.RLM, its own": lambda: dspy.RLM(signature, **options),
+        "dspy.RLM, local process": lambda: dspy.RLM(signature, interpreter_factory=dspy.LocalInterpreter, **options),
+        "dspy.RLM, Deno": lambda: dspy.RLM(signature, **options),
     }
     for name, make in list(programs.items()):
         try:
