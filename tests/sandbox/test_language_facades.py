@@ -133,3 +133,30 @@ def test_long_output_keeps_its_head_and_its_tail():
 def test_what_a_cell_prints_to_standard_error_is_shown_too():
     source = "import sys, warnings, logging\nprint('e', file=sys.stderr)\nwarnings.warn('w')\nlogging.warning('l')"
     assert printed(source) == "e\nUserWarning: w\nWARNING:root:l\n"
+
+
+OWN = "class tools:\n    limit = 3\n    def twice(x): return 2 * x\n"
+
+
+def test_a_class_of_the_session_serves_as_a_module_of_its_name():
+    cell = OWN + "import tools as t\nfrom tools import limit, twice\nprint(t is tools, twice(limit))"
+    assert printed(cell) == "True 6\n"
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("from tools import missing", "missing"),
+        ("from tools import mro", "mro"),
+        ("from tools import __subclasses__", "__subclasses__"),
+        ("import tools.limit", "No module named"),
+        ("import other", "No module named"),
+    ],
+)
+def test_from_a_class_comes_what_a_cell_could_read_of_it_and_nothing_else(statement, message):
+    result = run(OWN + "other = tools\n" + statement)
+    assert message in result.error.message
+
+
+def test_a_real_facade_goes_before_a_class_of_its_name():
+    assert printed("class json: pass\nimport json\nprint(json.dumps([1]))") == "[1]\n"
