@@ -38,6 +38,7 @@ from rlm_adapters.dspy_adapter.sub_agents import SubAgents
 from rlm_adapters.dspy_adapter.submodel import SubLM, sub_call_signature
 from rlm_adapters.dspy_adapter.tools import repl_tools
 from rlm_adapters.dspy_adapter.writer import PredictorWriter
+from rlm_adapters.errors import InputError
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.graph.context import RLMConfig
 from rlm_adapters.graph.tools import RESERVED, Tool
@@ -46,7 +47,7 @@ from rlm_adapters.prices import PriceTable
 from rlm_adapters.prompts.artefact import describe_signature
 from rlm_adapters.prompts.fields import FieldsSpec
 from rlm_adapters.prompts.rules import our_rules, without_foreign_rules
-from rlm_adapters.sandbox import Executor
+from rlm_adapters.sandbox import Executor, MontySandbox
 
 _LOG = logging.getLogger("rlm_adapters")
 
@@ -121,6 +122,8 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         sub_call: Any = False,
         sub_agents: bool = False,
     ) -> None:
+        if sub_agents and (sandbox == "monty" or isinstance(sandbox, MontySandbox)):
+            raise InputError("sub_agents=True needs classes in the cells, which monty has not: leave one of them out")
         self.max_depth = max_depth
         self.sub_agents = sub_agents
         super().__init__(

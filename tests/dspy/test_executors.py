@@ -43,6 +43,11 @@ def test_another_string_is_refused():
         RLM("query -> answer", sandbox="docker")
 
 
+def test_sub_agents_need_an_executor_with_classes():
+    with pytest.raises(InputError, match="classes"):
+        RLM("query -> answer", sandbox="monty", sub_agents=True)
+
+
 def test_a_caller_who_brings_nothing_shares_one_sandbox_with_all_others():
     one, other = RLM("query -> answer"), RLM("question -> reply")
     assert one._runtime.sandbox is other._runtime.sandbox
