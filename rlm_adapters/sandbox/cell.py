@@ -23,6 +23,7 @@ class Cell:
 
     Attributes:
         waiting: the calls that it waits for; empty before it was started.
+        place: a number for the place in the cell at which it waits: equal for equal call stacks.
         known: answers by call id, whether already asked for or not.
         used: those that the cell was given.
         seconds_left: what is left of its wall time.
@@ -50,6 +51,7 @@ class Cell:
         self._ids = CallIds(self._index)
         self._stocked: set[str] = set()
         self.waiting: tuple[HostCall, ...] = ()
+        self.place = 0
         self.seconds_left = wall_seconds
 
     def restart(self, wall_seconds: float) -> None:
@@ -62,8 +64,9 @@ class Cell:
         """The calls that it waits for and nobody has answered yet."""
         return tuple(call for call in self.waiting if call.id not in self.known)
 
-    def waits_for(self, calls: Sequence[WorkerCall]) -> None:
-        """The cell waits for these calls."""
+    def waits_for(self, calls: Sequence[WorkerCall], place: int) -> None:
+        """The cell waits for these calls, at this place of it."""
+        self.place = place
         self.waiting = tuple(self._ids.call(call.function, call.args, call.kwargs) for call in calls)
 
     def took(self, keys: Sequence[str]) -> None:

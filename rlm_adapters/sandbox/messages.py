@@ -52,6 +52,15 @@ def parse_calls(message: Message, offered: Collection[str]) -> list[WorkerCall]:
     return [parse_call(call, offered) for call in calls]
 
 
+def parse_place(message: Message) -> int:
+    """Where in the cell the calls of a ``call`` frame are made: a number that is equal for equal places.
+
+    Raises:
+        ProtocolError: It is malformed.
+    """
+    return _size(message.get("place"))
+
+
 def parse_taken(message: Message) -> list[str]:
     """Keys of the answers that the cell has taken from its stock since the frame before.
 

@@ -33,6 +33,7 @@ from rlm_adapters.sandbox.messages import (
     parse_done,
     parse_failure,
     parse_file_piece,
+    parse_place,
     parse_taken,
 )
 from rlm_adapters.sandbox.runahead.account import AheadAccount, CellAhead
@@ -360,14 +361,14 @@ class Session:
         unknown = cell.unknown()
         if reserved := cell.ahead.reserved(unknown):
             return reserved
-        request = cell.ahead.request(unknown, cell.known)
+        request = cell.ahead.request(unknown, cell.known, cell.place)
         if request is None:
             return ()
         deadline = time.monotonic() + _LOOK_SECONDS
         try:
             worker.channel.send(request, deadline=deadline)
             found = worker.channel.receive(deadline=deadline)
-            return cell.ahead.take(found, unknown, cell.known)
+            return cell.ahead.take(found, unknown, cell.known, cell.place)
         except (ChannelClosedError, ChannelTimeoutError, ProtocolError):
             self._slot.drop(worker)
             cell.ahead.close()
@@ -388,7 +389,7 @@ class Session:
         cell.seconds_left -= time.monotonic() - started
         if message["t"] == "call":
             cell.took(parse_taken(message))
-            cell.waits_for(parse_calls(message, self._offered))
+            cell.waits_for(parse_calls(message, self._offered), parse_place(message))
             return None
         if message["t"] == "failed":
             raise ProtocolError(f"it failed: {parse_failure(message)}")

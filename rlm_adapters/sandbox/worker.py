@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, Protocol
@@ -34,6 +36,7 @@ from rlm_adapters.sandbox.types import Answer, CellError, HostFunction
 from rlm_adapters.sandbox.worker_channel import WorkerChannel
 
 _FILE_PIECE: Final = 1 << 20
+_MAX_LINES: Final = 20
 
 
 class Interpreter(Protocol):
@@ -182,7 +185,9 @@ class Worker:
         if answers is not None:
             return answers
         wire = [{"f": call.function, "a": to_wire(list(call.args)), "k": to_wire(dict(call.kwargs))} for call in calls]
-        body = encode_body({"t": "call", "taken": self._stock.taken(), "calls": wire}, errors="replace")
+        body = encode_body(
+            {"t": "call", "place": _place(), "taken": self._stock.taken(), "calls": wire}, errors="replace"
+        )
         if len(body) > self._frame_bytes or has_too_many_items(body):
             raise ValueError("the arguments of this call are too large to be handed to the host")
         with self._timer:
@@ -224,6 +229,17 @@ class Worker:
             reason = str(refused)
         error = CellError("exception", "ValueError", f"what this cell submitted cannot be handed over: {reason}")
         return _encode_outcome(_without_output(error, outcome), cpu_seconds, taken)
+
+
+def _place() -> int:
+    """A number for the lines of the cell that lead to a call of the host."""
+    lines: list[str] = []
+    frame = sys._getframe(2)  # noqa: SLF001 - the stack itself is what is asked for
+    while frame is not None and len(lines) < _MAX_LINES:
+        if frame.f_code.co_filename.startswith("<cell "):
+            lines.append(f"{frame.f_code.co_filename}:{frame.f_lineno}")
+        frame = frame.f_back  # type: ignore[assignment]
+    return zlib.crc32("\n".join(lines).encode())
 
 
 def _without_output(error: CellError, outcome: CellOutcome | None = None) -> CellOutcome:

@@ -52,7 +52,7 @@ DONE: Message = {
     "cpu": 0.01,
     "taken": [],
 }
-CALL: Message = {"t": "call", "taken": [], "calls": [{"f": "llm_query", "a": ["p"], "k": {}}]}
+CALL: Message = {"t": "call", "place": 0, "taken": [], "calls": [{"f": "llm_query", "a": ["p"], "k": {}}]}
 
 Script = Callable[[socket.socket], None]
 
@@ -189,7 +189,7 @@ def wrong(**changes: object) -> Script:
 
 
 def calls(*records: object) -> Script:
-    return send({"t": "call", "taken": [], "calls": list(records)})
+    return send({**CALL, "calls": list(records)})
 
 
 NESTED = b'{"t":"done","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
@@ -272,12 +272,16 @@ SCRIPTS: dict[str, Script] = {
     "calls with an id of its own": calls({"f": "llm_query", "a": ["x"], "k": {}, "id": "0:forged:0"}),
     "calls too often": send({**CALL, "calls": [{"f": "llm_query", "a": [], "k": {}}] * 30_000}),
     "calls with a list as the name of a keyword": send(
-        b'{"t":"call","taken":[],"calls":[{"f":"llm_query","a":[],"k":{"":1}}]}'
+        b'{"t":"call","place":0,"taken":[],"calls":[{"f":"llm_query","a":[],"k":{"":1}}]}'
     ),
     "repeats a key": send(b'{"t":"failed","t":"done","t":"call","calls":[]}'),
     "reports twice": send(DONE, DONE, DONE),
     "calls and reports in one go": send(CALL, DONE),
     "finds calls that nobody asked it to find": send({"t": "found", "more": True, "calls": []}),
+    "calls from nowhere": send({**CALL, "place": None}),
+    "calls from a place that is no number": send({**CALL, "place": "<cell 1>:1"}),
+    "calls from a place below the first": send({**CALL, "place": -1}),
+    "calls from too far away": send({**CALL, "place": 1 << 70}),
     "takes nothing that is a list": wrong(taken="x:0"),
     "takes what is no text": wrong(taken=[["x:0"]]),
     "takes an answer that nobody gave": wrong(taken=["0123456789abcdef:0"]),

@@ -348,6 +348,24 @@ def test_a_report_of_more_than_was_asked_for_is_cut():
     assert len(ahead.take({"t": "found", "more": True, "calls": calls}, (), set())) == 8
 
 
+def test_a_search_that_finds_nothing_does_not_hold_up_the_loop_after_it(session):
+    code = "for c in range(40):\n    if 'zz' in llm_query(f'search {c}'): break\n"
+    done, waves = finish(session, code + "out = [llm_query(f'map {c}') for c in range(40)]")
+    assert [len(wave) for wave in waves] == [1] * 40 + [32, 8]
+    assert done.ahead_wasted == 0
+
+
+def test_where_nothing_is_found_it_is_looked_less_and_less_often():
+    ahead = CellAhead(AheadAccount(), 0, {"llm_query"})
+    looks = []
+    for number in range(60):
+        for place in (7, 8):
+            if ahead.request((), {}, place) is not None:
+                looks.append((number, place))
+                ahead.take({"t": "found", "more": True, "calls": []}, (), set(), place)
+    assert looks == [(number, place) for number in (0, 2, 7, 24) for place in (7, 8)]
+
+
 def test_the_window_grows_with_success_and_shrinks_with_waste():
     account = AheadAccount(128)
     rooms = []

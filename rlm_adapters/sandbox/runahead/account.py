@@ -19,6 +19,7 @@ _FIRST_WINDOW: Final = 32
 _SMALLEST_WINDOW: Final = 4
 _GROWTH: Final = 4
 _MAX_OCCURRENCE: Final = 1_000_000
+_MAX_PLACES: Final = 1_000
 
 
 class AheadAccount:
@@ -99,8 +100,7 @@ class CellAhead:
         self._functions = frozenset(functions)
         self._given = frozenset(given)
         self._told: set[str] = set()
-        self._skip = 0
-        self._vain = 0
+        self._backoff: dict[int, _Backoff] = {}
         self._open = bool(self._functions) and account.enabled
         self._reserve: dict[str, HostCall] = {}
         self._cut = False
@@ -121,13 +121,16 @@ class CellAhead:
         """The cell starts over in a new worker, which knows nothing yet."""
         self._told.clear()
 
-    def request(self, waiting: Collection[HostCall], known: Mapping[str, Answer]) -> Message | None:
-        """The frame that has a worker look ahead of the calls that the cell waits for; None: not now."""
+    def request(self, waiting: Collection[HostCall], known: Mapping[str, Answer], place: int = 0) -> Message | None:
+        """The frame that has a worker look ahead of the calls that the cell waits for; None: not now.
+
+        Args:
+            waiting: those calls.
+            known: all answers that there are.
+            place: where in the cell it waits.
+        """
         room = self._account.room(len(waiting))
-        if not self._open or room <= 0:
-            return None
-        if self._skip:
-            self._skip -= 1
+        if not self._open or room <= 0 or not self._backoff_at(place).is_due():
             return None
         new = {call: answer for call, answer in known.items() if call not in self._told}
         self._told.update(new)
@@ -150,8 +153,21 @@ class CellAhead:
             return ()  # there is more to be found
         return self._send(room)
 
-    def take(self, message: Message, waiting: Collection[HostCall], known: Collection[str]) -> tuple[HostCall, ...]:
+    def _backoff_at(self, place: int) -> _Backoff:
+        if place not in self._backoff and len(self._backoff) >= _MAX_PLACES:
+            place = next(iter(self._backoff))
+        return self._backoff.setdefault(place, _Backoff())
+
+    def take(
+        self, message: Message, waiting: Collection[HostCall], known: Collection[str], place: int = 0
+    ) -> tuple[HostCall, ...]:
         """The calls that a worker's answer to a `request` names, with the ids that the cell itself would give them.
+
+        Args:
+            message: the worker's answer.
+            waiting: the calls that the cell waits for.
+            known: ids of the calls whose answers there are.
+            place: where in the cell it waits.
 
         Raises:
             ProtocolError: It is malformed, or names what may not be called ahead.
@@ -169,11 +185,7 @@ class CellAhead:
             if key not in known and key not in waits:
                 found[key] = HostCall(key, call.function, tuple(call.args), call.kwargs, ahead=True)
         self._reserve, self._cut = found, len(message["calls"]) >= most
-        if not found:
-            # A chain of calls that need each other has nothing to find: look less and less often.
-            self._skip, self._vain = 2**self._vain, self._vain + 1
-        else:
-            self._vain = 0
+        self._backoff_at(place).looked(found=bool(found))
         return self._send(room)
 
     def _send(self, room: int) -> tuple[HostCall, ...]:
@@ -200,6 +212,25 @@ class CellAhead:
         wasted = len(answered.difference(used))
         self._account.settle(len(answered), wasted)
         return len(answered), wasted
+
+
+class _Backoff:
+    """When to look ahead at one place of a cell: a chain of calls that need each other has nothing to find there."""
+
+    def __init__(self) -> None:
+        self._skip = 0
+        self._vain = 0
+
+    def is_due(self) -> bool:
+        """Whether to look now."""
+        if self._skip:
+            self._skip -= 1
+            return False
+        return True
+
+    def looked(self, *, found: bool) -> None:
+        """It was looked: when nothing was found, less and less often from here on."""
+        self._skip, self._vain = (0, 0) if found else (4**self._vain, self._vain + 1)
 
 
 def _key(call: str) -> str:
