@@ -217,11 +217,19 @@ def test_a_rate_limiter_counts_calls_of_the_chat_model(model_server, rlm):
 
     class Limiter(InMemoryRateLimiter):
         def acquire(self, *, blocking=True):
-            taken.append(1)
+            taken.append("sync")
             return True
 
-    rlm(rate_limiter=Limiter()).batch(["a", "b"])
-    assert len(taken) == 2
+        async def aacquire(self, *, blocking=True):
+            taken.append("async")
+            return True
+
+    model = rlm(rate_limiter=Limiter())
+    model.batch(["a", "b"])
+    list(model.stream("q"))
+    asyncio.run(model.ainvoke("q"))
+    asyncio.run(collect(model.astream("q")))
+    assert taken == ["sync"] * 3 + ["async"] * 2
 
 
 # ------------------------------------------------------------------------------------------------ caches

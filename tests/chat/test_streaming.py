@@ -1,6 +1,9 @@
 """What a caller's streams hold: the answer's tokens and progress, and nothing of the inner models."""
 
 import asyncio
+import contextlib
+import os
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -151,6 +154,52 @@ async def test_cancelling_ends_model_calls_and_workers(model_server, rlm, chat):
     assert len(model.runtime.runs(lambda: None).graph.rlm.sessions) == 0
 
 
+def descendants():
+    """Ids of all processes below this one."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    found = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+async def test_cancelling_a_busy_cell_leaves_no_worker(model_server, rlm):
+    model_server.script("root", lambda m, r: cell("while True: pass" if "busy" in m[1]["content"] else "SUBMIT(1)"))
+    started, loop = asyncio.Event(), asyncio.get_running_loop()
+    model = rlm(on_event=lambda event: loop.call_soon_threadsafe(started.set) if event.type == "code" else None)
+    await model.ainvoke("a short one, so that the worker's parent is there")
+    before = descendants()
+    started.clear()
+    task = asyncio.create_task(model.ainvoke("keep busy"))
+    await started.wait()
+    while not descendants() - before:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    while descendants() - before:
+        await asyncio.sleep(0.01)
+    assert len(model_server.requests) == 2
+
+
+async def test_a_reader_that_leaves_the_events_early_ends_the_run(model_server, rlm, chat):
+    model_server.script("root", lambda m, r: cell("SUBMIT(llm_query('slow'))"))
+    model_server.script("sub", lambda m, r: Reply("late", latency=60))
+    model = rlm(sub_model=chat("sub"))
+    events = model.astream_events("q", version="v2")
+    async for event in events:
+        if event["event"] == "on_custom_event" and event["data"]["type"] == "calls_started":
+            break
+    await events.aclose()
+    while model_server.in_flight:
+        await asyncio.sleep(0.01)
+    assert len(model.runtime.runs(lambda: None).graph.rlm.sessions) == 0
+
+
 async def test_a_consumer_that_stops_reading_a_direct_stream_ends_the_request(model_server, rlm):
     model_server.script("root", lambda m, r: Reply("word " * 500, chunk_latency=0.02))
     stream = rlm(direct_below=1_000).astream("hello")
@@ -200,6 +249,56 @@ async def test_a_fastapi_handler_answers_and_streams(model_server, rlm):
         several = await asyncio.gather(*(client.get("/ask", params={"question": "q"}) for _ in range(5)))
         assert [reply.json() for reply in several] == [{"answer": ANSWER}] * 5
         assert (await client.get("/stream", params={"question": "q"})).text == ANSWER
+
+
+async def test_a_client_that_hangs_up_on_fastapi_ends_the_run(model_server, rlm, chat):
+    fastapi = pytest.importorskip("fastapi")
+    model_server.script("root", lambda m, r: cell("SUBMIT(llm_query('slow'))"))
+    model_server.script("sub", lambda m, r: Reply("late", latency=60))
+    model = rlm(sub_model=chat("sub"))
+    app = fastapi.FastAPI()
+
+    @app.get("/progress")
+    async def progress():
+        async def lines():
+            async for event in model.astream_events("q", version="v2"):
+                if event["event"] == "on_custom_event":
+                    yield event["data"]["type"] + "\n"
+
+        return fastapi.responses.StreamingResponse(lines())
+
+    asking, sent = asyncio.Event(), []
+
+    async def receive():
+        await asking.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message.get("body", b""))
+        if b"calls_started\n" in sent:
+            asking.set()
+
+    scope = {"type": "http", "method": "GET", "path": "/progress", "query_string": b"", "headers": []}
+    await app({**scope, "asgi": {"spec_version": "2.3", "version": "3.0"}}, receive, send)
+    while model_server.in_flight:
+        await asyncio.sleep(0.01)
+    assert len(model.runtime.runs(lambda: None).graph.rlm.sessions) == 0
+
+
+async def test_a_plain_fastapi_handler_in_a_thread_answers(model_server, rlm):
+    fastapi = pytest.importorskip("fastapi")
+    import httpx
+
+    model_server.script("root", lambda m, r: cell("SUBMIT('ok')"))
+    model, app = rlm(), fastapi.FastAPI()
+
+    @app.get("/ask")
+    def ask() -> str:
+        return model.invoke("q").text
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as client:
+        several = await asyncio.gather(*(client.get("/ask") for _ in range(5)))
+    assert [reply.json() for reply in several] == ["ok"] * 5
 
 
 # ------------------------------------------------------------------------------------------------ many at once

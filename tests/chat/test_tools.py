@@ -6,10 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.messages import HumanMessage, ToolMessage, messages_from_dict, messages_to_dict
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
 from pydantic import BaseModel
 
 from rlm_adapters import ContentStore, InputError, NoAnswerError
@@ -328,6 +330,49 @@ def test_an_agent_handles_a_failing_tool(model_server, rlm):
 
     agent = create_agent(rlm(), [fails], middleware=[wrap_tool_call(failing)])
     assert "broken" in agent.invoke({"messages": [HumanMessage("q")]})["messages"][-1].text
+
+
+def test_a_call_that_a_human_edits_or_refuses_comes_back_into_the_cell(model_server, rlm):
+    code = "try:\n    SUBMIT(weather('Bern'))\nexcept ToolError as e:\n    SUBMIT(f'refused: {e}')"
+    model_server.script("root", [cell(code)])
+    asked = HumanInTheLoopMiddleware(interrupt_on={"weather": True})
+    agent = create_agent(rlm(), [weather], checkpointer=InMemorySaver(), middleware=[asked])
+    edited = {"name": "weather", "args": {"city": "Rome"}}
+    answers = []
+    for thread, decision in enumerate(({"type": "edit", "edited_action": edited}, {"type": "reject", "message": "no"})):
+        config = {"configurable": {"thread_id": str(thread)}}
+        agent.invoke({"messages": [HumanMessage("q")]}, config)
+        state = agent.invoke(Command(resume={"decisions": [decision]}), config)
+        answers.append(state["messages"][-1].text)
+    assert "sunC" in answers[0]
+    assert answers[1].startswith("refused: ")
+    assert len(model_server.requests) == 2
+
+
+def test_calls_of_child_runs_leave_together_and_come_back_to_each(model_server, rlm):
+    from rlm_adapters import Limits
+
+    def root(messages, request):
+        for city in ("Bern", "Rome"):
+            if f"the weather in {city}" in messages[1]["content"]:
+                return cell(f"SUBMIT('{city} ' + weather('{city}'))")
+        return cell("SUBMIT(rlm_query_batched([f'the weather in {c}' for c in ('Bern', 'Rome')]))")
+
+    model_server.script("root", root)
+    agent = create_agent(rlm(limits=Limits(max_depth=2)), [weather])
+    messages = agent.invoke({"messages": [HumanMessage("q")]})["messages"]
+    assert [message.type for message in messages] == ["human", "ai", "tool", "tool", "ai"]
+    assert messages[-1].text == '["Bern rainC", "Rome sunC"]'
+
+
+def test_a_user_who_says_something_else_is_answered_afresh(model_server, rlm):
+    model_server.script(
+        "root", lambda m, r: cell("SUBMIT('all right')" if "never mind" in str(m) else "SUBMIT(weather('Bern'))")
+    )
+    model = rlm().bind_tools([weather])
+    first = model.invoke("q")
+    history = [HumanMessage("q"), first, *results(first, weather="rain"), HumanMessage("never mind")]
+    assert model.invoke(history).text == "all right"
 
 
 class Report(BaseModel):
