@@ -38,13 +38,22 @@ _dspy_made = []
 class _DspyAgent:
     def __init__(self, kind, signature, options):
         self._kind, self._signature, self._options, self._handle = kind, signature, options, None
+    def _make(self):
+        _dspy_made.append(self)
+        self._handle = _dspy_construct(
+            kind=self._kind, signature=self._signature, attr_name=f"_dspy_{len(_dspy_made)}", kwargs=self._options
+        )
     def __call__(self, **inputs):
         if self._handle is None:
-            _dspy_made.append(self)
-            self._handle = _dspy_construct(
-                kind=self._kind, signature=self._signature, attr_name=f"_dspy_{len(_dspy_made)}", kwargs=self._options
-            )
-        return _DspyPrediction(**(_dspy_call(handle=self._handle, inputs=inputs) or {}))
+            self._make()
+        try:
+            fields = _dspy_call(handle=self._handle, inputs=inputs)
+        except RuntimeError as error:
+            if "Unknown predictor handle" not in str(error):
+                raise
+            self._make()
+            fields = _dspy_call(handle=self._handle, inputs=inputs)
+        return _DspyPrediction(**(fields or {}))
 
 class _DspyModule:
     def __init__(self, *_args, **_options):
@@ -86,7 +95,7 @@ class dspy:
     ReAct = _dspy_kind("ReAct")
     ReActV2 = _dspy_kind("ReActV2")
 """.strip()
-"""Code of the stand-in, in the language of the cells."""
+"""Code of the stand-in, in the language of the cells. The host of a resumed run is told of the agents again."""
 
 _MENTION: Final = re.compile(r"\bdspy\b")
 

@@ -6,8 +6,9 @@ import asyncio
 
 import dspy
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
 
-from rlm_adapters import RLM, Limits, RestrictedPythonInterpreter
+from rlm_adapters import RLM, ContentStore, Limits, RestrictedPythonInterpreter
 from tests.dspy.scripted import scripted_lm, step_of
 
 
@@ -134,6 +135,31 @@ def test_they_are_offered_when_asked_for_and_cost_nothing_otherwise():
     assert "Sub-agents" in ours().generate_action.signature.instructions
     with dspy.context(lm=lm_of("import dspy", "SUBMIT('end')")):
         assert "ModuleNotFoundError" in plain(query="q").trajectory[0]["output"]
+
+
+def test_a_resumed_run_goes_on_with_its_sub_agents():
+    """The host side of the agents died with the process; the namespace, which holds them, is rebuilt."""
+    saver, store, alive = InMemorySaver(), ContentStore(), []
+
+    def fragile() -> str:
+        """Kills the process once."""
+        if not alive:
+            raise KeyboardInterrupt
+        return "there"
+
+    def fresh():
+        return RLM("query -> answer", tools=[fragile], sub_agents=True, checkpointer=saver, store=store)
+
+    cells = ["ask = dspy.Predict('page -> number: int')\nfirst = ask(page='x').number", "fragile()",
+             "SUBMIT(str(first + ask(page='y').number))"]  # fmt: skip
+    lm = lm_of(*cells)
+    with dspy.context(lm=lm):
+        with pytest.raises(KeyboardInterrupt):
+            fresh()(query="q", thread_id="t")
+        before = len(lm.prompts)
+        alive.append(True)
+        assert fresh()(query="q", thread_id="t").answer == "14"
+    assert len(lm.prompts) - before == 2, "one step and one question: the first answer was not paid again"
 
 
 def test_flex_runs_on_the_interpreter():
