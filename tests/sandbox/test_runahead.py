@@ -349,8 +349,8 @@ def test_a_report_of_more_than_was_asked_for_is_cut():
 
 
 def test_a_search_that_finds_nothing_does_not_hold_up_the_loop_after_it(session):
-    code = "for c in range(40):\n    if 'zz' in llm_query(f'search {c}'): break\n"
-    done, waves = finish(session, code + "out = [llm_query(f'map {c}') for c in range(40)]")
+    code = "for hit in range(40):\n    if 'zz' in llm_query(f'search {hit}'): break\n"
+    done, waves = finish(session, code + "out = [llm_query(f'map {c} of {hit}') for c in range(40)]")
     assert [len(wave) for wave in waves] == [1] * 40 + [32, 8]
     assert done.ahead_wasted == 0
 
