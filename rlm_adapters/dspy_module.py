@@ -151,7 +151,9 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         self._runtime = Runtime(sandbox, store, checkpointer, on_event)
         self.sub_call = dspy.Predict(sub_call_signature(sub_call)) if sub_call else None
         if max_depth > 1:
-            self.child = RLM("context, query -> answer", max_iters, max_llm_calls, max_depth=max_depth - 1)
+            self.child = RLM(
+                "context, query -> answer", max_iters, max_llm_calls, max_depth=max_depth - 1, sub_agents=sub_agents
+            )
 
     # -- calling
 

@@ -11,6 +11,7 @@ predictors. It is put into a session when a cell first names ``dspy``.
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -127,9 +128,13 @@ class SubAgents:
 
     def tools(self) -> dict[str, Tool]:
         """The two functions that the stand-in calls."""
-        functions = {CONSTRUCT_TOOL: self._host.construct, CALL_TOOL: self._call}
+        functions = {CONSTRUCT_TOOL: self._construct, CALL_TOOL: self._call}
         named = {sandbox_name(name): function for name, function in functions.items()}
         return {name: Tool(name, "", None, function) for name, function in named.items()}
+
+    def _construct(self, kind: str, signature: Any, attr_name: str, kwargs: dict[str, Any] | None = None) -> str:
+        unique = f"{attr_name}_{uuid.uuid4().hex}"  # the REPLs of child runs count their agents for themselves
+        return str(self._host.construct(kind, signature, unique, kwargs))
 
     def _call(self, handle: str, inputs: dict[str, Any] | None = None) -> dict[str, Any]:
         usage = Measured()

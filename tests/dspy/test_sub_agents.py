@@ -137,6 +137,24 @@ def test_they_are_offered_when_asked_for_and_cost_nothing_otherwise():
         assert "ModuleNotFoundError" in plain(query="q").trajectory[0]["output"]
 
 
+def test_a_child_run_has_sub_agents_of_its_own():
+    def script(prompt):
+        if "repl_history" not in prompt:
+            return {"word": "seven"} if "`word`" in prompt else {"number": "7"}
+        if "in the part" in prompt.rpartition("Variable: `query`")[2]:
+            return {"reasoning": "child", "code": "SUBMIT(dspy.Predict('page -> word')(page='x').word)"}
+        cell = (
+            "ask = dspy.Predict('page -> number: int')\n"
+            "own, part = ask(page='x').number, rlm_query('in the part', 'text')\n"
+            "SUBMIT([own, part, ask(page='y').number])"
+        )
+        return {"reasoning": "root", "code": cell}
+
+    with dspy.context(lm=scripted_lm(script)):
+        result = RLM("query -> answer: list", max_depth=2, sub_agents=True)(query="q")
+    assert result.answer == [7, "seven", 7]
+
+
 def test_a_resumed_run_goes_on_with_its_sub_agents():
     """The host side of the agents died with the process; the namespace, which holds them, is rebuilt."""
     saver, store, alive = InMemorySaver(), ContentStore(), []
