@@ -128,7 +128,7 @@ class SubAgents:
 
     def tools(self) -> dict[str, Tool]:
         """The two functions that the stand-in calls."""
-        functions = {CONSTRUCT_TOOL: self._construct, CALL_TOOL: self._call}
+        functions: dict[str, Callable[..., Any]] = {CONSTRUCT_TOOL: self._construct, CALL_TOOL: self._call}
         named = {sandbox_name(name): function for name, function in functions.items()}
         return {name: Tool(name, "", None, function) for name, function in named.items()}
 
