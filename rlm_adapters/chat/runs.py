@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackManager
@@ -20,7 +20,7 @@ from rlm_adapters.chat.answer import Outcome, subtract_usage
 from rlm_adapters.chat.conversation import read_conversation
 from rlm_adapters.chat.progress import Progress
 from rlm_adapters.chat.suspended import OURS, SuspendedRuns, thread_name
-from rlm_adapters.chat.tools import Returned, new_thread, returned, tool_calls_of
+from rlm_adapters.chat.tools import Returned, answering_tools, new_thread, returned, tool_calls_of
 from rlm_adapters.content import ContentRef, ContentStore, is_ref
 from rlm_adapters.effects import Steps, Wait
 from rlm_adapters.errors import InputError, NoAnswerError, RLMError
@@ -141,6 +141,8 @@ class Runs:
         # Results that it has seen already: the request came again (its answer was lost, or the run failed after the
         # resume). So it goes on from where it was saved, and asks again for what it waits for.
         given: Command[Any] | None = Command(resume=results) if results else None
+        tools = {**answering_tools(saved.interrupts), **ask.config.tools}
+        ask = replace(ask, config=replace(ask.config, tools=tools))
         return (yield from self._turn(ask, given, back.thread, saved.usage, digest=back.digest()))
 
     def _state(self, thread: str) -> Steps[StateSnapshot]:

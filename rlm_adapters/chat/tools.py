@@ -74,6 +74,13 @@ def caller_tools(tools: Sequence[Mapping[str, Any]], *, strict: bool = False) ->
     return table
 
 
+def answering_tools(interrupts: Sequence[Interrupt]) -> dict[str, Tool]:
+    """The tools that a suspended run waits for, to take their results when the caller offers them no longer."""
+    names = {one.value["name"] for one in interrupts}
+    tools = [Tool(python_name(name, "tool"), "", None, _suspending(name, (), None)) for name in sorted(names)]
+    return {tool.name: tool for tool in tools}
+
+
 def _caller_tool(function: Mapping[str, Any], *, strict: bool) -> Tool:
     name: str = function["name"]
     schema: Mapping[str, Any] = function.get("parameters") or {}

@@ -162,6 +162,20 @@ def by_history(messages, request):
     return cell("SUBMIT(weather('Bern'))")
 
 
+@pytest.mark.parametrize("later", ["no tools", "none of them", "another"])
+def test_a_result_is_taken_when_its_tool_is_no_longer_offered(model_server, rlm, ask, later):
+    model_server.script("root", [cell("SUBMIT(weather('Bern', unit='F') + '!')")])
+    model = rlm()
+    first = ask(model.bind_tools([weather]), "q")
+    again = {
+        "no tools": model,
+        "none of them": model.bind_tools([weather], tool_choice="none"),
+        "another": model.bind_tools([fails]),
+    }[later]
+    assert ask(again, [HumanMessage("q"), first, *results(first, weather="rain")]).text == "rain!"
+    assert len(model_server.requests) == 1
+
+
 def test_a_lost_run_starts_afresh_with_the_history(model_server, rlm, ask):
     model_server.script("root", by_history)
     first = ask(rlm().bind_tools([weather]), "q")
