@@ -131,9 +131,9 @@ class PreparedSandbox:
             raise CodeExecutionError(f"setting up the inputs in the sandbox failed: {why}")
         return session
 
-    def ahead_account(self) -> Any:
+    def ahead_account(self, *width: int) -> Any:
         """Of the sandbox."""
-        return self._sandbox.ahead_account()
+        return self._sandbox.ahead_account(*width)
 
     def thread_pool(self) -> ThreadPoolExecutor:
         """Of the sandbox."""

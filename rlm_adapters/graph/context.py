@@ -20,6 +20,7 @@ from rlm_adapters.prices import PriceTable
 from rlm_adapters.prompts import CodeWriter
 from rlm_adapters.sandbox import AheadAccount, Executor
 
+_ROUNDS_AHEAD: Final = 4
 _LOG = logging.getLogger("rlm_adapters")
 
 
@@ -86,7 +87,9 @@ class Run:
                 tokens_per_minute=limits.tokens_per_minute,
             ),
         )
-        self.ahead = config.sandbox.ahead_account() if config.parallel == "ahead" else AheadAccount(enabled=False)
+        # Some rounds of what may be in flight: fewer would leave it idle between two waves.
+        width = _ROUNDS_AHEAD * limits.max_concurrency
+        self.ahead = config.sandbox.ahead_account(width) if config.parallel == "ahead" else AheadAccount(enabled=False)
         self.answers = PromptCache()
         self.scope: Final = object()  # children share the inputs that their parent hands on
         self._listeners = tuple(listener for listener in (config.on_event, *listeners) if listener is not None)

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, runtime_checkable
 
-from rlm_adapters.sandbox.runahead.account import AheadAccount
+from rlm_adapters.sandbox.runahead.account import DEFAULT_WIDTH, AheadAccount
 from rlm_adapters.sandbox.types import Answer, CellRecord, Done, HostFunction, Pending
 
 
@@ -94,8 +94,12 @@ class Executor(Protocol):
             ReplayDivergenceError: the journal does not rebuild what it did before.
         """
 
-    def ahead_account(self) -> AheadAccount:
-        """A new account for the run-ahead of some sessions; one that is not enabled if there is none."""
+    def ahead_account(self, width: int = DEFAULT_WIDTH) -> AheadAccount:
+        """A new account for the run-ahead of some sessions; one that is not enabled if there is none.
+
+        Args:
+            width: most calls that should go out together.
+        """
 
     def thread_pool(self) -> ThreadPoolExecutor:
         """Threads for what blocks, apart from asyncio's own."""

@@ -17,7 +17,7 @@ from rlm_adapters.errors import InputError, IsolationError, SandboxError
 from rlm_adapters.sandbox.driving import describe_functions
 from rlm_adapters.sandbox.hardening.confinement import ALL_LAYERS
 from rlm_adapters.sandbox.inputs import Inputs
-from rlm_adapters.sandbox.runahead.account import AheadAccount
+from rlm_adapters.sandbox.runahead.account import DEFAULT_WIDTH, AheadAccount
 from rlm_adapters.sandbox.session import Session
 from rlm_adapters.sandbox.spec import SessionSpec
 from rlm_adapters.sandbox.types import CellRecord, HostFunction, Isolation, SandboxLimits
@@ -68,7 +68,7 @@ class Sandbox:
             the operating system's layers leave.
         parallel: ``"ahead"``: while a cell waits for an LM call, the calls that it will make later are found and
             offered together with it (``HostCall.ahead``; see `runahead`). ``"off"``: one after the other.
-        max_ahead: most calls that go out together.
+        max_ahead: most calls that go out together; default: what `ahead_account` is asked for.
 
     Raises:
         InputError: A limit makes no sense.
@@ -82,7 +82,7 @@ class Sandbox:
         require: Isolation | None = None,
         allow_modules: Sequence[str] = (),
         parallel: Literal["ahead", "off"] = "ahead",
-        max_ahead: int = 128,
+        max_ahead: int | None = None,
         _policy_off: bool = False,
         _layers: Sequence[str] | None = None,
     ) -> None:
@@ -93,7 +93,7 @@ class Sandbox:
             raise SandboxError("the sandbox needs a platform with fork (Linux or macOS)")
         if parallel not in ("ahead", "off"):
             raise InputError(f'parallel={parallel!r} is unknown: use "ahead" or "off"')
-        if isinstance(max_ahead, bool) or not isinstance(max_ahead, int) or max_ahead < 1:
+        if max_ahead is not None and (type(max_ahead) is not int or max_ahead < 1):
             raise InputError(f"max_ahead={max_ahead!r}: give a number of calls, at least 1")
         self._limits = limits
         self._ahead = parallel == "ahead"
@@ -193,9 +193,13 @@ class Sandbox:
         self._sessions.add(session)
         return session
 
-    def ahead_account(self) -> AheadAccount:
-        """A new account for the run-ahead of some sessions, as this sandbox was told to run ahead."""
-        return AheadAccount(self._max_ahead, enabled=self._ahead)
+    def ahead_account(self, width: int = DEFAULT_WIDTH) -> AheadAccount:
+        """A new account for the run-ahead of some sessions, as this sandbox was told to run ahead.
+
+        Args:
+            width: most calls that go out together, unless the sandbox was given ``max_ahead``.
+        """
+        return AheadAccount(self._max_ahead or width, enabled=self._ahead)
 
     def thread_pool(self) -> ThreadPoolExecutor:
         """Threads for the asynchronous forms of the sessions' methods, apart from asyncio's own."""

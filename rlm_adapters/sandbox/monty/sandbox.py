@@ -17,7 +17,7 @@ from rlm_adapters.errors import InputError, IsolationError, MissingExtraError, S
 from rlm_adapters.sandbox.driving import describe_functions
 from rlm_adapters.sandbox.frames import to_plain
 from rlm_adapters.sandbox.inputs import FileVariable, Inputs
-from rlm_adapters.sandbox.runahead.account import AheadAccount
+from rlm_adapters.sandbox.runahead.account import DEFAULT_WIDTH, AheadAccount
 from rlm_adapters.sandbox.types import CellRecord, HostFunction, Isolation, SandboxLimits
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class MontySandbox:
         self._sessions.add(session)
         return session
 
-    def ahead_account(self) -> AheadAccount:
+    def ahead_account(self, width: int = DEFAULT_WIDTH) -> AheadAccount:  # noqa: ARG002 - there is no run-ahead
         """One that is not enabled: there is no run-ahead."""
         return AheadAccount(enabled=False)
 

@@ -11,6 +11,8 @@ from rlm_adapters.sandbox.journal import answer_to_json, call_hash
 from rlm_adapters.sandbox.messages import parse_call
 from rlm_adapters.sandbox.types import Answer, HostCall
 
+DEFAULT_WIDTH: Final = 128
+"""Most calls that go out together."""
 MAX_WASTE: Final = 0.10
 """Share of the calls made ahead that may be in vain before run-ahead is stopped."""
 _FREE_WASTE: Final = 4
@@ -34,7 +36,7 @@ class AheadAccount:
         enabled: False: never run ahead.
     """
 
-    def __init__(self, max_ahead: int = 128, *, enabled: bool = True) -> None:
+    def __init__(self, max_ahead: int = DEFAULT_WIDTH, *, enabled: bool = True) -> None:
         self._most = max_ahead
         self._enabled = enabled and max_ahead > 1
         self._window = min(_FIRST_WINDOW, max_ahead)
