@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,13 @@ class Opened:
         """Call a model in the form that the saver serves."""
         return model.invoke(messages) if self.runner is None else self.runner.run(model.ainvoke(messages))
 
+    def ask_all(self, model: Any, inputs: Sequence[Any]) -> list[Any]:
+        """Call a model or an agent with all of them at once."""
+        if self.runner is None:
+            with ThreadPoolExecutor(len(inputs)) as pool:
+                return list(pool.map(model.invoke, inputs))
+        return self.runner.run(_gather(model, inputs))
+
     def sweep(self, model: ChatRLM) -> int:
         """Delete what has expired."""
         return model.sweep_suspended() if self.runner is None else self.runner.run(model.asweep_suspended())
@@ -54,6 +62,10 @@ class Opened:
 
     async def _collect(self) -> list[Any]:
         return [one async for one in self.saver.alist(None)]
+
+
+async def _gather(model: Any, inputs: Sequence[Any]) -> list[Any]:
+    return await asyncio.gather(*(model.ainvoke(one) for one in inputs))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import threading
 import uuid
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage, messages_to_dict
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
@@ -105,6 +106,46 @@ def test_the_same_cell_goes_on_in_another_process(scripted, rlm, chat, kind, loc
         assert used.threads() == set()
     assert len(scripted.requests) == 2, "nothing is asked twice"
     assert second["usage"]["total_tokens"] == third.usage_metadata["total_tokens"] == 0, "or reported twice"
+
+
+def test_agents_at_once_share_a_saver(model_server, rlm, kind, location, tmp_path):
+    def root(messages, request):
+        city = messages[1]["content"].split("weather in ")[1].split("?")[0]
+        return cell(f"w = weather('{city}')\nSUBMIT('{city}: ' + w + weather('{city}', unit='F'))")
+
+    model_server.script("root", root)
+    cities = ["Bern", "Rome", "Oslo"] * 3
+    with opened(kind, location) as used:
+        agent = create_agent(rlm(checkpointer=used.saver, store=ContentStore(tmp_path / "store")), [weather])
+        states = used.ask_all(agent, [{"messages": [HumanMessage(f"weather in {city}?")]} for city in cities])
+        assert used.threads() == set()
+    expected = [f"{c}: " + "".join(weather.invoke({"city": c, "unit": u}) for u in "CF") for c in cities]
+    assert [state["messages"][-1].text for state in states] == expected
+    assert len(model_server.requests) == len(cities)
+
+
+async def test_a_resume_that_was_cancelled_can_be_tried_again(model_server, rlm, chat):
+    model_server.script(
+        "root", [cell("a = llm_query('first')\nw = weather('Bern')\nSUBMIT(a + w + llm_query('last'))")]
+    )
+    slow = {"last": True}
+    model_server.script(
+        "sub", lambda m, r: Reply(m[-1]["content"] + " ", latency=60 if slow["last"] and "last" in str(m) else 0)
+    )
+    model = rlm(sub_model=chat("sub"))
+    bound = model.bind_tools([weather])
+    history = [HumanMessage("q"), *back(await bound.ainvoke("q"), "rain ")]
+    task = asyncio.create_task(bound.ainvoke(history))
+    while len(model_server.requests_of("sub")) < 2:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    slow["last"] = False
+    assert (await bound.ainvoke(history)).text == "first rain last "
+    asked = [record.messages[-1]["content"] for record in model_server.requests_of("sub")]
+    assert asked == ["first", "last", "last"], "only what was cancelled is asked again"
+    assert not model.runtime.runs(lambda: None).suspended.saver.storage
 
 
 def test_what_an_ended_process_has_left_is_swept_when_it_has_expired(scripted, rlm, kind, location, tmp_path):
