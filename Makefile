@@ -5,10 +5,10 @@ FUZZ ?= 4000
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-postgres lint security fuzz bench clean
+.PHONY: help install install-postgres demo test test-postgres lint security fuzz bench clean
 
 help:  ## print the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,8 +24,13 @@ demo: $(VENV)/.installed  ## run the engine on 10 MB of source code, with a scri
 test: $(VENV)/.installed lint  ## lint, type check and run the tests
 	$(BIN)/python -m pytest
 
-test-postgres: $(VENV)/.installed  ## suspended runs in PostgreSQL (starts a server of its own; needs its programs)
+$(VENV)/.postgres: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[postgres]'
+	@touch $@
+
+install-postgres: $(VENV)/.postgres  ## the same with LangGraph's PostgreSQL saver
+
+test-postgres: $(VENV)/.postgres  ## suspended runs in PostgreSQL (starts a server of its own; needs its programs)
 	$(BIN)/python -m pytest -m postgres tests/chat
 
 lint: $(VENV)/.installed  ## ruff and mypy
