@@ -28,7 +28,7 @@ $(VENV)/.postgres: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[postgres]'
 	@touch $@
 
-install-postgres: $(VENV)/.postgres  ## the same with LangGraph's PostgreSQL saver
+install-postgres: $(VENV)/.postgres  ## install with LangGraph's PostgreSQL saver
 
 test-postgres: $(VENV)/.postgres  ## suspended runs in PostgreSQL (starts a server of its own; needs its programs)
 	$(BIN)/python -m pytest -m postgres tests/chat

@@ -20,7 +20,7 @@ from rlm_adapters.chat.answer import Outcome, subtract_usage
 from rlm_adapters.chat.conversation import read_conversation
 from rlm_adapters.chat.progress import Progress
 from rlm_adapters.chat.suspended import OURS, SuspendedRuns, thread_name
-from rlm_adapters.chat.tools import Returned, answering_tools, new_thread, returned, tool_calls_of
+from rlm_adapters.chat.tools import Returned, answering_tools, is_tool_call, new_thread, returned, tool_calls_of
 from rlm_adapters.content import ContentRef, ContentStore, is_ref
 from rlm_adapters.effects import Steps, Wait
 from rlm_adapters.errors import InputError, NoAnswerError, RLMError
@@ -200,6 +200,7 @@ class Runs:
                 lambda: graph.invoke(given, config, context=context),
                 lambda: graph.ainvoke(given, config, context=context),
             )
+            _refuse_foreign(result.get("__interrupt__") or ())
         except BaseException:
             run.close()
             raise
@@ -281,6 +282,15 @@ def _config(thread: str | None, callbacks: BaseCallbackManager | None) -> Runnab
     if thread is not None:
         config["configurable"] = {"thread_id": thread_name(thread)}
     return config
+
+
+def _refuse_foreign(interrupts: Sequence[Interrupt]) -> None:
+    foreign = next((one for one in interrupts if not is_tool_call(one)), None)
+    if foreign is not None:
+        raise InputError(
+            f"a tool inside the loop called interrupt({foreign.value!r:.200}), which nobody can answer there: "
+            "offer it with bind_tools, or use create_rlm_graph, which can be resumed"
+        )
 
 
 def _missing_content(value: Any, store: ContentStore) -> str | None:

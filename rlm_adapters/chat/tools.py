@@ -208,6 +208,11 @@ def new_thread() -> str:
     return secrets.token_hex(12)
 
 
+def is_tool_call(one: Interrupt) -> bool:
+    """Whether an interrupt is a tool call that leaves, not one that a tool inside the loop made of its own."""
+    return isinstance(one.value, Mapping) and one.value.keys() == {"name", "args", "position"}
+
+
 def tool_calls_of(thread: str, interrupts: Sequence[Interrupt]) -> list[dict[str, Any]]:
     """The tool calls that a suspended run waits for, as a message has them, in the order of the cell."""
     return [

@@ -11,7 +11,7 @@ from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.messages import HumanMessage, ToolMessage, messages_from_dict, messages_to_dict
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command
+from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
 from rlm_adapters import ContentStore, InputError, NoAnswerError
@@ -315,6 +315,19 @@ def test_tools_of_the_model_itself_run_inside_the_loop_beside_those_of_an_agent(
     model = rlm(tools=[double]).bind_tools([weather])
     first = model.invoke("q")
     assert model.invoke([HumanMessage("q"), first, *results(first, weather="rain")]).text == "42"
+
+
+@pytest.mark.parametrize("bound", [[], [weather]])
+def test_a_tool_inside_the_loop_that_interrupts_is_named(model_server, rlm, ask, bound):
+    def confirm(question: str) -> str:
+        """Ask a human."""
+        return interrupt(question)
+
+    model_server.script("root", [cell("SUBMIT(confirm('sure?'))")])
+    model = rlm(tools=[confirm])
+    with pytest.raises(InputError, match=r"interrupt\('sure\?'\), which nobody can answer"):
+        ask(model.bind_tools(bound), "q")
+    assert len(model.runtime.runs(lambda: None).graph.rlm.sessions) == 0
 
 
 # ------------------------------------------------------------------------------------------------ agents
