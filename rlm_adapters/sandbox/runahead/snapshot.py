@@ -203,12 +203,6 @@ class _Server:
         _, _, usage = os.wait4(pid, 0)
         return usage.ru_utime + usage.ru_stime
 
-    def _report(self, line: bytes) -> None:
-        try:
-            _write(self._reports, line + b"\n")
-        except OSError:  # nobody waits for it any more
-            os._exit(0)
-
     def _read(self, count: int) -> bytes:
         data = bytearray()
         while len(data) < count:
