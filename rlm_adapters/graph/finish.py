@@ -59,7 +59,7 @@ def check_final(state: RLMState, node: NodeContext, config: RunnableConfig) -> d
     }
 
 
-def after_check(state: RLMState) -> str:
+def after_check(state: RLMState, config: RunnableConfig) -> str:  # noqa: ARG001 - as every such function
     """Where to go from `check_final`."""
     if state.get("finish_reason"):
         return END
