@@ -75,11 +75,11 @@ class ChatRLM(RLMSettings):
         Returns:
             How many there were.
         """
-        return drive(self.runtime.runs(self._make_runs).suspended.sweep_all())
+        return drive(self._runs.suspended.sweep_all())
 
     async def asweep_suspended(self) -> int:
         """Async form of `sweep_suspended`."""
-        return await adrive(self.runtime.runs(self._make_runs).suspended.sweep_all())
+        return await adrive(self._runs.suspended.sweep_all())
 
     # -- binding
 
@@ -321,7 +321,7 @@ class ChatRLM(RLMSettings):
         tried: DirectStream | None,
     ) -> Steps[AIMessage]:
         """One call, in the form that runs sync and async."""
-        runs = self.runtime.runs(self._make_runs)
+        runs = self._runs
         config, parallel = self._configured(runs.graph.rlm, options)
         earlier = tried.run if tried is not None else None
         direct = self._direct_call(messages, options) if earlier is None else None
@@ -353,7 +353,7 @@ class ChatRLM(RLMSettings):
         direct = self._direct_call(messages, options)
         if direct is None or direct.schema is not None:
             return None
-        config, _ = self._configured(self.runtime.runs(self._make_runs).graph.rlm, options)
+        config, _ = self._configured(self._runs.graph.rlm, options)
         return DirectStream(direct, Run(config), self._child_config(manager), self._told_name(options))
 
     def _told_name(self, options: CallOptions) -> str:

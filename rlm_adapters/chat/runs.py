@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -213,20 +213,25 @@ class Runtime:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._runs: Runs | None = None
+        self._runs: dict[Hashable, Runs] = {}
 
-    def runs(self, make: Callable[[], Runs]) -> Runs:
-        """The graph and its suspended runs."""
+    def runs(self, key: Hashable, make: Callable[[], Runs]) -> Runs:
+        """The graph and its suspended runs.
+
+        Args:
+            key: what they depend on: a copy with another store, sandbox or saver has its own.
+            make: makes them.
+        """
         with self._lock:
-            if self._runs is None:
-                self._runs = make()
-            return self._runs
+            if key not in self._runs:
+                self._runs[key] = make()
+            return self._runs[key]
 
     def close(self) -> None:
         """End the workers; the next call makes new ones."""
         with self._lock:
-            runs, self._runs = self._runs, None
-        if runs is not None:
+            closing, self._runs = self._runs, {}
+        for runs in closing.values():
             runs.close()
 
     def __deepcopy__(self, memo: Any) -> Runtime:

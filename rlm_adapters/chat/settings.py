@@ -201,6 +201,15 @@ class RLMSettings(BaseChatModel):
 
     # -- one call
 
+    @property
+    def _runs(self) -> Runs:
+        """The graph and its suspended runs."""
+        key = (
+            self.store, self.sandbox, self.sandbox_limits, self.require,
+            self.checkpointer, self.suspended_seconds, self.max_suspended,
+        )  # fmt: skip
+        return self.runtime.runs(key, self._make_runs)
+
     def _make_runs(self) -> Runs:
         graph = create_rlm_graph(
             self.model,

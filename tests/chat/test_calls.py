@@ -15,10 +15,11 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField, RunnableLambda
+from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel, Field, field_validator
 from typing_extensions import TypedDict
 
-from rlm_adapters import ChatRLM, InputError, Limits, ModelCallError, NoAnswerError, context_block
+from rlm_adapters import ChatRLM, ContentStore, InputError, Limits, ModelCallError, NoAnswerError, context_block
 from tests.server import Reply, cell, server_error
 
 CONTEXT_CELL = cell("SUBMIT(f'{type(context).__name__} {len(context)}')")
@@ -429,3 +430,13 @@ def test_the_same_chain_over_two_megabytes_fails_without_and_answers_with_an_rlm
 def test_copies_share_the_runtime(chat):
     model = ChatRLM(model=chat("root"))
     assert model.model_copy().runtime is copy.deepcopy(model.runtime) is model.runtime
+    assert model.model_copy(update={"instructions": "Be brief."})._runs is model._runs
+
+
+def test_a_copy_with_another_saver_or_store_uses_them(chat, sandbox, tmp_path):
+    model = ChatRLM(model=chat("root"), sandbox=sandbox)
+    saver, store = InMemorySaver(), ContentStore(tmp_path)
+    copied = model.model_copy(update={"checkpointer": saver, "store": store})
+    assert copied._runs.suspended.saver is saver
+    assert copied._runs.graph.rlm.store is store
+    assert model._runs.suspended.saver is not saver

@@ -145,7 +145,7 @@ async def test_a_resume_that_was_cancelled_can_be_tried_again(model_server, rlm,
     assert (await bound.ainvoke(history)).text == "first rain last "
     asked = [record.messages[-1]["content"] for record in model_server.requests_of("sub")]
     assert asked == ["first", "last", "last"], "only what was cancelled is asked again"
-    assert not model.runtime.runs(lambda: None).suspended.saver.storage
+    assert not model._runs.suspended.saver.storage
 
 
 def test_what_an_ended_process_has_left_is_swept_when_it_has_expired(scripted, rlm, kind, location, tmp_path):
@@ -231,12 +231,12 @@ def test_a_request_that_comes_twice_at_once_runs_the_cell_once(two_calls, model_
     assert [call.tool_calls for call in answers] == [answers[0].tool_calls] * 4
     assert answers[0].tool_calls[0]["args"] == {"city": "Rome"}
     assert len(model_server.requests) == 1
-    assert not model.runtime.runs(lambda: None).suspended._going_on
+    assert not model._runs.suspended._going_on
 
 
 async def test_a_waiting_request_can_be_cancelled(two_calls):
     model, bound, history = two_calls
-    suspended = model.runtime.runs(lambda: None).suspended
+    suspended = model._runs.suspended
     thread = history[1].tool_calls[0]["id"].split("_")[1]
     list(suspended.take(thread))
     waiting = asyncio.create_task(bound.ainvoke(history))
@@ -258,7 +258,7 @@ def test_a_run_that_failed_before_any_tool_call_leaves_nothing(model_server, rlm
     for _ in range(2):
         with pytest.raises(Exception, match="gone"):
             model.bind_tools([weather]).invoke("q")
-    assert len(model.runtime.runs(lambda: None).suspended.saver.storage) <= 1
+    assert len(model._runs.suspended.saver.storage) <= 1
 
 
 def test_a_run_that_expires_ends_its_worker(model_server, rlm):
@@ -266,7 +266,7 @@ def test_a_run_that_expires_ends_its_worker(model_server, rlm):
     model = rlm(max_suspended=1)
     for _ in range(3):
         model.bind_tools([weather]).invoke("q")
-    assert len(model.runtime.runs(lambda: None).graph.rlm.sessions) <= 2
+    assert len(model._runs.graph.rlm.sessions) <= 2
 
 
 def test_a_run_that_went_on_elsewhere_is_not_swept_here(model_server, rlm, tmp_path):
@@ -276,7 +276,7 @@ def test_a_run_that_went_on_elsewhere_is_not_swept_here(model_server, rlm, tmp_p
     here, elsewhere = rlm(**shared), rlm(**shared)
     history = [HumanMessage("Weather?"), *back(here.bind_tools([weather]).invoke("Weather?"), "rain")]
     second = elsewhere.bind_tools([weather]).invoke(history)
-    suspended = here.runtime.runs(lambda: None).suspended
+    suspended = here._runs.suspended
     suspended._seconds = 0.0
     here.invoke("Hello")
     assert not len(suspended)
@@ -315,4 +315,4 @@ async def test_a_cancelled_run_leaves_nothing(model_server, rlm):
     with pytest.raises(asyncio.CancelledError):
         await task
     await model.bind_tools([weather]).ainvoke("q")
-    assert not model.runtime.runs(lambda: None).suspended.saver.storage
+    assert not model._runs.suspended.saver.storage

@@ -151,7 +151,7 @@ async def test_cancelling_ends_model_calls_and_workers(model_server, rlm, chat):
         await task
     while model_server.in_flight:
         await asyncio.sleep(0.01)
-    assert len(model.runtime.runs(lambda: None).graph.rlm.sessions) == 0
+    assert len(model._runs.graph.rlm.sessions) == 0
 
 
 def descendants():
@@ -197,7 +197,7 @@ async def test_a_reader_that_leaves_the_events_early_ends_the_run(model_server, 
     await events.aclose()
     while model_server.in_flight:
         await asyncio.sleep(0.01)
-    assert len(model.runtime.runs(lambda: None).graph.rlm.sessions) == 0
+    assert len(model._runs.graph.rlm.sessions) == 0
 
 
 async def test_a_consumer_that_stops_reading_a_direct_stream_ends_the_request(model_server, rlm):
@@ -282,7 +282,7 @@ async def test_a_client_that_hangs_up_on_fastapi_ends_the_run(model_server, rlm,
     await app({**scope, "asgi": {"spec_version": "2.3", "version": "3.0"}}, receive, send)
     while model_server.in_flight:
         await asyncio.sleep(0.01)
-    assert len(model.runtime.runs(lambda: None).graph.rlm.sessions) == 0
+    assert len(model._runs.graph.rlm.sessions) == 0
 
 
 async def test_a_plain_fastapi_handler_in_a_thread_answers(model_server, rlm):

@@ -190,7 +190,7 @@ def test_a_suspended_run_expires(model_server, rlm):
     first = model.bind_tools([weather]).invoke("q")
     answer = model.bind_tools([weather]).invoke([HumanMessage("q"), first, *results(first, weather="rain")])
     assert answer.text == "from the history"
-    assert not model.runtime.runs(lambda: None).suspended.saver.storage
+    assert not model._runs.suspended.saver.storage
 
 
 def test_only_so_many_runs_are_kept(model_server, rlm):
@@ -198,7 +198,7 @@ def test_only_so_many_runs_are_kept(model_server, rlm):
     model = rlm(max_suspended=2)
     for _ in range(5):
         model.bind_tools([weather]).invoke("q")
-    assert len(model.runtime.runs(lambda: None).suspended) <= 3
+    assert len(model._runs.suspended) <= 3
 
 
 def test_a_finished_run_leaves_nothing_saved(model_server, rlm):
@@ -207,7 +207,7 @@ def test_a_finished_run_leaves_nothing_saved(model_server, rlm):
     bound = model.bind_tools([weather])
     first = bound.invoke("q")
     bound.invoke([HumanMessage("q"), first, *results(first, weather="rain")])
-    runs = model.runtime.runs(lambda: None)
+    runs = model._runs
     assert len(runs.suspended) == 0
     assert not runs.suspended.saver.storage
     assert len(runs.graph.rlm.sessions) == 0
@@ -327,7 +327,7 @@ def test_a_tool_inside_the_loop_that_interrupts_is_named(model_server, rlm, ask,
     model = rlm(tools=[confirm])
     with pytest.raises(InputError, match=r"interrupt\('sure\?'\), which nobody can answer"):
         ask(model.bind_tools(bound), "q")
-    assert len(model.runtime.runs(lambda: None).graph.rlm.sessions) == 0
+    assert len(model._runs.graph.rlm.sessions) == 0
 
 
 # ------------------------------------------------------------------------------------------------ agents
