@@ -6,6 +6,9 @@ that the model reads, never an exception. So what is raised here concerns the ca
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class RLMError(Exception):
     """Base of all exceptions that this package raises on purpose."""
@@ -63,8 +66,10 @@ class NoAnswerError(RLMError):
 
     Attributes:
         finish_reason: as in the graph's output: ``error``, ``max_iterations``, ``budget`` or ``timeout``.
+        usage: what the run has used (``input_tokens``, ``output_tokens``, ``cost``, ``by_model``, ...).
     """
 
-    def __init__(self, message: str, *, finish_reason: str) -> None:
+    def __init__(self, message: str, *, finish_reason: str, usage: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.finish_reason = finish_reason
+        self.usage = dict(usage or {})

@@ -271,6 +271,7 @@ def _outcome(result: Mapping[str, Any], usage: Usage, run_id: str) -> Outcome:
         raise NoAnswerError(
             f"the run ended without an answer ({reason}): {result['error'] or 'no reason is known'}",
             finish_reason=reason,
+            usage=usage,
         )
     return Outcome(
         answer=result["answer"],

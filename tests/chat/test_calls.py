@@ -116,6 +116,7 @@ def test_a_run_without_an_answer_raises(model_server, rlm):
     with pytest.raises(NoAnswerError) as caught:
         rlm().invoke("q")
     assert caught.value.finish_reason == "error"
+    assert caught.value.usage["input_tokens"] == model_server.stats()["models"]["root"]["prompt_tokens"] > 0
 
 
 def test_a_broken_model_raises_and_a_fallback_takes_over(model_server, rlm, chat):
