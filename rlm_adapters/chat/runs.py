@@ -19,7 +19,7 @@ from rlm_adapters.budget import Ledger, Usage
 from rlm_adapters.chat.answer import Outcome, subtract_usage
 from rlm_adapters.chat.conversation import read_conversation
 from rlm_adapters.chat.progress import Progress
-from rlm_adapters.chat.suspended import OURS, SuspendedRuns, thread_name
+from rlm_adapters.chat.suspended import OURS, SuspendedRuns, Waiting, thread_name
 from rlm_adapters.chat.tools import Returned, answering_tools, is_tool_call, new_thread, returned, tool_calls_of
 from rlm_adapters.content import ContentRef, ContentStore, is_ref
 from rlm_adapters.effects import Steps, Wait
@@ -124,7 +124,7 @@ class Runs:
     def _go_on(self, ask: Ask, back: Returned) -> Steps[Outcome | None]:
         """Take the results to the run that waits for them; None when it is gone."""
         known = yield from self.suspended.take(back.thread)
-        runs = known.runs if known is not None else ()
+        waiting = known or Waiting(0.0)
         try:
             state = yield from self._state(back.thread)
             if not state.next or (known is None and self.suspended.has_expired(state.created_at)):
@@ -132,11 +132,11 @@ class Runs:
                 return None
             saved = yield from self._saved(state)
         except BaseException:
-            self.suspended.put_back(back.thread, runs)
+            self.suspended.put_back(back.thread, waiting.runs, waiting.returned)
             raise
         results = back.resume_map(saved.interrupts) if saved is not None else {}
-        if saved is None or not (results or saved.has_seen(back)):
-            self.suspended.put_back(back.thread, runs)
+        if saved is None or not (results or back.digest() in (saved.returned, waiting.returned)):
+            self.suspended.put_back(back.thread, waiting.runs, waiting.returned)
             return None
         # Results that it has seen already: the request came again (its answer was lost, or the run failed after the
         # resume). So it goes on from where it was saved, and asks again for what it waits for.
@@ -169,7 +169,7 @@ class Runs:
         try:
             result = yield from self._result(self._saving, given, config, run)
             if interrupts := result.get("__interrupt__"):
-                self.suspended.put_back(thread, run.unfinished)
+                self.suspended.put_back(thread, run.unfinished, digest)
                 calls = tool_calls_of(thread, interrupts)
                 return Outcome(
                     tool_calls=tuple(calls if ask.parallel else calls[:1]),
@@ -180,7 +180,7 @@ class Runs:
                 )
         except BaseException:
             # After the first turn the caller has the ids of tool calls and may come back; before it nobody can.
-            self.suspended.put_back(thread, given_up=first)
+            self.suspended.put_back(thread, returned=digest, given_up=first)
             raise
         yield from self.suspended.forget(thread)
         return _outcome(result, subtract_usage(run.ledger.used, before or {}), run.progress.run_id)
@@ -246,10 +246,6 @@ class _Saved:
     interrupts: tuple[Interrupt, ...]
     usage: Usage
     returned: str | None
-
-    def has_seen(self, back: Returned) -> bool:
-        """Whether these results are those that the run was last resumed with."""
-        return self.returned == back.digest()
 
 
 class _ListenedRun(Run):

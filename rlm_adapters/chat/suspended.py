@@ -36,11 +36,13 @@ class Waiting:
     Attributes:
         since: seconds of the clock.
         runs: the engine's ids of the runs of its tree, whose workers wait too.
+        returned: hash of the results that it was last resumed with.
         given_up: whether nobody can come back for it.
     """
 
     since: float
     runs: frozenset[str] = frozenset()
+    returned: str = ""
     given_up: bool = False
 
 
@@ -93,11 +95,11 @@ class SuspendedRuns:
                     return self._waiting.pop(thread, None)
             yield wait_for_future(busy)
 
-    def put_back(self, thread: str, runs: Iterable[str] = (), *, given_up: bool = False) -> None:
+    def put_back(self, thread: str, runs: Iterable[str] = (), returned: str = "", *, given_up: bool = False) -> None:
         """End a turn: the run waits, or (``given_up``) goes with the next sweep."""
         with self._lock:
             self._waiting.pop(thread, None)
-            self._waiting[thread] = Waiting(self._clock(), frozenset(runs), given_up)
+            self._waiting[thread] = Waiting(self._clock(), frozenset(runs), returned, given_up)
         self._free(thread)
 
     def forget(self, thread: str) -> Steps[None]:

@@ -212,6 +212,18 @@ def test_a_request_that_comes_again_gets_the_same_tool_calls(two_calls, model_se
     assert len(model_server.requests) == 1
 
 
+def test_so_does_one_that_brings_some_of_the_results(model_server, rlm):
+    threads = "from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor() as pool:\n"
+    model_server.script("root", [cell(f"{threads}    got = list(pool.map(weather, ['Bern', 'Rome']))\nSUBMIT(got)")])
+    bound = rlm().bind_tools([weather], parallel_tool_calls=False)
+    history = [HumanMessage("q"), *back(bound.invoke("q"), "rain")]
+    once, again = bound.invoke(history), bound.invoke(history)
+    assert once.tool_calls == again.tool_calls
+    assert once.tool_calls[0]["args"] == {"city": "Rome"}
+    assert bound.invoke([*history, *back(again, "sun")]).text == '["rain", "sun"]'
+    assert len(model_server.requests) == 1
+
+
 def test_other_results_for_a_run_that_has_gone_on_start_afresh(two_calls):
     _, bound, history = two_calls
     second = bound.invoke(history)
