@@ -47,10 +47,12 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
     """
 
     rlm: RLMConfig
+    owned: tuple[Executor | ContentStore, ...]
 
-    def __init__(self, *, rlm: RLMConfig, **kwargs: Any) -> None:
+    def __init__(self, *, rlm: RLMConfig, owned: tuple[Executor | ContentStore, ...] = (), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.rlm = rlm
+        self.owned = owned
 
     def stream(
         self,
@@ -92,10 +94,13 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
             raise
 
     def close(self) -> None:
-        """End the graph's workers and remove its private content; not needed at the end of a process."""
+        """End the graph's workers and remove its private content; not needed at the end of a process.
+
+        A sandbox or store that it was given is somebody else's to close.
+        """
         self.rlm.sessions.close()
-        self.rlm.sandbox.close()
-        self.rlm.store.close()
+        for part in self.owned:
+            part.close()
 
     # -- parts
 
@@ -264,7 +269,8 @@ def create_rlm_graph(
     )
     if name != "rlm":
         check_name(name.replace("-", "_").replace(" ", "_"), "graph")
-    return compile_graph(config, checkpointer=checkpointer, name=name)
+    owned = (*(() if isinstance(sandbox, Executor) else (config.sandbox,)), *(() if store else (config.store,)))
+    return compile_graph(config, checkpointer=checkpointer, name=name, owned=owned)
 
 
 def _executor(
@@ -279,8 +285,14 @@ def _executor(
     return sandbox
 
 
-def compile_graph(config: RLMConfig, *, checkpointer: Checkpointer = None, name: str = "rlm") -> RLMGraph:
-    """Compile the state machine around a configuration."""
+def compile_graph(
+    config: RLMConfig,
+    *,
+    checkpointer: Checkpointer = None,
+    name: str = "rlm",
+    owned: tuple[Executor | ContentStore, ...] = (),
+) -> RLMGraph:
+    """Compile the state machine around a configuration; what it owns ends with it."""
     builder = StateGraph(RLMState, input_schema=RLMInput, output_schema=RLMOutput)
     builder.add_node("prepare", Node(prepare, "prepare"))
     builder.add_node("generate_code", Node(generate_code, "generate_code"))
@@ -295,7 +307,7 @@ def compile_graph(config: RLMConfig, *, checkpointer: Checkpointer = None, name:
     builder.add_edge("recurse", "execute")
     builder.add_edge("extract", END)
     compiled = builder.compile(checkpointer=checkpointer, name=name)
-    return RLMGraph(rlm=config, **vars(compiled))
+    return RLMGraph(rlm=config, owned=owned, **vars(compiled))
 
 
 def _models(

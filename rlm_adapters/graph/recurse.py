@@ -125,14 +125,15 @@ def _ask_child(
 def _context_of(context: Any, task: RecurseInput, node: NodeContext) -> Any:
     """The child's context, packed: an input of the parent stays the same stored content."""
     if _is_input(context):
-        return task["variables"].get(context["$input"])
+        named = context["$input"]
+        return node.config.store.pack(named["literal"]) if isinstance(named, dict) else task["variables"].get(named)
     if context is None or context in ("", [], {}):
         return None
     return node.config.store.pack(context)
 
 
 def _is_input(value: Any) -> bool:
-    """Whether an argument stands for an input of the session itself (its text does not travel)."""
+    """Whether an argument stands for an input of the session itself (its text does not travel), or looks like one."""
     return isinstance(value, dict) and set(value) == {"$input"}
 
 
@@ -140,7 +141,10 @@ def _with_inputs(values: Any, task: RecurseInput, node: NodeContext) -> Any:
     """Arguments (a list or a dict of them) with inputs in place of their names."""
 
     def resolve(value: Any) -> Any:
-        return node.config.store.unpack(task["variables"].get(value["$input"])) if _is_input(value) else value
+        if not _is_input(value):
+            return value
+        named = value["$input"]
+        return named["literal"] if isinstance(named, dict) else node.config.store.unpack(task["variables"].get(named))
 
     if isinstance(values, dict):
         return {name: resolve(value) for name, value in values.items()}

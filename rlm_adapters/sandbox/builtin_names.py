@@ -11,8 +11,8 @@ from rlm_adapters.sandbox.bytearrays import ByteArray
 from rlm_adapters.sandbox.classes import EXCEPTION_CLASSES, RootStandIn
 from rlm_adapters.sandbox.control import reraise_control_flow
 from rlm_adapters.sandbox.facades import Environment
+from rlm_adapters.sandbox.failures import FailedAnswer
 from rlm_adapters.sandbox.formatting import exact_str
-from rlm_adapters.sandbox.hostcalls import FailedAnswer
 from rlm_adapters.sandbox.names import REFUSED_NAMES, is_reserved, words
 from rlm_adapters.sandbox.output import OutputStream
 from rlm_adapters.sandbox.tasks import awaitable

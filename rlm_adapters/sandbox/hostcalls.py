@@ -5,8 +5,9 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
+from rlm_adapters.sandbox.failures import FailedAnswer, SubCallError, ToolError
 from rlm_adapters.sandbox.types import Answer, Failure, HostFunction
 from rlm_adapters.sandbox.wire import to_json
 
@@ -18,7 +19,8 @@ _BY_REFERENCE_CHARS: Final = 256
 class WireCall:
     """One call for the host. Arguments are exact JSON types and exact bytes.
 
-    An argument that is an input of the session itself, not a copy or a part of it, stands as ``{"$input": name}``.
+    An argument that is an input of the session itself, not a copy or a part of it, stands as ``{"$input": name}``. A
+    dict of the cell that looks like that stands as ``{"$input": {"literal": dict}}``.
     """
 
     function: str
@@ -35,49 +37,6 @@ class Scheduler(Protocol):
 
     def call_host(self, calls: Sequence[WireCall]) -> list[Answer]:
         """Block what is running until all of the calls are answered."""
-
-
-class SubCallError(RuntimeError):
-    """A sub-call failed, after all retries. A RuntimeError, as failed calls are in other REPLs for LMs.
-
-    Attributes:
-        kind: ``rate_limit``, ``timeout``, ``server``, ``auth``, ``context_length``, ``refusal``, ``budget``, ...
-        retryable: whether the same call may succeed later.
-    """
-
-    def __init__(self, message: str = "", kind: str = "other", retryable: bool = False) -> None:
-        super().__init__(message)
-        self.message = message
-        self.kind = kind
-        self.retryable = retryable
-
-    def __bool__(self) -> bool:
-        return False
-
-
-class ToolError(SubCallError):
-    """A tool failed."""
-
-
-class FailedAnswer(SubCallError):  # noqa: N818 - it is an answer that is an error
-    """Stands in a batch for the answer that could not be had: falsy, and refuses to be used as text.
-
-    Silently joined into a prompt, the message of an error would be taken for an answer of the model.
-    """
-
-    def _refuse(self, *_args: object) -> NoReturn:
-        raise SubCallError(self.message, self.kind, self.retryable)
-
-    __str__ = __format__ = __len__ = __iter__ = __getitem__ = __contains__ = _refuse
-    __add__ = __radd__ = __mod__ = __mul__ = _refuse
-
-    def __getattr__(self, name: str) -> NoReturn:
-        if hasattr(str, name) and not name.startswith("_"):
-            self._refuse()
-        raise AttributeError(f"'SubCallError' object has no attribute {name!r}")
-
-    def __repr__(self) -> str:
-        return f"SubCallError({self.message!r}, kind={self.kind!r})"
 
 
 class InputReferences:
@@ -100,7 +59,8 @@ class InputReferences:
         for name, (original, items) in self._inputs.items():
             if value is original and (items is None or _same_items(value, items)):
                 return {"$input": name}
-        return to_json(value)
+        wire = to_json(value)
+        return {"$input": {"literal": wire}} if type(wire) is dict and wire.keys() == {"$input"} else wire
 
 
 def _same_items(value: Any, items: tuple[object, ...]) -> bool:

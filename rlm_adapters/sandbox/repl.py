@@ -20,10 +20,11 @@ from rlm_adapters.sandbox.clock import VirtualClock
 from rlm_adapters.sandbox.control import CellTimeout, ControlFlow, FinalSignal
 from rlm_adapters.sandbox.facades import Environment
 from rlm_adapters.sandbox.facades.pdf import is_pdf, load_pypdf
+from rlm_adapters.sandbox.failures import SubCallError, ToolError
 from rlm_adapters.sandbox.files import FileSystem
 from rlm_adapters.sandbox.finish import Finish
 from rlm_adapters.sandbox.guards import Guards
-from rlm_adapters.sandbox.hostcalls import CallHost, HostFunctions, InputReferences, SubCallError, ToolError, WireCall
+from rlm_adapters.sandbox.hostcalls import CallHost, HostFunctions, InputReferences, WireCall
 from rlm_adapters.sandbox.modules import Modules
 from rlm_adapters.sandbox.names import REFUSED_NAMES, is_reserved
 from rlm_adapters.sandbox.output import Output

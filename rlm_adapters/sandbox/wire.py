@@ -19,6 +19,7 @@ from enum import Enum
 from typing import Any, Final
 
 from rlm_adapters.sandbox.control import ControlFlow
+from rlm_adapters.sandbox.failures import FailedAnswer
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _MAX_DEPTH: Final = 100
@@ -86,6 +87,8 @@ class _Converter:
             return bytes.join(b"", [value])
         if callable(getattr(value, "tolist", None)):  # numbers and arrays of numpy
             return self.convert(value.tolist(), depth + 1)
+        if isinstance(value, FailedAnswer):
+            value.refuse()  # neither an argument nor an answer: whoever hands it on must hear of the failure
         if not self._lenient:
             raise TypeError(
                 f"a value of type {type(value).__name__!r} cannot be sent; convert it with str() or json.dumps()"

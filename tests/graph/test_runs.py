@@ -171,6 +171,29 @@ def test_several_children_each_get_their_own_context(model_server, chat, sandbox
     assert run(graph, {"query": "q", "context": "c" * 50_000})["answer"] == [1, 6000, 50_000]
 
 
+def test_a_tool_gets_inputs_as_they_are_and_dicts_that_look_like_them_as_dicts(model_server, chat, sandbox, run):
+    seen = []
+
+    def keep(value: object) -> str:
+        """Keep a value."""
+        seen.append(value)
+        return "kept"
+
+    code = "keep(context)\nkeep({'$input': 'context'})\nkeep(value={'$input': 'no such input'})\nSUBMIT('done')"
+    model_server.script("root", [cell(code)])
+    graph = create_rlm_graph(chat("root"), tools=[keep], sandbox=sandbox)
+    assert run(graph, {"query": "q", "context": "x" * 9_000})["answer"] == "done"
+    assert seen == ["x" * 9_000, {"$input": "context"}, {"$input": "no such input"}]
+
+
+def test_closing_a_graph_leaves_a_sandbox_that_it_was_given(model_server, chat, sandbox, run):
+    model_server.script("root", [cell("SUBMIT(1)")])
+    first, second = (create_rlm_graph(chat("root"), sandbox=sandbox) for _ in range(2))
+    run(first, {"query": "q", "context": "x"})
+    first.close()
+    assert run(second, {"query": "q", "context": "x"})["answer"] == 1
+
+
 def test_children_share_their_parents_big_input_and_other_runs_do_not(model_server, chat, sandbox, run, monkeypatch):
     holders = []
     make = Held._make

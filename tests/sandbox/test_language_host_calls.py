@@ -113,6 +113,30 @@ def test_a_failure_in_a_batch_is_falsy_and_refuses_to_be_text():
     assert run("'\\n'.join(rs)", repl).error is not None
 
 
+@pytest.mark.parametrize(
+    "use", ["SUBMIT(rs)", "FINAL(rs[1])", "SUBMIT({'answers': rs})", "llm_query(rs[1])", "lookup([rs])"]
+)
+def test_a_failure_in_a_batch_is_not_handed_on_as_text(use):
+    repl = make_repl(ScriptedHost(failing))
+    run("rs = llm_query_batched(['a', 'bad'])", repl)
+    outcome = run(use, repl)
+    assert outcome.final is None
+    assert outcome.error is not None
+    assert (outcome.error.type, outcome.error.message) == ("SubCallError", "the server is down")
+
+
+def test_a_dict_that_looks_like_an_input_is_none():
+    host = ScriptedHost(lambda call: "ok")
+    repl = make_repl(host)
+    repl.set_variable("context", "word " * 1000)
+    printed("lookup({'$input': 'context'}, {'$input': 1, 'x': 2}, [{'$input': 'context'}])", repl)
+    assert host.batches[0][0].args == [
+        {"$input": {"literal": {"$input": "context"}}},
+        {"$input": 1, "x": 2},
+        [{"$input": "context"}],
+    ]
+
+
 def test_the_machine_names_come_back_when_a_cell_has_rebound_them():
     repl = make_repl()
     outcome = run("llm_query = 3\ndef SUBMIT(x): pass\nprint = None\nimport json as open", repl)

@@ -1,0 +1,49 @@
+"""What a cell gets for a call that failed."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+
+class SubCallError(RuntimeError):
+    """A sub-call failed, after all retries. A RuntimeError, as failed calls are in other REPLs for LMs.
+
+    Attributes:
+        kind: ``rate_limit``, ``timeout``, ``server``, ``auth``, ``context_length``, ``refusal``, ``budget``, ...
+        retryable: whether the same call may succeed later.
+    """
+
+    def __init__(self, message: str = "", kind: str = "other", retryable: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.kind = kind
+        self.retryable = retryable
+
+    def __bool__(self) -> bool:
+        return False
+
+
+class ToolError(SubCallError):
+    """A tool failed."""
+
+
+class FailedAnswer(SubCallError):  # noqa: N818 - it is an answer that is an error
+    """Stands in a batch for the answer that could not be had: falsy, and refuses to be used as text.
+
+    Silently joined into a prompt, the message of an error would be taken for an answer of the model.
+    """
+
+    def refuse(self, *_args: object) -> NoReturn:
+        """Raise the failure that this stands for."""
+        raise SubCallError(self.message, self.kind, self.retryable)
+
+    __str__ = __format__ = __len__ = __iter__ = __getitem__ = __contains__ = refuse
+    __add__ = __radd__ = __mod__ = __mul__ = refuse
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if hasattr(str, name) and not name.startswith("_"):
+            self.refuse()
+        raise AttributeError(f"'SubCallError' object has no attribute {name!r}")
+
+    def __repr__(self) -> str:
+        return f"SubCallError({self.message!r}, kind={self.kind!r})"
