@@ -7,6 +7,7 @@ whose number has a 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +17,14 @@ class Shape:
     Attributes:
         name: what it shows.
         code: the cell; ``out`` is an empty list before it.
-        free: no call needs the answer of the call before it in order to be known or reached, item by item.
+        needs: what a call needs to be known or reached. ``nothing``: no other call. ``levels``: answers for the same
+            item, or all answers of a loop before it; one round of calls after the other. ``each``: the answer of the
+            call before it.
     """
 
     name: str
     code: str
-    free: bool = True
+    needs: Literal["nothing", "levels", "each"] = "nothing"
 
 
 SHAPES = (
@@ -45,6 +48,7 @@ for c in range(100):
     out.append(b)
 print(len('|'.join(out)))
 """,
+        needs="levels",
     ),
     Shape(
         "dependent pair, stripped",
@@ -55,6 +59,7 @@ for c in range(100):
     out.append(b)
 print(len('|'.join(out)))
 """,
+        needs="levels",
     ),
     Shape(
         "second call if 'x' in answer",
@@ -66,6 +71,7 @@ for c in range(100):
         out.append(b)
 print(len('|'.join(out)))
 """,
+        needs="levels",
     ),
     Shape("print in the loop", "for c in range(100):\n    a = llm_query(f'A {c}')\n    print(c, a)"),
     Shape(
@@ -110,7 +116,7 @@ for c in range(100):
         print(a)
         break
 """,
-        free=False,
+        needs="each",
     ),
     Shape(
         "rolling text",
@@ -120,7 +126,7 @@ for c in range(30):
     buf = llm_query(f'{buf} {c}')[:20]
 print(buf)
 """,
-        free=False,
+        needs="each",
     ),
     Shape(
         "rolling list",
@@ -130,7 +136,7 @@ for c in range(30):
     notes.append(llm_query(f'{notes} {c}')[:20])
 print(len(notes))
 """,
-        free=False,
+        needs="each",
     ),
     Shape(
         "second call with part of the answer",
@@ -141,6 +147,7 @@ for c in range(100):
         out.append(llm_query(f'detail {c} {a[:3]}'))
 print(len(out))
 """,
+        needs="levels",
     ),
     Shape(
         "raise in the loop",
@@ -150,7 +157,7 @@ for c in range(30):
     if 'A 5>' in a:
         raise ValueError(a)
 """,
-        free=False,
+        needs="each",
     ),
     Shape(
         "nested loops in a function",
@@ -247,6 +254,7 @@ for c in range(40):
     out.append(llm_query(f'Rewrite {b}'))
 print(len(out), out[3])
 """,
+        needs="levels",
     ),
     Shape(
         "cleaning with re between calls",
@@ -260,6 +268,7 @@ for c in range(100):
         out.append(llm_query(f'Explain {n}'))
 print(len(out))
 """,
+        needs="levels",
     ),
     Shape(
         "retry until it parses",
@@ -277,6 +286,7 @@ for c in range(50):
         out.append(None)
 print(len(out))
 """,
+        needs="levels",
     ),
     Shape(
         "map, then one reduction",
@@ -287,6 +297,7 @@ for c in range(100):
 joined = '\\n'.join(parts)
 print(len(joined), llm_query('Combine: ' + joined)[:20])
 """,
+        needs="levels",
     ),
     Shape(
         "class with a method",
@@ -321,7 +332,7 @@ print(len(out))
     Shape(
         "first success wins",
         "print(next(c for c in range(100) if '<D 17>' in llm_query(f'D {c}')))",
-        free=False,
+        needs="each",
     ),
     Shape(
         "SUBMIT in the loop",
@@ -331,7 +342,7 @@ for c in range(100):
     if 'A 15>' in a:
         SUBMIT(a)
 """,
-        free=False,
+        needs="each",
     ),
     Shape(
         "state of an object, rolling",
@@ -346,7 +357,7 @@ for c in range(30):
     memory.add(c)
 print(memory.text)
 """,
-        free=False,
+        needs="each",
     ),
     Shape(
         "mixed with a tool",
@@ -356,6 +367,6 @@ for c in range(15):
     record(r)
 print('recorded')
 """,
-        free=False,
+        needs="each",
     ),
 )

@@ -1,6 +1,6 @@
 """A chat model over HTTP with next to no work of its own.
 
-`ChatOpenAI` takes some milliseconds of CPU for each call, on a slow machine as long as a model takes for a short answer.
+`ChatOpenAI` takes some milliseconds of CPU for each call, on a slow machine as long as a short answer takes to come.
 Where the engine is to be measured, and not the client, this one asks: one POST by aiohttp, one `ChatResult`.
 """
 
