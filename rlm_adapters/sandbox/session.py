@@ -8,7 +8,6 @@ A cell that hits a limit leaves no trace: its worker is replaced, and the replay
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
 import time
 import weakref
@@ -22,7 +21,7 @@ from rlm_adapters.errors import InputError, ReplayDivergenceError, SandboxError
 from rlm_adapters.sandbox.cell import Cell, WorkerSlot
 from rlm_adapters.sandbox.channel import ChannelClosedError, ChannelTimeoutError, ChannelUnsentError
 from rlm_adapters.sandbox.driving import aanswer_calls, answer_calls
-from rlm_adapters.sandbox.exits import EXIT_MEMORY
+from rlm_adapters.sandbox.exits import death
 from rlm_adapters.sandbox.forkserver import WorkerProcess
 from rlm_adapters.sandbox.frames import ProtocolError
 from rlm_adapters.sandbox.journal import check_answers, output_hash
@@ -343,7 +342,7 @@ class Session:
             self._slot.drop(worker)
             return self._lost(cell, "crash", "WorkerError", f"the worker was stopped: {error}")
         except ChannelClosedError:
-            kind, name, message = _death(self._slot.drop(worker, wait=True))
+            kind, name, message = death(self._slot.drop(worker, wait=True))
             return self._lost(cell, kind, name, message)
 
     def _converse(self, worker: WorkerProcess, cell: Cell) -> Pending | Done:
@@ -440,12 +439,3 @@ def _record(cell: Cell, done: Done) -> CellRecord:
     return CellRecord(
         code=cell.code, answers=dict(cell.used), failed=failed, stdout_sha256=output_hash(done.stdout, done.error)
     )
-
-
-def _death(status: int | None) -> tuple[str, str, str]:
-    """Kind, type and message of the error for a worker that has died by itself, by its exit status."""
-    if status in (EXIT_MEMORY, -signal.SIGKILL):  # only the kernel, out of memory, kills it besides the host
-        return "memory", "MemoryError", "the cell used more memory than there is"
-    if status is not None and status < 0:
-        return "crash", "WorkerError", f"the worker died in this cell ({signal.Signals(-status).name})"
-    return "crash", "WorkerError", "the worker ended in this cell"
