@@ -192,6 +192,9 @@ def classify(error: BaseException) -> ModelCallError:
     short = text if len(text) <= 500 else text[:500] + " ..."
     status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
     lowered = text.lower()
+    if isinstance(error, RuntimeError) and "event loop is closed" in lowered:
+        # A connection of the client's pool from an earlier `asyncio.run`; the client drops it, and makes a new one.
+        return ModelCallError(f"connection to the model failed: {short}", kind="network", retryable=True)
     if _refused(error):  # some transports report a refused connection as a time-out
         return ModelCallError(f"connection to the model failed: {short}", kind="network", retryable=True)
     if isinstance(error, TimeoutError) or "timeout" in name or status == 408:
