@@ -124,31 +124,32 @@ def _ask_child(
 
 def _context_of(context: Any, task: RecurseInput, node: NodeContext) -> Any:
     """The child's context, packed: an input of the parent stays the same stored content."""
-    if _is_input(context):
-        named = context["$input"]
-        return node.config.store.pack(named["literal"]) if isinstance(named, dict) else task["variables"].get(named)
     if context is None or context in ("", [], {}):
         return None
-    return node.config.store.pack(context)
-
-
-def _is_input(value: Any) -> bool:
-    """Whether an argument stands for an input of the session itself (its text does not travel), or looks like one."""
-    return isinstance(value, dict) and set(value) == {"$input"}
+    return node.config.store.pack(_meant(context, task))
 
 
 def _with_inputs(values: Any, task: RecurseInput, node: NodeContext) -> Any:
     """Arguments (a list or a dict of them) with inputs in place of their names."""
 
     def resolve(value: Any) -> Any:
-        if not _is_input(value):
-            return value
-        named = value["$input"]
-        return named["literal"] if isinstance(named, dict) else node.config.store.unpack(task["variables"].get(named))
+        meant = _meant(value, task)
+        return value if meant is value else node.config.store.unpack(meant)
 
     if isinstance(values, dict):
         return {name: resolve(value) for name, value in values.items()}
     return [resolve(value) for value in values]
+
+
+def _meant(value: Any, task: RecurseInput) -> Any:
+    """What an argument stands for: an input of the session, packed (its text does not travel), or else itself.
+
+    A dict of the cell that looks like the name of an input comes as its ``literal``.
+    """
+    if not isinstance(value, dict) or set(value) != {"$input"}:
+        return value
+    named = value["$input"]
+    return named["literal"] if isinstance(named, dict) else task["variables"].get(named)
 
 
 class _ChildEndedError(ModelCallError):

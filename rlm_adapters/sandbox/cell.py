@@ -49,6 +49,8 @@ class Cell:
 
     def _begin(self, wall_seconds: float) -> None:
         self._ids = CallIds(self._index)
+        self._unsent: dict[str, Answer] = {}  # by the keys of their calls, as is what was sent
+        self._note(self.known)
         self._stocked: set[str] = set()
         self.waiting: tuple[HostCall, ...] = ()
         self.place = 0
@@ -59,6 +61,17 @@ class Cell:
         self._begin(wall_seconds)
         self.ahead.restart()
         self.replaced = True
+
+    def learn(self, answers: Mapping[str, Answer]) -> None:
+        """More answers have come, beside those that were known."""
+        self._note({call: answer for call, answer in answers.items() if call not in self.known})
+        self.known.update(answers)
+
+    def _note(self, answers: Mapping[str, Answer]) -> None:
+        """Answers that the worker does not have yet."""
+        for call, answer in answers.items():
+            if (key := self._ids.key(call)) is not None:
+                self._unsent[key] = answer
 
     def unknown(self) -> tuple[HostCall, ...]:
         """The calls that it waits for and nobody has answered yet."""
@@ -86,6 +99,7 @@ class Cell:
         """What to tell the worker next: the code, or the answers that it waits for; and all others that are known."""
         for call in self.waiting:
             self.used[call.id] = self.known[call.id]
+            self._unsent.pop(self._ids.key(call.id) or "", None)
         if not self.waiting:
             return {"t": "run", "code": self.code, "cpu": cpu_seconds, "ahead": ahead, "stock": self._stock()}
         answers = [answer_to_json(self.used[call.id]) for call in self.waiting]
@@ -95,15 +109,14 @@ class Cell:
         """Answers that the worker does not have yet, by the keys of their calls."""
         stock: dict[str, Any] = {}
         room = _STOCK_CHARS
-        for call, answer in self.known.items():
-            key = self._ids.key(call)
-            if key is None or call in self.used or key in self._stocked:
-                continue
+        for key, answer in self._unsent.items():
             wire = answer_to_json(answer)
             room -= _chars(wire)
             if room < 0:
                 break
             stock[key] = wire
+        for key in stock:
+            del self._unsent[key]
         self._stocked.update(stock)
         return stock
 

@@ -150,7 +150,7 @@ class Session:
             if cell is None:
                 raise SandboxError("no cell is waiting for answers: start one")
             cell.ahead.answered(checked, cell.waiting)
-            cell.known.update(checked)
+            cell.learn(checked)
             unknown = cell.unknown()
             return Pending(unknown) if unknown else self._go_on(cell)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from rlm_adapters.sandbox.frames import Message, ProtocolError
@@ -138,7 +139,7 @@ class CellAhead:
         self._told.update(new)
         answers = {_key(call): answer_to_json(answer) for call, answer in new.items()}
         waits = [_key(call.id) for call in waiting]
-        return {"t": "look", "answers": answers, "waiting": waits, "most": max(room, self._account.most)}
+        return {"t": "look", "answers": answers, "waiting": waits, "most": self._account.most}
 
     def reserved(self, waiting: Collection[HostCall]) -> tuple[HostCall, ...]:
         """Calls that an earlier look has found and that did not go out then, if the cell has come to the first of them.
@@ -147,7 +148,7 @@ class CellAhead:
         """
         room = self._account.room(len(waiting))
         asked = [call.id for call in waiting]
-        if not self._open or asked != list(self._reserve)[: len(asked)]:
+        if not self._open or asked != list(islice(self._reserve, len(asked))):
             return ()
         for call_id in asked:
             del self._reserve[call_id]
@@ -177,8 +178,7 @@ class CellAhead:
         if message["t"] != "found" or type(message.get("more")) is not bool or type(message.get("calls")) is not list:
             raise ProtocolError("calls found ahead were expected")
         self._open = self._open and message["more"]
-        room = self._account.room(len(waiting))
-        most = max(room, self._account.most)
+        most = self._account.most
         waits = {call.id for call in waiting}
         found: dict[str, HostCall] = {}
         for entry in message["calls"][:most]:
@@ -188,11 +188,11 @@ class CellAhead:
                 found[key] = HostCall(key, call.function, tuple(call.args), call.kwargs, ahead=True)
         self._reserve, self._cut = found, len(message["calls"]) >= most
         self._backoff_at(place).looked(found=bool(found))
-        return self._send(room)
+        return self._send(self._account.room(len(waiting)))
 
     def _send(self, room: int) -> tuple[HostCall, ...]:
         """The next calls of the reserve, no more than there is room for."""
-        sent = list(self._reserve)[:room]
+        sent = list(islice(self._reserve, room))
         calls = tuple(self._reserve.pop(key) for key in sent)
         self._account.found(len(calls), room)
         self._offered.update(sent)
