@@ -31,7 +31,7 @@ $(VENV)/.postgres: $(VENV)/.installed
 install-postgres: $(VENV)/.postgres  ## install with LangGraph's PostgreSQL saver
 
 test-postgres: $(VENV)/.postgres  ## suspended runs in PostgreSQL (starts a server of its own; needs its programs)
-	$(BIN)/python -m pytest -m postgres tests/chat
+	$(BIN)/python -m pytest -m postgres tests/langchain
 
 lint: $(VENV)/.installed  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -10,42 +10,42 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlm_adapters.budget import Limits
-    from rlm_adapters.chat_model import ChatRLM, context_block
-    from rlm_adapters.content import ContentRef, ContentStore
-    from rlm_adapters.dspy_adapter.chat_bridge import ChatDSPy
-    from rlm_adapters.dspy_adapter.feedback import gepa_metric
-    from rlm_adapters.dspy_adapter.lm_bridge import lm_from_chat_model
-    from rlm_adapters.dspy_module import RLM
+    from rlm_adapters.dspy.chat_bridge import ChatDSPy
+    from rlm_adapters.dspy.feedback import gepa_metric
+    from rlm_adapters.dspy.interpreter import RestrictedPythonInterpreter
+    from rlm_adapters.dspy.lm_bridge import lm_from_chat_model
+    from rlm_adapters.dspy.module import RLM
     from rlm_adapters.errors import InputError, ModelCallError, NoAnswerError, RLMError
     from rlm_adapters.events import Event
     from rlm_adapters.graph import create_rlm_graph
-    from rlm_adapters.interpreter import RestrictedPythonInterpreter
-    from rlm_adapters.prices import ModelPrice
+    from rlm_adapters.langchain.chat_model import ChatRLM, context_block
+    from rlm_adapters.models.budget import Limits
+    from rlm_adapters.models.prices import ModelPrice
     from rlm_adapters.sandbox import Sandbox, SandboxLimits
+    from rlm_adapters.values.content import ContentRef, ContentStore
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "RLM": "dspy_module",
-    "ChatDSPy": "dspy_adapter.chat_bridge",
-    "ChatRLM": "chat_model",
-    "ContentRef": "content",
-    "ContentStore": "content",
+    "RLM": "dspy.module",
+    "ChatDSPy": "dspy.chat_bridge",
+    "ChatRLM": "langchain.chat_model",
+    "ContentRef": "values.content",
+    "ContentStore": "values.content",
     "Event": "events",
     "InputError": "errors",
-    "Limits": "budget",
+    "Limits": "models.budget",
     "ModelCallError": "errors",
-    "ModelPrice": "prices",
+    "ModelPrice": "models.prices",
     "NoAnswerError": "errors",
     "RLMError": "errors",
-    "RestrictedPythonInterpreter": "interpreter",
+    "RestrictedPythonInterpreter": "dspy.interpreter",
     "Sandbox": "sandbox",
     "SandboxLimits": "sandbox",
-    "context_block": "chat_model",
+    "context_block": "langchain.chat_model",
     "create_rlm_graph": "graph",
-    "gepa_metric": "dspy_adapter.feedback",
-    "lm_from_chat_model": "dspy_adapter.lm_bridge",
+    "gepa_metric": "dspy.feedback",
+    "lm_from_chat_model": "dspy.lm_bridge",
 }
 
 __all__ = [

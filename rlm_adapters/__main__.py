@@ -1,5 +1,5 @@
 """``python -m rlm_adapters`` is the command ``rlm``."""
 
-from rlm_adapters.cli import main
+from rlm_adapters.cli.main import main
 
 main()

@@ -59,7 +59,7 @@ EventType: TypeAlias = Literal[
     An accepted answer. ``answer``; ``function?``: ``SUBMIT``, ``FINAL``, ``FINAL_VAR`` or ``text``.
 ``run_finished``
     Always the last event of its run. ``finish_reason``; ``usage``: of the run and its children, as in
-    :data:`rlm_adapters.budget.Usage`; ``answer?``; ``iterations?``; ``seconds?``; ``error?``.
+    :data:`rlm_adapters.models.budget.Usage`; ``answer?``; ``iterations?``; ``seconds?``; ``error?``.
 """
 
 EVENT_TYPES: Final[frozenset[str]] = frozenset(get_args(EventType))

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from benchmarks.measure import table
 from benchmarks.security.report import Part
 from rlm_adapters.sandbox import Sandbox
-from tests.sandbox.attack_corpus import Attack, given_attacks, own_attacks
-from tests.sandbox.attack_sweep import Failures, family, has_values, sweep_bare, sweep_oracle, sweep_session
-from tests.sandbox.os_oracle import Host
-from tests.sandbox.test_attacks_own import LIMITS
+from tests.sandbox.attacks.attack_corpus import Attack, given_attacks, own_attacks
+from tests.sandbox.attacks.attack_sweep import Failures, family, has_values, sweep_bare, sweep_oracle, sweep_session
+from tests.sandbox.attacks.test_attacks_own import LIMITS
+from tests.sandbox.hardening.os_oracle import Host
 
 _THREADS = 8
 _RUNNERS = 2

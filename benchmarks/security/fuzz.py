@@ -19,7 +19,7 @@ from hypothesis.strategies import SearchStrategy
 from benchmarks.security.report import Part
 from rlm_adapters.sandbox import Done, Pending, Sandbox, SandboxLimits
 from tests.sandbox import test_fuzz_cells as cells
-from tests.sandbox import test_fuzz_frames as frames
+from tests.sandbox.protocol import test_fuzz_frames as frames
 
 _HANG_SECONDS = 60.0
 """No single input may take as long: limits of the sessions here are a few seconds."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.security.report import Part
 from rlm_adapters.sandbox import Sandbox
-from tests.sandbox import test_session_leaks as leaks
+from tests.sandbox.host import test_session_leaks as leaks
 
 _SESSIONS = 1_000
 _THREADS = 4

@@ -12,9 +12,6 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Checkpointer, Command
 
-from rlm_adapters.answers import OutputSpec
-from rlm_adapters.budget import Limits
-from rlm_adapters.content import ContentStore
 from rlm_adapters.errors import InputError
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.graph.context import RLMConfig, RLMContext, Run
@@ -28,11 +25,14 @@ from rlm_adapters.graph.requests import pack_input
 from rlm_adapters.graph.sessions import SessionCache
 from rlm_adapters.graph.state import RecurseInput, RLMInput, RLMOutput, RLMState
 from rlm_adapters.graph.tools import check_name, tool_table
-from rlm_adapters.models import ChatTarget, SubModel
-from rlm_adapters.prices import ModelPrice, PriceTable
+from rlm_adapters.models.budget import Limits
+from rlm_adapters.models.calling import ChatTarget, SubModel
+from rlm_adapters.models.prices import ModelPrice, PriceTable
 from rlm_adapters.prompts import ChatCodeWriter, CodeWriter
 from rlm_adapters.prompts.load import prompted_sub_model, prompted_writer
 from rlm_adapters.sandbox import Executor, Isolation, MontySandbox, Sandbox, SandboxLimits
+from rlm_adapters.values.answers import OutputSpec
+from rlm_adapters.values.content import ContentStore
 
 if TYPE_CHECKING:
     from rlm_adapters.prompts.artefact import PromptSource

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from rlm_adapters.budget import Usage
 from rlm_adapters.effects import Steps, wait_for_future
+from rlm_adapters.models.budget import Usage
 
 
 class PromptCache:

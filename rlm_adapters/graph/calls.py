@@ -8,14 +8,14 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from rlm_adapters.answers import InvalidAnswerError, OutputSpec
-from rlm_adapters.budget import Usage, add_usage, estimate_tokens
 from rlm_adapters.effects import Steps
 from rlm_adapters.errors import ModelCallError
 from rlm_adapters.graph.context import NodeContext
-from rlm_adapters.models import SubModel, as_prompt
+from rlm_adapters.models.budget import Usage, add_usage, estimate_tokens
+from rlm_adapters.models.calling import SubModel, as_prompt
 from rlm_adapters.prompts import cut_middle
 from rlm_adapters.sandbox import HostFunction
+from rlm_adapters.values.answers import InvalidAnswerError, OutputSpec
 
 LLM_QUERY = HostFunction(
     name="llm_query",

@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
-from rlm_adapters.answers import OutputSpec
-from rlm_adapters.budget import Ledger, Limits, Usage
-from rlm_adapters.content import ContentStore
 from rlm_adapters.events import Event, EventHandler, EventType
 from rlm_adapters.graph.cache import PromptCache
 from rlm_adapters.graph.sessions import SessionCache
 from rlm_adapters.graph.tools import Tool
-from rlm_adapters.limiter import Limiter
-from rlm_adapters.models import ModelCaller, SubModel
-from rlm_adapters.prices import PriceTable
+from rlm_adapters.models.budget import Ledger, Limits, Usage
+from rlm_adapters.models.calling import ModelCaller, SubModel
+from rlm_adapters.models.limiter import Limiter
+from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.prompts import CodeWriter
 from rlm_adapters.sandbox import AheadAccount, Executor
+from rlm_adapters.values.answers import OutputSpec
+from rlm_adapters.values.content import ContentStore
 
 _ROUNDS_AHEAD: Final = 4
 _LOG = logging.getLogger("rlm_adapters")

@@ -12,10 +12,10 @@ from typing import Any
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
 
-from rlm_adapters.content import ContentRef, is_ref
 from rlm_adapters.effects import Steps
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.state import RLMState
+from rlm_adapters.values.content import ContentRef, is_ref
 
 DIRECT = "direct"
 """Function name of such an answer, and its finish reason."""

@@ -8,8 +8,6 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Overwrite, Send
 
-from rlm_adapters.budget import Usage, add_usage
-from rlm_adapters.content import ContentStore
 from rlm_adapters.effects import Steps, Wait
 from rlm_adapters.graph.calls import LLM_QUERY
 from rlm_adapters.graph.context import NodeContext
@@ -17,6 +15,7 @@ from rlm_adapters.graph.cures import count_asked, tiny_calls
 from rlm_adapters.graph.journal import from_answer_record, position, to_entry
 from rlm_adapters.graph.opening import opened
 from rlm_adapters.graph.state import CellOutput, Request, RLMState
+from rlm_adapters.models.budget import Usage, add_usage
 from rlm_adapters.prompts import cut_middle
 from rlm_adapters.sandbox import (
     Answer,
@@ -25,6 +24,7 @@ from rlm_adapters.sandbox import (
     HostCall,
     Pending,
 )
+from rlm_adapters.values.content import ContentStore
 
 _CHECKPOINTER = "__pregel_checkpointer"  # where LangGraph's config holds the saver of a run (it has no public name)
 

@@ -9,8 +9,6 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END
 from langgraph.types import Overwrite
 
-from rlm_adapters.answers import InvalidAnswerError
-from rlm_adapters.budget import add_usage
 from rlm_adapters.effects import Steps
 from rlm_adapters.errors import BudgetExceededError, ModelCallError
 from rlm_adapters.graph.context import NodeContext
@@ -18,9 +16,11 @@ from rlm_adapters.graph.cures import confirmed
 from rlm_adapters.graph.direct import DIRECT
 from rlm_adapters.graph.state import CellOutput, FinishReason, RLMState, TurnEntry
 from rlm_adapters.graph.view import trajectory_of
-from rlm_adapters.models import ModelReply
+from rlm_adapters.models.budget import add_usage
+from rlm_adapters.models.calling import ModelReply
 from rlm_adapters.prompts import CellResult, Outcome
 from rlm_adapters.replies import TextFinish, accept_provisional
+from rlm_adapters.values.answers import InvalidAnswerError
 
 _REASONS: dict[str, FinishReason] = {"max_iterations": "max_iterations", "max_seconds": "timeout"}
 """Finish reason by the limit that ended the run; the others are ``budget``."""

@@ -7,7 +7,6 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from rlm_adapters.budget import Usage
 from rlm_adapters.effects import Steps
 from rlm_adapters.errors import BudgetExceededError, ModelCallError
 from rlm_adapters.graph.context import NodeContext
@@ -16,7 +15,8 @@ from rlm_adapters.graph.direct import answer_directly, is_short
 from rlm_adapters.graph.opening import open_early
 from rlm_adapters.graph.state import Reply, RLMState
 from rlm_adapters.graph.view import trajectory_of
-from rlm_adapters.models import ModelReply
+from rlm_adapters.models.budget import Usage
+from rlm_adapters.models.calling import ModelReply
 from rlm_adapters.prompts import cut_middle
 from rlm_adapters.replies import UNSET, Reading
 

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rlm_adapters.content import ContentStore
 from rlm_adapters.graph.state import AnswerRecord, CellEntry
 from rlm_adapters.sandbox import Answer, CellRecord, Failure, Value
+from rlm_adapters.values.content import ContentStore
 
 
 def position(cells: Sequence[CellEntry], pending: Iterable[Mapping[str, Any]] = ()) -> str:

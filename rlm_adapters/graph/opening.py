@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlm_adapters.content import ContentRef, ContentStore, Packed, is_ref
 from rlm_adapters.effects import Steps, wait_for_future
 from rlm_adapters.graph.calls import host_functions
 from rlm_adapters.graph.context import NodeContext
@@ -12,6 +11,7 @@ from rlm_adapters.graph.journal import from_entry, position
 from rlm_adapters.graph.sessions import close_when_open
 from rlm_adapters.graph.state import RLMState
 from rlm_adapters.sandbox import ExecutorSession, FileVariable
+from rlm_adapters.values.content import ContentRef, ContentStore, Packed, is_ref
 
 
 def open_early(state: RLMState, node: NodeContext) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Overwrite
 
-from rlm_adapters.content import ContentRef, is_ref
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.requests import pack_input
 from rlm_adapters.graph.state import RLMState
+from rlm_adapters.values.content import ContentRef, is_ref
 
 
 def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> dict[str, Any]:  # noqa: ARG001

@@ -8,15 +8,15 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
-from rlm_adapters.answers import to_plain
-from rlm_adapters.budget import Usage, add_usage
 from rlm_adapters.effects import Steps, Wait, gather
 from rlm_adapters.errors import BudgetExceededError, InputError, ModelCallError
 from rlm_adapters.graph.calls import LLM_QUERY, ask_sub_model, bind
 from rlm_adapters.graph.context import NodeContext, RLMContext
 from rlm_adapters.graph.state import RecurseInput, Request
-from rlm_adapters.models import quiet
+from rlm_adapters.models.budget import Usage, add_usage
+from rlm_adapters.models.calling import quiet
 from rlm_adapters.prompts import cut_middle
+from rlm_adapters.values.answers import to_plain
 
 _PARTIAL_CHARS = 2_000  # of a child's partial answer, in the error that its parent gets
 _CONTEXT_IN_PROMPT = "\n\nContext:\n"

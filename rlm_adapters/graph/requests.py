@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rlm_adapters.content import ContentRef, ContentStore, Packed, is_ref
 from rlm_adapters.errors import InputError
 from rlm_adapters.graph.tools import Tool, check_name
-from rlm_adapters.inputs import documents_to_records, is_document, load_paths
 from rlm_adapters.prompts import CodeWriter, InputInfo
+from rlm_adapters.values.content import ContentRef, ContentStore, Packed, is_ref
+from rlm_adapters.values.inputs import documents_to_records, is_document, load_paths
 
 _KEYS = ("query", "context", "inputs", "files", "instructions")
 

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, NotRequired, Required, TypeAlias
 from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import TypedDict
 
-from rlm_adapters.budget import Usage, add_usage
-from rlm_adapters.content import Packed
+from rlm_adapters.models.budget import Usage, add_usage
+from rlm_adapters.values.content import Packed
 
 FinishReason: TypeAlias = Literal["submitted", "text", "direct", "max_iterations", "budget", "timeout", "error"]
 """Why a run ended.
@@ -57,7 +57,7 @@ class RLMOutput(TypedDict):
 
 
 class Request(TypedDict):
-    """A call that the cell waits for (see `rlm_adapters.sandbox.types.HostCall`)."""
+    """A call that the cell waits for (see `rlm_adapters.sandbox.protocol.types.HostCall`)."""
 
     id: str
     function: str

@@ -11,11 +11,11 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 
-from rlm_adapters.answers import to_plain
 from rlm_adapters.effects import Steps, Wait, run_coroutine
 from rlm_adapters.errors import InputError
 from rlm_adapters.prompts import FunctionInfo
 from rlm_adapters.sandbox import HostFunction
+from rlm_adapters.values.answers import to_plain
 
 RESERVED = frozenset({
     "FINAL", "FINAL_VAR", "SHOW_VARS", "SUBMIT", "SubCallError", "answer", "llm_query", "llm_query_batched", "open",

@@ -6,7 +6,7 @@ from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.state import RLMState
 from rlm_adapters.prompts import InputInfo, Trajectory, Turn
 
-_CHARS_PER_TOKEN = 3  # the same cautious estimate as rlm_adapters.budget.estimate_tokens
+_CHARS_PER_TOKEN = 3  # the same cautious estimate as rlm_adapters.models.budget.estimate_tokens
 
 
 def trajectory_of(state: RLMState, node: NodeContext, *, iteration: int) -> Trajectory:

@@ -22,15 +22,15 @@ from dspy.utils.exceptions import AdapterParseError
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 
-from rlm_adapters.answers import to_plain
 from rlm_adapters.errors import InputError
-from rlm_adapters.models import ChatTarget, ModelReply
+from rlm_adapters.models.calling import ChatTarget, ModelReply
 from rlm_adapters.prompts.fields import FieldsSpec
 from rlm_adapters.prompts.rules import our_rules, without_foreign_rules
 from rlm_adapters.prompts.steps import Step, action_inputs, describe_variable, history_of, observed, variables_info
 from rlm_adapters.prompts.trajectory import InputInfo, Outcome, Trajectory
 from rlm_adapters.prompts.writer import ChatCodeWriter
 from rlm_adapters.replies import Reading, read_reply
+from rlm_adapters.values.answers import to_plain
 
 VERSION: Final = 1
 """Of the entry ``rlm`` that `describe_signature` writes; raised when a key changes its meaning."""

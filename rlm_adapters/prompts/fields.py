@@ -12,7 +12,7 @@ from typing import Any
 import dspy
 from dspy.primitives.code_interpreter import FinalOutput
 
-from rlm_adapters.answers import InvalidAnswerError, OutputSpec, to_plain
+from rlm_adapters.values.answers import InvalidAnswerError, OutputSpec, to_plain
 
 
 @dataclass(frozen=True, slots=True)

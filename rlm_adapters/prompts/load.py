@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rlm_adapters.answers import OutputSpec
 from rlm_adapters.errors import MissingExtraError
-from rlm_adapters.models import ChatTarget, SubModel
+from rlm_adapters.models.calling import ChatTarget, SubModel
 from rlm_adapters.prompts.writer import CodeWriter
+from rlm_adapters.values.answers import OutputSpec
 
 if TYPE_CHECKING:
     from rlm_adapters.prompts.artefact import PromptSource

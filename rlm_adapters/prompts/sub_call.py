@@ -10,9 +10,9 @@ import dspy
 from dspy.utils.exceptions import AdapterParseError
 from langchain_core.runnables import RunnableConfig
 
-from rlm_adapters.answers import to_plain
-from rlm_adapters.models import ModelReply, Prompt, SubModel
+from rlm_adapters.models.calling import ModelReply, Prompt, SubModel
 from rlm_adapters.prompts.artefact import Predictor, as_message
+from rlm_adapters.values.answers import to_plain
 
 
 @dataclass(frozen=True, slots=True)

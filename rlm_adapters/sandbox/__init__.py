@@ -13,14 +13,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlm_adapters.sandbox.executor import Executor, ExecutorSession
-    from rlm_adapters.sandbox.inputs import FileVariable
-    from rlm_adapters.sandbox.journal import journal_from_json, journal_to_json
+    from rlm_adapters.sandbox.host.executor import Executor, ExecutorSession
+    from rlm_adapters.sandbox.host.inputs import FileVariable
+    from rlm_adapters.sandbox.host.runahead import AheadAccount
+    from rlm_adapters.sandbox.host.sandbox import IsolationReport, Sandbox
+    from rlm_adapters.sandbox.host.session import Session
     from rlm_adapters.sandbox.monty import MontySandbox
-    from rlm_adapters.sandbox.runahead.account import AheadAccount
-    from rlm_adapters.sandbox.sandbox import IsolationReport, Sandbox
-    from rlm_adapters.sandbox.session import Session
-    from rlm_adapters.sandbox.types import (
+    from rlm_adapters.sandbox.protocol.journal import journal_from_json, journal_to_json
+    from rlm_adapters.sandbox.protocol.types import (
         Answer,
         CellError,
         CellRecord,
@@ -52,17 +52,17 @@ _TYPES = (
     "VariableInfo",
 )
 _HOMES = {
-    "AheadAccount": "runahead.account",
-    "Executor": "executor",
-    "ExecutorSession": "executor",
-    "FileVariable": "inputs",
-    "IsolationReport": "sandbox",
+    "AheadAccount": "host.runahead",
+    "Executor": "host.executor",
+    "ExecutorSession": "host.executor",
+    "FileVariable": "host.inputs",
+    "IsolationReport": "host.sandbox",
     "MontySandbox": "monty",
-    "Sandbox": "sandbox",
-    "Session": "session",
-    "journal_from_json": "journal",
-    "journal_to_json": "journal",
-    **dict.fromkeys(_TYPES, "types"),
+    "Sandbox": "host.sandbox",
+    "Session": "host.session",
+    "journal_from_json": "protocol.journal",
+    "journal_to_json": "protocol.journal",
+    **dict.fromkeys(_TYPES, "protocol.types"),
 }
 
 __all__ = [

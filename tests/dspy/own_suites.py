@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).parents[2]
-OURS_RLM = "rlm_adapters.dspy_module:RLM"
-OURS_INTERPRETER = "rlm_adapters.interpreter:RestrictedPythonInterpreter"
+OURS_RLM = "rlm_adapters.dspy.module:RLM"
+OURS_INTERPRETER = "rlm_adapters.dspy.interpreter:RestrictedPythonInterpreter"
 DSPY_LOCAL = "dspy.primitives.local_interpreter:LocalInterpreter"
 
 SUITES = {

@@ -1,7 +1,7 @@
 """Whole runs over HTTP: what a caller sees of the graph."""
 
 from rlm_adapters import Limits, create_rlm_graph
-from rlm_adapters.sandbox.workers import Held
+from rlm_adapters.sandbox.host.workers import Held
 from tests.server import cell, cut_off, refused
 
 BOOK = "\n".join(f"Line {i}: " + ("the vault code is 7319" if i == 4200 else "nothing here") for i in range(20_000))

@@ -9,7 +9,7 @@ import pytest
 
 from rlm_adapters import Limits, create_rlm_graph
 from rlm_adapters.graph.context import RLMContext
-from rlm_adapters.prices import ModelPrice
+from rlm_adapters.models.prices import ModelPrice
 from tests.server import ModelServer, cell, question_text, rate_limited, server_error, text_of, turn_of
 
 MIDDLES, LEAVES = 10, 20
@@ -75,7 +75,7 @@ def alive() -> int:
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch):
-    from rlm_adapters import models
+    from rlm_adapters.models import calling as models
 
     monkeypatch.setattr(models, "_FIRST_DELAY", 0.01)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rlm_adapters.sandbox import Executor, ExecutorSession, HostFunction, Pending
-from rlm_adapters.sandbox.driving import answer_calls
+from rlm_adapters.sandbox.host.driving import answer_calls
 from tests.corpus.env import make_env
 
 CORPUS = Path(__file__).parents[1] / "corpus"

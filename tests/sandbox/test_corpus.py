@@ -13,11 +13,11 @@ from collections.abc import Iterator
 import pytest
 
 from rlm_adapters.sandbox import Done, Sandbox
-from tests.sandbox.attack_corpus import given_attacks, own_attacks
-from tests.sandbox.attack_sweep import sweep_bare, sweep_session
+from tests.sandbox.attacks.attack_corpus import given_attacks, own_attacks
+from tests.sandbox.attacks.attack_sweep import sweep_bare, sweep_session
+from tests.sandbox.attacks.test_attacks_own import LIMITS
 from tests.sandbox.corpus_cells import compare_cells, compare_real_cells
-from tests.sandbox.os_oracle import Host
-from tests.sandbox.test_attacks_own import LIMITS
+from tests.sandbox.hardening.os_oracle import Host
 
 ENDLESS = [attack for attack in (*given_attacks(), *own_attacks()) if attack.kind == "dos"]
 ATTACKS = [attack for attack in (*given_attacks(), *own_attacks()) if attack.kind != "dos"]

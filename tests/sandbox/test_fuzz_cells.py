@@ -583,7 +583,7 @@ class Runner:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.sandbox.attack_runner"],
+            [sys.executable, "-m", "tests.sandbox.attacks.attack_runner"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,6 +1,6 @@
 """Numbers of the system calls that the hardening names, by machine.
 
-Both tables were compared with the kernel's own headers by ``tests/sandbox/test_hardening.py`` where those are
+Both tables were compared with the kernel's own headers by ``tests/sandbox/hardening/test_hardening.py`` where those are
 installed. aarch64 has none of the old forms that newer calls replaced.
 """
 

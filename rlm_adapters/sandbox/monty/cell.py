@@ -8,16 +8,16 @@ from typing import Any, Final
 
 import pydantic_monty as monty
 
-from rlm_adapters.sandbox.control import FinalSignal
-from rlm_adapters.sandbox.finish import Finish
-from rlm_adapters.sandbox.hostcalls import HostFunctions, InputReferences, WireCall
-from rlm_adapters.sandbox.journal import CallIds
 from rlm_adapters.sandbox.monty.sources import Sources
 from rlm_adapters.sandbox.monty.worker import Worker
-from rlm_adapters.sandbox.output import Output
-from rlm_adapters.sandbox.types import Answer, CellError, Failure, HostCall, HostFunction
-from rlm_adapters.sandbox.types import Final as FinalValue
-from rlm_adapters.sandbox.wire import to_json
+from rlm_adapters.sandbox.protocol.journal import CallIds
+from rlm_adapters.sandbox.protocol.types import Answer, CellError, Failure, HostCall, HostFunction
+from rlm_adapters.sandbox.protocol.types import Final as FinalValue
+from rlm_adapters.sandbox.runtime.control import FinalSignal
+from rlm_adapters.sandbox.runtime.finish import Finish
+from rlm_adapters.sandbox.runtime.hostcalls import HostFunctions, InputReferences, WireCall
+from rlm_adapters.sandbox.runtime.output import Output
+from rlm_adapters.sandbox.runtime.wire import to_json
 
 Calls = tuple[HostCall, ...]
 _EXIT: Final = "the cell has handed in its answer"

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from rlm_adapters.errors import InputError, IsolationError, MissingExtraError, SandboxError
-from rlm_adapters.sandbox.driving import describe_functions
-from rlm_adapters.sandbox.frames import to_plain
-from rlm_adapters.sandbox.inputs import FileVariable, Inputs
-from rlm_adapters.sandbox.runahead.account import DEFAULT_WIDTH, AheadAccount
-from rlm_adapters.sandbox.types import CellRecord, HostFunction, Isolation, SandboxLimits
+from rlm_adapters.sandbox.host.driving import describe_functions
+from rlm_adapters.sandbox.host.inputs import FileVariable, Inputs
+from rlm_adapters.sandbox.host.runahead import DEFAULT_WIDTH, AheadAccount
+from rlm_adapters.sandbox.protocol.frames import to_plain
+from rlm_adapters.sandbox.protocol.types import CellRecord, HostFunction, Isolation, SandboxLimits
 
 if TYPE_CHECKING:
     from rlm_adapters.sandbox.monty.session import MontySession

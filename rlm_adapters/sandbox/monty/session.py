@@ -1,4 +1,4 @@
-"""A session in monty workers, with the same life as that of `rlm_adapters.sandbox.session`."""
+"""A session in monty workers, with the same life as that of `rlm_adapters.sandbox.host.session`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from typing import Any, Final, Self, TypeVar
 import pydantic_monty as monty
 
 from rlm_adapters.errors import InputError, ReplayDivergenceError, SandboxError
-from rlm_adapters.sandbox.finish import Finish
-from rlm_adapters.sandbox.journal import check_answers, output_hash
-from rlm_adapters.sandbox.loss import bound_names, describe_loss
+from rlm_adapters.sandbox.host.loss import bound_names, describe_loss
+from rlm_adapters.sandbox.host.threads import in_thread
 from rlm_adapters.sandbox.monty.cell import Calls, CellRun
 from rlm_adapters.sandbox.monty.sources import Sources
 from rlm_adapters.sandbox.monty.worker import Worker
-from rlm_adapters.sandbox.output import Output
-from rlm_adapters.sandbox.threads import in_thread
-from rlm_adapters.sandbox.types import (
+from rlm_adapters.sandbox.protocol.journal import check_answers, output_hash
+from rlm_adapters.sandbox.protocol.types import (
     Answer,
     CellError,
     CellRecord,
@@ -28,6 +26,8 @@ from rlm_adapters.sandbox.types import (
     Pending,
     VariableInfo,
 )
+from rlm_adapters.sandbox.runtime.finish import Finish
+from rlm_adapters.sandbox.runtime.output import Output
 
 _T = TypeVar("_T")
 _LOST: Final = frozenset({"cpu", "memory", "wall", "crash"})

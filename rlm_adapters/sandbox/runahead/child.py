@@ -8,16 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from types import CodeType
 from typing import Any, Final
 
-from rlm_adapters.sandbox.frames import Message, dumps, to_wire
-from rlm_adapters.sandbox.hostcalls import WireCall
-from rlm_adapters.sandbox.journal import answer_from_json, call_hash
-from rlm_adapters.sandbox.policy import compile_cell
-from rlm_adapters.sandbox.repl import Repl, cell_name
+from rlm_adapters.sandbox.language.policy import compile_cell
+from rlm_adapters.sandbox.protocol.frames import Message, dumps, to_wire
+from rlm_adapters.sandbox.protocol.journal import answer_from_json, call_hash
+from rlm_adapters.sandbox.protocol.types import Answer, HostFunction, Value
+from rlm_adapters.sandbox.repl.repl import Repl, cell_name
 from rlm_adapters.sandbox.runahead.reach import replace_code
 from rlm_adapters.sandbox.runahead.rewrite import rewrite
 from rlm_adapters.sandbox.runahead.snapshot import Reporter
 from rlm_adapters.sandbox.runahead.unknown import EAGER, UNKNOWN, Operations, Unknown, holds_unknown
-from rlm_adapters.sandbox.types import Answer, HostFunction, Value
+from rlm_adapters.sandbox.runtime.hostcalls import WireCall
 
 _UNKNOWN_CALL: Final = WireCall("")
 """Stands for a call whose arguments are not known yet."""

@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable
 from typing import Final, NoReturn, TypeAlias
 
-from rlm_adapters.sandbox.frames import Message, decode_trusted
 from rlm_adapters.sandbox.hardening import linux
+from rlm_adapters.sandbox.protocol.frames import Message, decode_trusted
 
 _LENGTH: Final = struct.Struct(">Q")
 _WAVE_SECONDS: Final = 5.0  # of wall time that the cell waits for a child

@@ -12,8 +12,8 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NoReturn, Self
 
-from rlm_adapters.sandbox.control import ControlFlow
-from rlm_adapters.sandbox.facade import Facade
+from rlm_adapters.sandbox.language.facade import Facade
+from rlm_adapters.sandbox.runtime.control import ControlFlow
 
 _SEARCH_DEPTH: Final = 4
 _SEARCH_ITEMS: Final = 2_000

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from rlm_adapters.sandbox.frames import Message, encode_body
-from rlm_adapters.sandbox.hostcalls import CallHost
-from rlm_adapters.sandbox.repl import Repl, cell_name
+from rlm_adapters.sandbox.protocol.frames import Message, encode_body
+from rlm_adapters.sandbox.protocol.types import HostFunction
+from rlm_adapters.sandbox.repl.repl import Repl, cell_name
 from rlm_adapters.sandbox.runahead.child import Rehearsal
 from rlm_adapters.sandbox.runahead.reach import can_gain
 from rlm_adapters.sandbox.runahead.snapshot import Snapshot
-from rlm_adapters.sandbox.types import HostFunction
+from rlm_adapters.sandbox.runtime.hostcalls import CallHost
 
 _PREFIX_SECONDS: Final = 0.5
 """CPU time of a cell up to a call beyond which it is not run again for it: each wave would pay it once more."""

@@ -1,1 +1,0 @@
-"""The parts of `rlm_adapters.chat_model.ChatRLM`."""

@@ -1,0 +1,325 @@
+"""The command ``rlm``.
+
+``rlm ask QUESTION FILE...`` writes the answer to standard output and the trajectory to standard error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, ExitStack, suppress
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+
+import typer
+from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
+
+from rlm_adapters import __version__
+from rlm_adapters.cli.console import ConsoleView, answer_text, safe
+from rlm_adapters.cli.options import parse_output_type, parse_price
+from rlm_adapters.errors import InputError, MissingExtraError, RLMError
+from rlm_adapters.events import Event, EventHandler
+from rlm_adapters.models.budget import Limits
+from rlm_adapters.models.providers import open_chat_model
+from rlm_adapters.values.inputs import STDIN, load_paths
+
+
+class ExitCode(IntEnum):
+    """What the exit status of the command means."""
+
+    ANSWERED = 0
+    FAILED = 1
+    """A model or the machine failed; there is no answer."""
+    BAD_INPUT = 2
+    """Nothing was asked: a file, an option or a model's name is unusable."""
+    PARTIAL = 3
+    """A limit ended the run; the answer is the best one so far, or there is none."""
+    INTERRUPTED = 130
+    """Ctrl-C, or SIGTERM."""
+
+
+_EXIT_CODES = {
+    "submitted": ExitCode.ANSWERED,
+    "text": ExitCode.ANSWERED,
+    "direct": ExitCode.ANSWERED,
+    "error": ExitCode.FAILED,
+}
+"""By finish reason; any other is a limit."""
+
+_EPILOG = (
+    "Exit status: 0 answered, 1 a model or the machine failed, 2 bad input, 3 partial answer (a limit ended the run), "
+    "130 interrupted."
+)
+
+_DEFAULTS = Limits()
+
+app = typer.Typer(
+    help="Recursive Language Models: ask a question about inputs of any size.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # its tracebacks show local variables, API keys among them
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    logging.getLogger("pypdf").setLevel(logging.ERROR)  # it warns of every flaw that it has mended
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rlm-adapters {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    del version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """What was asked for, options checked."""
+
+    question: str
+    paths: tuple[str, ...]
+    model: str
+    sub_model: str | None
+    base_url: str | None
+    api_key: str | None = field(repr=False)
+    limits: Limits
+    prices: Mapping[str, tuple[float, float]]
+    output_type: Any
+    prompt: Path | None
+
+
+@app.command(epilog=_EPILOG)
+def ask(
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question.", show_default=False)],
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="FILE",
+            help="Text, PDF, JSON or gzip files, directories, or - for standard input (default: -, in a pipe).",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    model: Annotated[
+        str, typer.Option("--model", "-m", envvar="RLM_MODEL", help="Root LM, as provider:name.", show_default=False)
+    ] = "",
+    sub_model: Annotated[
+        str | None,
+        typer.Option(envvar="RLM_SUB_MODEL", help="LM for sub-calls; default: the root LM.", show_default=False),
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="Address of an OpenAI-compatible or other server.", show_default=False)
+    ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(help="Safer: the provider's environment variable, such as OPENAI_API_KEY.", show_default=False),
+    ] = None,
+    max_iterations: Annotated[int, typer.Option(help="Turns of the root LM.")] = _DEFAULTS.max_iterations,
+    max_depth: Annotated[
+        int, typer.Option(help="0: no sub-calls, 1: sub-LM calls, 2: child RLMs.")
+    ] = _DEFAULTS.max_depth,
+    max_calls: Annotated[int | None, typer.Option(help="Sub-calls of the whole run.")] = _DEFAULTS.max_calls,
+    max_tokens: Annotated[int | None, typer.Option(help="Tokens of the whole run.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="US dollars for the whole run.")] = None,
+    price: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODEL=IN,OUT", help="Dollars per million tokens, for --max-cost.", show_default=False),
+    ] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds for the whole run.")] = None,
+    concurrency: Annotated[int, typer.Option(help="Model calls in flight at once.")] = _DEFAULTS.max_concurrency,
+    output_type: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TYPE", help="int, float, bool, str, list[...] or dict[...], or a JSON schema (text or file)."
+        ),
+    ] = None,
+    prompt: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Prompt file that an optimised DSPy RLM saved.", show_default=False),
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every event as a line of JSON.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not show the trajectory.")] = False,
+) -> None:
+    """Answer QUESTION about the FILEs, however long they are.
+
+    The answer goes to standard output, the trajectory to standard error.
+    """
+    try:
+        job = _Job(
+            question=_checked(question, "the question", "give it as the first argument"),
+            paths=tuple(files or _default_paths(sys.stdin)),
+            model=_checked(model, "the model", "give --model provider:name, or set RLM_MODEL"),
+            sub_model=sub_model,
+            base_url=base_url,
+            api_key=api_key,
+            limits=Limits(
+                max_iterations=max_iterations,
+                max_depth=max_depth,
+                max_calls=max_calls,
+                max_tokens=max_tokens,
+                max_cost=max_cost,
+                max_seconds=timeout,
+                max_concurrency=concurrency,
+            ),
+            prices=dict(parse_price(text) for text in price or ()),
+            output_type=None if output_type is None else parse_output_type(output_type),
+            prompt=prompt,
+        )
+        result = _run(job, trace=trace, show=not quiet)
+        code = _EXIT_CODES.get(result["finish_reason"], ExitCode.PARTIAL)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        typer.echo("interrupted", err=True)
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except (InputError, MissingExtraError) as error:
+        code, result = ExitCode.BAD_INPUT, _failure(error)
+    except RLMError as error:
+        code, result = ExitCode.FAILED, _failure(error)
+    _report(result, code, as_json=as_json)
+    raise typer.Exit(code)
+
+
+# What the arguments mean
+
+
+def _checked(value: str, name: str, remedy: str) -> str:
+    if not value.strip():
+        raise InputError(f"{name} is empty: {remedy}")
+    return value
+
+
+def _default_paths(stdin: TextIO | None) -> tuple[str, ...]:
+    """Standard input where it is a pipe or a file, as other commands do."""
+    if stdin is None or stdin.isatty():
+        raise InputError("no input: name at least one FILE or directory, or pipe the text in")
+    return (STDIN,)
+
+
+# Running
+
+
+def _run(job: _Job, *, trace: Path | None, show: bool) -> Mapping[str, Any]:
+    """Run a job with its views; from SIGTERM and Ctrl-C on all is closed."""
+    errors = Console(stderr=True)
+    with ExitStack() as stack:
+        listeners: list[EventHandler] = []
+        if show:
+            listeners.append(stack.enter_context(ConsoleView(errors, show_answer=False)).handle)
+        if trace is not None:
+            listeners.append(_trace_writer(trace, stack))
+
+        def tell(event: Event) -> None:
+            for listener in listeners:
+                listener(event)
+
+        def note(text: str) -> None:
+            if show:
+                errors.print(Text(f"note: {safe(text)}", style="yellow"))
+
+        return asyncio.run(_answer(job, tell, note))
+
+
+async def _answer(job: _Job, tell: EventHandler, note: Callable[[str], None]) -> Mapping[str, Any]:
+    from rlm_adapters import create_rlm_graph  # noqa: PLC0415 - LangGraph is not needed for `rlm --help`
+
+    with suppress(NotImplementedError):  # not on Windows
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    async with AsyncExitStack() as stack:
+        server = {"base_url": job.base_url, "api_key": job.api_key}
+        model = await stack.enter_async_context(open_chat_model(job.model, **server))
+        sub_model = None
+        if job.sub_model is not None:
+            sub_model = await stack.enter_async_context(open_chat_model(job.sub_model, **server))
+        graph = create_rlm_graph(
+            model,
+            sub_model,
+            limits=job.limits,
+            prices=job.prices,
+            output_type=job.output_type,
+            prompt=job.prompt,
+            on_event=tell,
+        )
+        stack.callback(graph.close)
+        inputs = load_paths(job.paths)
+        for text in inputs.notes:
+            note(text)
+        result: Mapping[str, Any] = await graph.ainvoke(
+            {"query": job.question, "context": inputs.context, "files": dict(inputs.files)}
+        )
+        return result
+
+
+def _trace_writer(path: Path, stack: ExitStack) -> EventHandler:
+    try:
+        file = stack.enter_context(path.open("w", encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"--trace {path}: {error.strerror}; give a file that can be written") from error
+
+    def write(event: Event) -> None:
+        file.write(event.to_json() + "\n")
+        file.flush()  # complete up to the end, whatever ends the run
+
+    return write
+
+
+# Reporting
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    return {"answer": None, "finish_reason": "error", "error": _reason(error), "usage": {}, "iterations": 0}
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong; clients call a refused connection a time-out, so the operating system has the last word."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionError) and cause.strerror:
+            return f"no connection to the model's server: {cause.strerror}; check --base-url and that it runs"
+        cause = cause.__cause__
+    return " ".join(str(error).split())
+
+
+def _report(result: Mapping[str, Any], code: ExitCode, *, as_json: bool) -> None:
+    """The answer, or one JSON object, on standard output; what went wrong on standard error."""
+    answer, error = result["answer"], result.get("error")
+    if as_json:
+        kept = {key: result.get(key) for key in ("answer", "finish_reason", "error", "usage", "iterations")}
+        typer.echo(json.dumps(kept, default=str, indent=2))
+    elif answer is not None:
+        _print_answer(answer_text(answer))
+    if code is ExitCode.PARTIAL:
+        what = "no answer" if answer is None else "partial answer"
+        typer.echo(f"rlm: {what}: {safe(str(error or result['finish_reason']))}", err=True)
+    elif code is not ExitCode.ANSWERED:
+        typer.echo(f"rlm: {safe(str(error))}", err=True)
+
+
+def _print_answer(text: str) -> None:
+    """As it is into a pipe; framed, and with control characters made visible, on a terminal."""
+    if sys.stdout.isatty():
+        Console().print(Panel(Text(safe(text)), title="answer", title_align="left", border_style="bold green"))
+    else:
+        typer.echo(text.encode("utf-8", "replace"))

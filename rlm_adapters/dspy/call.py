@@ -1,0 +1,160 @@
+"""One call of the module: what it hands to the graph, and the prediction made of what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import dspy
+from dspy.dsp.utils.settings import settings
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command
+
+from rlm_adapters.dspy.isolation import arun_apart, run_apart
+from rlm_adapters.dspy.predictors import PredictorError
+from rlm_adapters.dspy.streaming import stream_reader
+from rlm_adapters.dspy.trace import keep_last_step
+from rlm_adapters.dspy.writer import PredictorWriter
+from rlm_adapters.graph.build import RLMGraph
+from rlm_adapters.graph.context import RLMConfig, RLMContext
+from rlm_adapters.prompts.fields import FieldsSpec
+from rlm_adapters.prompts.steps import Step
+
+_KEYS = ("answer", "finish_reason", "usage", "iterations", "error", "turns")
+RESULT_FIELD = "rlm"
+"""The field of a prediction that tells how the run ended: ``finish_reason``, ``usage``, ``iterations``, ``error``."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One invocation, sync or async.
+
+    Attributes:
+        graph: to run.
+        config: of this call.
+        writer: its predictors.
+        output: its output fields.
+        inputs: packed values for the graph.
+        described: what it notes of them.
+        query: what the run is called in events.
+        thread_id: of a checkpointed run, which goes on where it stands.
+        resume: the answer to an interrupt.
+        whole_trajectories: keep only the last action step in the trace.
+        cleanup: ends what belongs to this call.
+    """
+
+    graph: RLMGraph
+    config: RLMConfig
+    writer: PredictorWriter
+    output: FieldsSpec
+    inputs: Mapping[str, Any]
+    described: list[dict[str, Any]]
+    query: str
+    thread_id: str | None = None
+    resume: Any = None
+    whole_trajectories: bool = True
+    cleanup: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.cleanup.close()
+
+    def run(self) -> dspy.Prediction:
+        """Run the graph in this thread."""
+        try:
+            with stream_reader():
+                result = run_apart(self._invoke)
+        except PredictorError as error:
+            raise error.original from error
+        return self._prediction(result)
+
+    async def arun(self) -> dspy.Prediction:
+        """Run the graph on the event loop."""
+        try:
+            with stream_reader():
+                result = await arun_apart(self._ainvoke)
+        except PredictorError as error:
+            raise error.original from error
+        return self._prediction(result)
+
+    # -- in
+
+    def _invoke(self) -> dict[str, Any]:
+        config = self._runnable_config()
+        given = self._input(config and self.graph.get_state(config).next)
+        result: dict[str, Any] = self.graph.invoke(given, config, context=self._context(), output_keys=_KEYS)
+        return result
+
+    async def _ainvoke(self) -> dict[str, Any]:
+        config = self._runnable_config()
+        given = self._input(config and (await self.graph.aget_state(config)).next)
+        result: dict[str, Any] = await self.graph.ainvoke(given, config, context=self._context(), output_keys=_KEYS)
+        return result
+
+    def _input(self, unfinished: Any) -> Any:
+        if unfinished:
+            return None if self.resume is None else Command(resume=self.resume)
+        return {
+            "query": self.query,
+            "context": None,
+            "inputs": self.inputs,
+            "files": {},
+            "instructions": "",
+            "described": self.described,
+        }
+
+    def _runnable_config(self) -> RunnableConfig | None:
+        return None if self.thread_id is None else {"configurable": {"thread_id": self.thread_id}}
+
+    def _context(self) -> RLMContext:
+        return RLMContext(config=self.config)
+
+    # -- out
+
+    def _prediction(self, result: dict[str, Any]) -> dspy.Prediction:
+        """What the caller gets: the typed fields, the trajectory, and how the run ended.
+
+        Fields are None when a limit ended the run before there was an answer.
+        """
+        if self.whole_trajectories:
+            keep_last_step(settings.trace, self.writer.target.made)
+        steps = self._trajectory(result.get("turns") or ())
+        told = {key: result.get(key) for key in ("finish_reason", "usage", "iterations", "error")}
+        if "__interrupt__" in result:
+            told |= {"finish_reason": "interrupted", "interrupts": [one.value for one in result["__interrupt__"]]}
+            return self._filled(dict.fromkeys(self.output.fields), steps, "", told)
+        if result["finish_reason"] not in ("submitted", "text"):
+            return self._filled(self._extracted(result["answer"]), steps, "Extract forced final output", told)
+        fields = self.output.typed(result["answer"])
+        steps[-1]["output"] = f"FINAL: {fields}"
+        return self._filled(fields, steps, steps[-1]["reasoning"], told)
+
+    def _extracted(self, answer: Any) -> dict[str, Any]:
+        """The fields that the extract predictor gave; what it raised is the caller's to see."""
+        target = self.writer.extract_target
+        if target.made:
+            return {name: getattr(target.made[-1], name, None) for name in self.output.fields}
+        if target.failure is not None:
+            raise target.failure
+        given = answer if isinstance(answer, Mapping) else {}
+        return {name: given.get(name) for name in self.output.fields}
+
+    def _trajectory(self, turns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        entries = []
+        for turn in turns:
+            step = Step.from_text(self.config.store.unpack(turn["reply"]))
+            output = self.config.store.unpack(turn["observation"])
+            entries.append({"reasoning": step.reasoning, "code": step.bare_code(), "output": output})
+        return entries
+
+    def _filled(
+        self, fields: Mapping[str, Any], steps: list[dict[str, Any]], reasoning: str, told: dict[str, Any]
+    ) -> dspy.Prediction:
+        return dspy.Prediction(**fields, trajectory=steps, final_reasoning=reasoning, **{RESULT_FIELD: told})

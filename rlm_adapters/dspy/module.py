@@ -1,0 +1,368 @@
+"""`RLM`: a drop-in for ``dspy.RLM`` whose loop is the LangGraph state machine.
+
+    rlm = RLM("context, query -> answer: int")
+    rlm(context=book, query="How many chapters are there?").answer
+
+Signature, tools, predictors, saved files, ``SUBMIT`` and the prediction are those of ``dspy.RLM``, of which this is a
+subclass; the loop, the sandbox, budgets, recursion, parallel sub-calls and checkpoints are those of this package.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final, Literal, cast
+
+import dspy
+from dspy.dsp.utils.settings import settings
+from dspy.predict.rlm import _LLMCallBudget
+from dspy.primitives.code_interpreter import (
+    CodeInterpreter,
+    _validate_interpreter,
+    _validate_interpreter_factory,
+    resolve_interpreter_factory,
+)
+from dspy.primitives.sandbox_serializable import SandboxSerializable
+from langgraph.types import Checkpointer
+
+from rlm_adapters.dspy.call import RESULT_FIELD, Call
+from rlm_adapters.dspy.foreign import InterpreterSandbox
+from rlm_adapters.dspy.inputs import Prelude, PreparedSandbox, described, pack, to_repl
+from rlm_adapters.dspy.interpreter import RestrictedPythonInterpreter
+from rlm_adapters.dspy.predictors import ActionTarget, PredictorTarget
+from rlm_adapters.dspy.runtime import Runtime
+from rlm_adapters.dspy.sub_agents import SubAgents
+from rlm_adapters.dspy.submodel import SubLM, sub_call_signature
+from rlm_adapters.dspy.tools import repl_tools
+from rlm_adapters.dspy.writer import PredictorWriter
+from rlm_adapters.errors import InputError
+from rlm_adapters.events import Event, EventHandler
+from rlm_adapters.graph.context import RLMConfig
+from rlm_adapters.graph.tools import RESERVED, Tool
+from rlm_adapters.models.budget import Limits
+from rlm_adapters.models.prices import PriceTable
+from rlm_adapters.prompts.artefact import describe_signature
+from rlm_adapters.prompts.fields import FieldsSpec
+from rlm_adapters.prompts.rules import our_rules, without_foreign_rules
+from rlm_adapters.sandbox import Executor, MontySandbox
+from rlm_adapters.values.content import ContentStore
+
+_LOG = logging.getLogger("rlm_adapters")
+
+_WHOLE_OUTPUT: Final = 200_000  # the prediction's trajectory has outputs in full; the prompt has them shortened
+
+
+class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
+    """Recursive Language Model (arXiv 2512.24601) as a DSPy module.
+
+    Everything of ``dspy.RLM`` works here, optimizers and saved programs included: the predictors are called
+    ``generate_action`` and ``extract`` and have the same fields, so a saved file of the one loads in the other. A
+    prediction has one more field, ``rlm``: how the run ended, and what it used.
+
+    Args:
+        signature: inputs and outputs, ``"context, query -> answer"`` or a ``dspy.Signature``.
+        max_iters: steps of the root LM; then the extract predictor gives the answer.
+        max_llm_calls: sub-calls of the whole call tree.
+        max_output_chars: of each output that the prompt shows.
+        verbose: log every step.
+        tools: functions or ``dspy.Tool`` objects that cells may call, sync or async.
+        sub_lm: answers ``llm_query``; default ``dspy.settings.lm``. A DSPy program with one input and one output
+            field, such as another RLM, may stand in for an LM.
+        interpreter_factory: makes a dspy ``CodeInterpreter`` for each call. Default: ``dspy.settings``' own, else the
+            sandbox of this package, which alone offers recursion, parallel sub-calls and checkpoints.
+        limits: further limits of a run (tokens, cost, seconds, concurrency); see `Limits`.
+        prices: dollars per million tokens (input, output) by model name, for ``limits.max_cost``.
+        max_depth: 1: sub-calls only; 2: ``rlm_query`` starts child RLMs, whose predictors are ``child.*``.
+        parallel: ``"ahead"`` makes the sub-calls of a plain loop together, where they do not depend on each other;
+            ``"off"`` makes each where the cell makes it.
+        checkpointer: a LangGraph saver: a call with ``thread_id=`` goes on where it stood when its process died.
+        store: where big values live; with a checkpointer give a lasting one.
+        sandbox: default: one that all modules of the process share. A `Sandbox`, another `Executor`, or ``"monty"``:
+            pydantic-monty (extra ``monty``).
+        on_event: called with every `Event` of every run.
+        trajectory_demos: keep only the last action step of a run in ``dspy.settings.trace``. It holds all earlier ones
+            in its ``repl_history``, so that demos are whole trajectories; False keeps every step.
+        sub_call: word the sub-calls by a predictor, called ``sub_call``, which optimizers tune as well: True, or a
+            signature with one input and one output such as ``"prompt -> answer"``. False: a prompt goes to the LM as
+            the cell wrote it, as in ``dspy.RLM``.
+        sub_agents: offer ``import dspy`` to the cells: sub-agents with signatures of their own (``dspy.Predict``,
+            ``ReAct``, ``RLM``, ...), which the host runs. ``dspy.RLM`` always does; see docs/dspy.md for why not here.
+
+    Raises:
+        InputError: a limit or name is unusable.
+        ValueError: names of fields or tools clash, as in ``dspy.RLM``.
+    """
+
+    _initial_interpreter_rules: str
+    _RESERVED_RESULT_NAMES = frozenset({*dspy.RLM._RESERVED_RESULT_NAMES, RESULT_FIELD})  # noqa: SLF001 - extended
+    _RESERVED_SANDBOX_NAMES = dspy.RLM._RESERVED_SANDBOX_NAMES | (RESERVED - {"answer"})  # noqa: SLF001
+
+    def __init__(  # noqa: PLR0917 - as in dspy.RLM
+        self,
+        signature: Any,
+        max_iters: int = 20,
+        max_llm_calls: int = 50,
+        max_output_chars: int = 10_000,
+        verbose: bool = False,
+        tools: list[Callable[..., Any]] | None = None,
+        sub_lm: Any = None,
+        interpreter_factory: Callable[[], CodeInterpreter] | None = None,
+        *,
+        limits: Limits | None = None,
+        prices: Mapping[str, Any] | None = None,
+        max_depth: int = 1,
+        parallel: Literal["ahead", "off"] = "ahead",
+        checkpointer: Checkpointer = None,
+        store: ContentStore | None = None,
+        sandbox: Executor | Literal["monty"] | None = None,
+        on_event: EventHandler | None = None,
+        trajectory_demos: bool = True,
+        sub_call: Any = False,
+        sub_agents: bool = False,
+    ) -> None:
+        if sub_agents and (sandbox == "monty" or isinstance(sandbox, MontySandbox)):
+            raise InputError("sub_agents=True needs classes in the cells, which monty has not: leave one of them out")
+        self.max_depth = max_depth
+        self.sub_agents = sub_agents
+        super().__init__(
+            signature,
+            max_iters=max_iters,
+            max_llm_calls=max_llm_calls,
+            max_output_chars=max_output_chars,
+            verbose=verbose,
+            tools=tools,
+            sub_lm=sub_lm,
+            interpreter_factory=interpreter_factory or _settings_factory() or RestrictedPythonInterpreter,
+        )
+        self._interpreter_factory = interpreter_factory
+        self.trajectory_demos = trajectory_demos
+        self._limits = replace(
+            limits or Limits(call_timeout=math.inf),  # a DSPy LM has a time-out of its own
+            max_iterations=max_iters,
+            max_calls=max_llm_calls,
+            max_depth=max_depth,
+            max_output_chars=_WHOLE_OUTPUT,
+            max_repairs=max_iters,
+        )
+        self._parallel = parallel
+        self._prices = PriceTable(prices)
+        self._runtime = Runtime(sandbox, store, checkpointer, on_event)
+        self.sub_call = dspy.Predict(sub_call_signature(sub_call)) if sub_call else None
+        if max_depth > 1:
+            self.child = RLM(
+                "context, query -> answer", max_iters, max_llm_calls, max_depth=max_depth - 1, sub_agents=sub_agents
+            )
+
+    # -- calling
+
+    def forward(
+        self,
+        interpreter: CodeInterpreter | None = None,
+        /,
+        *,
+        interpreter_factory: Callable[[], CodeInterpreter] | None = None,
+        **input_args: Any,
+    ) -> dspy.Prediction:
+        """Answer from the given inputs.
+
+        Args:
+            interpreter: a caller-owned interpreter for this call (as before dspy 3.4); the caller shuts it down.
+            interpreter_factory: makes the interpreter of this call, which is shut down at its end.
+            **input_args: the signature's inputs; besides, with a checkpointer, ``thread_id`` names the run, and
+                ``resume`` answers the interrupt at which it stands.
+
+        Returns:
+            The output fields, ``trajectory``, ``final_reasoning`` and ``rlm``. When a limit ended the run without an
+            answer, the fields are None and ``rlm`` says why.
+
+        Raises:
+            ValueError: inputs are missing or unknown.
+            CodeInterpreterError: the interpreter itself failed.
+        """
+        with self._call(interpreter, interpreter_factory, input_args) as call:
+            return call.run()
+
+    async def aforward(
+        self,
+        interpreter: CodeInterpreter | None = None,
+        /,
+        *,
+        interpreter_factory: Callable[[], CodeInterpreter] | None = None,
+        **input_args: Any,
+    ) -> dspy.Prediction:
+        """Async form of `forward`."""
+        with self._call(interpreter, interpreter_factory, input_args) as call:
+            return await call.arun()
+
+    def _call(self, interpreter: Any, given_factory: Any, input_args: dict[str, Any]) -> Call:
+        """Everything that this call hands to the graph."""
+        options = {key: input_args.pop(key, None) for key in ("thread_id", "resume") if key not in self._inputs()}
+        if "interpreter" in input_args and "interpreter" not in self._inputs():
+            raise TypeError(
+                "To use a caller-owned interpreter, pass it as the first positional argument when calling the module."
+            )
+        self._validate_inputs(input_args)
+        if options.get("thread_id") is not None and self._runtime.checkpointer is None:
+            raise ValueError(f"thread_id={options['thread_id']!r} needs a checkpointer: RLM(..., checkpointer=saver)")
+        variables = self._build_variables(**input_args)
+        writer = self._writer([variable.format() for variable in variables])
+        output = FieldsSpec.of_signature(self.signature, tuple(self.signature.output_fields))
+        call = Call(
+            graph=None,  # type: ignore[arg-type]  # set below, once there is a configuration to compile with
+            config=None,  # type: ignore[arg-type]
+            writer=writer,
+            output=output,
+            inputs={},
+            described=[described(variable) for variable in variables],
+            query=_title(self.signature),
+            whole_trajectories=self.trajectory_demos,
+            **options,
+        )
+        try:
+            self._set_up(call, interpreter, given_factory, input_args)
+        except BaseException:
+            call.cleanup.close()
+            raise
+        return call
+
+    def _set_up(self, call: Call, interpreter: Any, given_factory: Any, input_args: dict[str, Any]) -> None:
+        """Choose the executor, and hand it the inputs."""
+        store = self._runtime.lasting_store
+        if store is None:
+            store = ContentStore()
+            call.cleanup.callback(store.close)
+        sandbox: Any
+        sub_agents: dict[str, Tool] = {}
+        factory = given_factory or self._interpreter_factory or _settings_factory() or RestrictedPythonInterpreter
+        if interpreter is None and factory is RestrictedPythonInterpreter:
+            special = {name: value for name, value in input_args.items() if isinstance(value, SandboxSerializable)}
+            prelude = Prelude.of(special)
+            sandbox = self._runtime.sandbox if prelude is None else PreparedSandbox(self._runtime.sandbox, prelude)
+            plain = {name: to_repl(name, value) for name, value in input_args.items() if name not in special}
+            call.inputs = pack(plain, store)
+            rules = self._native_rules()
+            if self.sub_agents:
+                sub_agents = SubAgents(self._user_tools, factory, self.sub_lm).tools()
+        else:
+            sandbox, rules = self._foreign(call, interpreter, factory, input_args)
+        call.writer.target.signature = lambda: self._signature_for(rules)
+        call.config = RLMConfig(
+            writer=call.writer,
+            sub=SubLM(self.sub_lm, self.sub_call),
+            tools=repl_tools(self._user_tools) | sub_agents,
+            limits=self._limits,
+            prices=self._prices,
+            output=call.output,
+            store=store,
+            sandbox=sandbox,
+            parallel="off" if isinstance(sandbox, InterpreterSandbox) else self._parallel,
+            sessions=self._runtime.sessions,
+            on_event=self._listener(),
+        )
+        call.graph = self._runtime.graph
+
+    def _foreign(
+        self, call: Call, interpreter: Any, factory: Callable[[], CodeInterpreter], input_args: dict[str, Any]
+    ) -> tuple[InterpreterSandbox, str]:
+        """A dspy interpreter as the executor, set up as dspy.RLM does, and the rules that the prompt gives for it."""
+        budget = _LLMCallBudget(self.max_llm_calls)
+        tools = self._prepare_execution_tools(budget)
+        if interpreter is not None:
+            _validate_interpreter(interpreter)
+            self._inject_execution_context(interpreter, tools)
+            rules = self._format_interpreter_rules(self._get_execution_instructions(type(interpreter)), "")
+        else:
+            interpreter = call.cleanup.enter_context(self._interpreter_context(tools, factory))
+            sub_agents = self._setup_facade(interpreter, budget, factory)
+            rules = self._format_interpreter_rules(self._get_execution_instructions(factory), sub_agents)
+        return InterpreterSandbox(interpreter, self._prepare_serializable_vars(input_args, interpreter)), rules
+
+    def _writer(self, variables: list[str] | None) -> PredictorWriter:
+        """The predictors of this very module, deep copies included, as the root LM."""
+        child = self.child._child_writer() if self.max_depth > 1 else None  # noqa: SLF001 - of the same class
+        return PredictorWriter(
+            ActionTarget(self.generate_action, ("reasoning", "code")),
+            PredictorTarget(self.extract, tuple(self.signature.output_fields)),
+            self.max_output_chars,
+            variables,
+            child=child,
+            sub_agents=self.sub_agents,
+        )
+
+    def _child_writer(self) -> PredictorWriter:
+        """The writer of child runs, whose inputs are known when they start."""
+        return replace(self._writer(None), variable_names={"query": "query"}, bare_answer=True)
+
+    def _listener(self) -> EventHandler | None:
+        on_event = self._runtime.on_event
+        if not self.verbose:
+            return on_event
+
+        def listen(event: Event) -> None:
+            _LOG.info("RLM %s %s: %s", event.type, event.iteration or "", dict(event.data))
+            if on_event is not None:
+                on_event(event)
+
+        return listen
+
+    def _inputs(self) -> Mapping[str, Any]:
+        return cast("Mapping[str, Any]", self.signature.input_fields)
+
+    # -- prompt
+
+    def _build_signatures(self) -> tuple[Any, Any]:
+        """dspy.RLM's own, with the rules of our sandbox where it is the executor."""
+        action, extract = super()._build_signatures()
+        if resolve_interpreter_factory(self._interpreter_factory) is RestrictedPythonInterpreter:
+            rules = self._native_rules()
+            action = action.with_instructions(action.instructions.replace(self._initial_interpreter_rules, rules, 1))
+            self._initial_interpreter_rules = rules
+        return action, extract
+
+    def _native_rules(self) -> str:
+        return our_rules(recursion=self.max_depth > 1, sub_agents=self.sub_agents)
+
+    def _signature_for(self, rules: str) -> Any:
+        """The action predictor's signature for an executor with these rules; None: its own."""
+        signature = getattr(self.generate_action, "signature", None)
+        initial = self._initial_interpreter_rules
+        if signature is None or rules == initial:
+            return None
+        text = signature.instructions
+        if initial and initial in text:
+            return signature.with_instructions(text.replace(initial, rules, 1))
+        return signature.with_instructions(text + rules) if rules else None
+
+    # -- saving
+
+    def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
+        """The predictors' states as in dspy.RLM, and the task's fields for whoever has only the file."""
+        state = dict(super().dump_state(json_mode=json_mode))
+        wording = self.sub_call and self.sub_call.signature
+        state["rlm"] = describe_signature(self.signature, max_output_chars=self.max_output_chars, sub_call=wording)
+        return state
+
+    def load_state(self, state: Mapping[str, Any], **options: Any) -> None:
+        """Load a state of this class or of dspy.RLM; predictors that dspy.RLM has not may be missing from it."""
+        extra = ("child.", "sub_call")
+        own = {name: one.dump_state() for name, one in self.named_parameters() if name.startswith(extra)}
+        super().load_state({**own, **state}, **options)
+        signature = self.generate_action.signature
+        instructions = without_foreign_rules(signature.instructions, self._initial_interpreter_rules)
+        if instructions != signature.instructions:
+            self.generate_action.signature = signature.with_instructions(instructions)
+
+
+def _settings_factory() -> Callable[[], CodeInterpreter] | None:
+    """The interpreter factory of ``dspy.configure``, if there is one."""
+    factory = settings.get("interpreter_factory")
+    if factory is not None:
+        _validate_interpreter_factory(factory, name="dspy.settings.interpreter_factory")
+    return cast("Callable[[], CodeInterpreter] | None", factory)
+
+
+def _title(signature: Any) -> str:
+    """What a run is called in events and traces."""
+    return str(signature.instructions or signature.signature).strip() or "RLM"

@@ -1,0 +1,150 @@
+"""DSPy predictors as the models that the graph calls.
+
+A predictor is called inside a graph node, in a context copied from the caller's, so ``dspy.context``, traces,
+callbacks and usage tracking see it as a call of the caller's program.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dspy.dsp.utils.settings import settings
+from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphBubbleUp
+
+from rlm_adapters.dspy.streaming import where_it_can_stream
+from rlm_adapters.dspy.usage import Measured, measured
+from rlm_adapters.errors import ModelCallError
+from rlm_adapters.models.budget import estimate_tokens
+from rlm_adapters.models.calling import ModelReply, classify
+from rlm_adapters.prompts.steps import Step
+from rlm_adapters.values.answers import to_plain
+
+_REPLY_CHARS = 2_000  # of a reply that could not be parsed, kept in the history
+
+
+class PredictorError(ModelCallError):
+    """A predictor failed. Not retried here, since a DSPy LM retries by itself.
+
+    Attributes:
+        original: what the predictor raised; the module raises it again.
+    """
+
+    def __init__(self, original: Exception) -> None:
+        known = classify(original)
+        kind = "context_length" if isinstance(original, ContextWindowExceededError) else known.kind
+        super().__init__(str(known), kind=kind, retryable=False)
+        self.original = original
+
+
+@dataclass(slots=True)
+class PredictorTarget:
+    """A predictor as a `ModelTarget`; its prompt is the dict of input fields.
+
+    Attributes:
+        predictor: a ``dspy.Predict`` or anything that is called like one.
+        outputs: the output fields that make up the reply.
+        signature: gives the signature of a call where it differs from the predictor's own.
+        made: predictions in the order in which they were made, for whoever tidies the trace.
+        failure: what the last call that failed had raised.
+    """
+
+    predictor: Any
+    outputs: Sequence[str]
+    signature: Callable[[], Any] | None = None
+    made: list[Any] = field(default_factory=list)
+    failure: Exception | None = None
+    _estimated: tuple[Any, int] | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """Name of the LM that answers."""
+        lm = getattr(self.predictor, "lm", None) or settings.lm
+        return str(getattr(lm, "model", None) or type(lm).__name__)
+
+    def estimate(self, prompt: Any) -> int:
+        """Upper estimate of the tokens of fields and instructions; demos are left out."""
+        last = self._estimated
+        if last is not None and last[0] is prompt:
+            return last[1]  # one prompt is estimated several times on its way
+        instructions = getattr(getattr(self.predictor, "signature", None), "instructions", "")
+        estimate = sum(estimate_tokens(_text(value)) for value in (*prompt.values(), instructions)) + 200
+        self._estimated = (prompt, estimate)
+        return estimate
+
+    def invoke(self, prompt: Any, config: RunnableConfig, max_tokens: int | None) -> ModelReply:  # noqa: ARG002
+        """Call the predictor."""
+        try:
+            with measured() as usage:
+                options = self._options(max_tokens)
+                prediction = where_it_can_stream(lambda: self.predictor(**prompt, **options))
+        except GraphBubbleUp:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it raises goes to the caller of the module
+            return self._failed(error)
+        return self._reply(prompt, prediction, usage)
+
+    async def ainvoke(self, prompt: Any, config: RunnableConfig, max_tokens: int | None) -> ModelReply:  # noqa: ARG002
+        """Await the predictor."""
+        try:
+            with measured() as usage:
+                prediction = await self.predictor.acall(**prompt, **self._options(max_tokens))
+        except GraphBubbleUp:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it raises goes to the caller of the module
+            return self._failed(error)
+        return self._reply(prompt, prediction, usage)
+
+    def _options(self, max_tokens: int | None) -> dict[str, Any]:
+        options: dict[str, Any] = {} if max_tokens is None else {"config": {"max_tokens": max_tokens}}
+        if self.signature is not None and (signature := self.signature()) is not None:
+            options["signature"] = signature
+        return options
+
+    def _reply(self, prompt: Any, prediction: Any, usage: Measured) -> ModelReply:
+        self.made.append(prediction)
+        text = json.dumps({name: to_plain(getattr(prediction, name, None)) for name in self.outputs})
+        return ModelReply(
+            text=text,
+            input_tokens=usage.input_tokens or self.estimate(prompt),
+            output_tokens=usage.output_tokens or estimate_tokens(text),
+        )
+
+    def _failed(self, error: Exception) -> ModelReply:
+        self.failure = error
+        raise PredictorError(error) from error
+
+
+class ActionTarget(PredictorTarget):
+    """The action predictor: a reply that cannot be parsed is the model's mistake, and goes back to it."""
+
+    def _failed(self, error: Exception) -> ModelReply:
+        if not isinstance(error, AdapterParseError):
+            self.failure = error
+            raise PredictorError(error) from error
+        reply = str(getattr(error, "lm_response", "") or "")[:_REPLY_CHARS]
+        problem = (
+            "Your reply could not be read: give the fields `reasoning` and `code` in the format that was asked for. "
+            f"Your reply began: {reply!r}"
+        )
+        return ModelReply(text=Step("", "", problem).to_text(), output_tokens=estimate_tokens(reply))
+
+    def _reply(self, prompt: Any, prediction: Any, usage: Measured) -> ModelReply:
+        self.made.append(prediction)
+        step = Step(str(getattr(prediction, "reasoning", "") or ""), str(prediction.code or ""))
+        return ModelReply(
+            text=step.to_text(),
+            input_tokens=usage.input_tokens or self.estimate(prompt),
+            output_tokens=usage.output_tokens or estimate_tokens(step.code + step.reasoning),
+        )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    formatted = getattr(value, "format", None)
+    return str(formatted()) if callable(formatted) else str(value)

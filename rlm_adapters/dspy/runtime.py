@@ -1,0 +1,99 @@
+"""The live parts that a module shares with its copies."""
+
+from __future__ import annotations
+
+import threading
+from functools import cache
+from typing import Any, Literal, cast
+
+from langgraph.types import Checkpointer
+
+from rlm_adapters.errors import InputError
+from rlm_adapters.events import EventHandler
+from rlm_adapters.graph.build import RLMGraph, compile_graph
+from rlm_adapters.graph.context import RLMConfig
+from rlm_adapters.graph.sessions import SessionCache
+from rlm_adapters.sandbox import Executor, MontySandbox, Sandbox
+from rlm_adapters.values.content import ContentStore
+
+
+@cache
+def default_sandbox() -> Sandbox:
+    """The sandbox of this process for whoever brings none: sessions share nothing but the zygote."""
+    return Sandbox()
+
+
+@cache
+def _default_monty() -> MontySandbox:
+    return MontySandbox()
+
+
+@cache
+def _graph() -> RLMGraph:
+    """The state machine, compiled once: it has no configuration of its own, every call brings one in its context."""
+    return compile_graph(cast("RLMConfig", None))
+
+
+class Runtime:
+    """Sandbox, store, saver, listener and the compiled graph.
+
+    Optimizers copy a module hundreds of times; the copies share this object, and predictors reach the graph through
+    its runtime context (a graph closed over a module would go on calling the original). A pickled module leaves it
+    behind and gets a default one, with a sandbox of the same kind, where it is loaded.
+
+    Args:
+        sandbox: None, ``"monty"``: one of its kind that all modules of the process share.
+        store: None: a private one for each call.
+        checkpointer: a LangGraph saver.
+        on_event: called with every event of every run.
+    """
+
+    def __init__(
+        self,
+        sandbox: Executor | Literal["monty"] | None = None,
+        store: ContentStore | None = None,
+        checkpointer: Checkpointer = None,
+        on_event: EventHandler | None = None,
+    ) -> None:
+        if isinstance(sandbox, str) and sandbox != "monty":
+            raise InputError(f'sandbox={sandbox!r} is unknown: use "monty", or give a Sandbox')
+        self._sandbox = sandbox
+        self._store = store
+        self.checkpointer = checkpointer
+        self.on_event = on_event
+        self.sessions = SessionCache()
+        self._graph: RLMGraph | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def sandbox(self) -> Executor:
+        """Where sessions come from."""
+        if isinstance(self._sandbox, str):
+            return _default_monty()
+        return self._sandbox or default_sandbox()
+
+    @property
+    def lasting_store(self) -> ContentStore | None:
+        """A store that outlives a call: the caller's, or one that goes with the checkpointer."""
+        with self._lock:
+            if self._store is None and self.checkpointer is not None:
+                self._store = ContentStore()
+            return self._store
+
+    @property
+    def graph(self) -> RLMGraph:
+        """The compiled graph, with the saver of this module."""
+        with self._lock:
+            if self._graph is None:
+                shared = _graph()
+                self._graph = shared if self.checkpointer is None else shared.copy({"checkpointer": self.checkpointer})
+            return self._graph
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Runtime:
+        return self
+
+    def __copy__(self) -> Runtime:
+        return self
+
+    def __reduce__(self) -> tuple[type[Runtime], tuple[Literal["monty"] | None]]:
+        return Runtime, (self._sandbox if isinstance(self._sandbox, str) else None,)

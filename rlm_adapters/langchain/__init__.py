@@ -1,0 +1,1 @@
+"""The parts of `rlm_adapters.langchain.chat_model.ChatRLM`."""

@@ -1,0 +1,191 @@
+"""From what a run gave to the message, or the stream of chunks, that a chat model answers with."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.language_models.chat_models import generate_from_stream
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+
+from rlm_adapters.langchain.schema import AnswerSchema, as_text
+from rlm_adapters.models.budget import Usage
+
+PROVIDER = "rlm"
+
+_PIECES = 200  # most chunks of one answer
+_PIECE_CHARS = 24  # and about the size of a token or two
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a call of the chat model came to.
+
+    Attributes:
+        answer: of the run; None when it waits for tools.
+        message: of the inner model, when it was asked directly.
+        tool_calls: that it waits for.
+        finish_reason: of the run, or ``tool_calls``.
+        usage: of this call alone; what a resumed run had used before was reported before.
+        iterations: of the root LM.
+        run_id: the engine's id of the run.
+        error: which limit ended the run.
+    """
+
+    answer: Any = None
+    message: AIMessage | None = None
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    finish_reason: str
+    usage: Usage = field(default_factory=dict)
+    iterations: int = 0
+    run_id: str = ""
+    error: str | None = None
+
+
+def to_message(outcome: Outcome, *, model_name: str, schema: AnswerSchema | None, stop: list[str] | None) -> AIMessage:
+    """The message of an outcome."""
+    metadata = response_metadata(outcome, model_name)
+    usage = usage_metadata(outcome.usage)
+    if outcome.message is not None:
+        inner = outcome.message
+        return AIMessage(
+            inner.content,
+            id=inner.id,
+            additional_kwargs=kept_kwargs(inner.additional_kwargs),
+            tool_calls=inner.tool_calls,
+            invalid_tool_calls=inner.invalid_tool_calls,
+            usage_metadata=inner.usage_metadata or usage,
+            response_metadata={**metadata, **kept_metadata(inner.response_metadata)},
+        )
+    calls: list[Any] = [dict(call) for call in outcome.tool_calls]
+    if calls:
+        return AIMessage("", tool_calls=calls, usage_metadata=usage, response_metadata=metadata)
+    if schema is not None and schema.as_tool:
+        arguments = outcome.answer if isinstance(outcome.answer, Mapping) else {"value": outcome.answer}
+        call = {"name": schema.name, "args": dict(arguments), "id": f"rlm_{uuid.uuid4().hex}", "type": "tool_call"}
+        return AIMessage("", tool_calls=[call], usage_metadata=usage, response_metadata=metadata)
+    text = as_text(outcome.answer)
+    if schema is None:
+        text = before_stop(text, stop)
+    return AIMessage(text, usage_metadata=usage, response_metadata=metadata)
+
+
+def kept_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What a direct answer tells of the inner model's: it may have been cut off, or filtered."""
+    reason = metadata.get("finish_reason") or metadata.get("stop_reason") or metadata.get("done_reason")
+    kept = {"inner_finish_reason": reason} if reason else {}
+    return {**kept, **{key: metadata[key] for key in ("output_version",) if key in metadata}}
+
+
+def kept_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a provider says beside the content (a refusal), without tool calls in the provider's own form."""
+    return {key: value for key, value in kwargs.items() if key not in ("tool_calls", "function_call")}
+
+
+def before_stop(text: str, stop: list[str] | None) -> str:
+    """The answer up to the first stop sequence.
+
+    Stop sequences are about the answer that the caller sees; in the cells on the way there they would cut code.
+    """
+    for sequence in stop or ():
+        if sequence:
+            text = text.split(sequence, 1)[0]
+    return text
+
+
+def response_metadata(outcome: Outcome, model_name: str) -> dict[str, Any]:
+    """What a message tells about its run."""
+    usage = outcome.usage
+    metadata = {
+        "model_name": model_name,
+        "model_provider": PROVIDER,
+        "finish_reason": outcome.finish_reason,
+        "iterations": outcome.iterations,
+        "calls": usage.get("calls", 0),
+        "cost": usage.get("cost", 0.0),
+        "run_id": outcome.run_id,
+        "usage_by_model": usage.get("by_model", {}),
+    }
+    if outcome.error is not None:
+        metadata["error"] = outcome.error
+    return metadata
+
+
+def usage_metadata(usage: Usage) -> UsageMetadata:
+    """Tokens of the whole call tree."""
+    tokens = int(usage.get("input_tokens", 0)), int(usage.get("output_tokens", 0))
+    return UsageMetadata(input_tokens=tokens[0], output_tokens=tokens[1], total_tokens=sum(tokens))
+
+
+def to_chunks(message: AIMessage) -> Iterator[ChatGenerationChunk]:
+    """A message as a stream: its text or tool calls in pieces, then one chunk with usage and metadata."""
+    for index, call in enumerate(message.tool_calls):
+        piece = tool_call_chunk(
+            name=call["name"], args=json.dumps(call["args"], ensure_ascii=False), id=call["id"], index=index
+        )
+        yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[piece]))
+    text = str(message.text)
+    size = max(_PIECE_CHARS, -(-len(text) // _PIECES))
+    for start in range(0, len(text), size):
+        yield ChatGenerationChunk(message=AIMessageChunk(content=text[start : start + size]))
+    yield last_chunk(message.usage_metadata, message.response_metadata)
+
+
+class ToldChunks:
+    """Makes chunks what LangChain's ``stream`` tells: with the id of the message, and as content blocks if it asks so.
+
+    Args:
+        message_id: of the message to come.
+        as_blocks: whether content is told as blocks (``output_version="v1"``).
+    """
+
+    def __init__(self, message_id: str, *, as_blocks: bool) -> None:
+        self.chunks: list[ChatGenerationChunk] = []
+        """What was told so far."""
+        self._message_id = message_id
+        self._as_blocks = as_blocks
+        self._index = -1
+        self._kind = ""
+
+    def add(self, chunk: ChatGenerationChunk) -> ChatGenerationChunk:
+        """The chunk in that form."""
+        chunk.message.id = chunk.message.id or self._message_id
+        if self._as_blocks:
+            blocks: list[Any] = [dict(block) for block in chunk.message.content_blocks]
+            for block in blocks:
+                if block["type"] != self._kind:
+                    self._index, self._kind = self._index + 1, block["type"]
+                block.setdefault("index", self._index)
+            chunk.message.content = blocks
+        self.chunks.append(chunk)
+        return chunk
+
+    def result(self) -> ChatResult:
+        """The whole message."""
+        return generate_from_stream(iter(self.chunks))
+
+
+def last_chunk(usage: UsageMetadata | None, metadata: Mapping[str, Any]) -> ChatGenerationChunk:
+    """The end of a stream."""
+    return ChatGenerationChunk(
+        message=AIMessageChunk(
+            content="", usage_metadata=usage, response_metadata=dict(metadata), chunk_position="last"
+        )
+    )
+
+
+def subtract_usage(total: Usage, before: Usage) -> Usage:
+    """What came on top of ``before``."""
+    counts: Usage = {key: value - before.get(key, 0) for key, value in total.items() if isinstance(value, int | float)}
+    earlier = before.get("by_model", {})
+    models = {
+        name: {key: value - earlier.get(name, {}).get(key, 0) for key, value in figures.items()}
+        for name, figures in total.get("by_model", {}).items()
+    }
+    return {**counts, "by_model": {name: figures for name, figures in models.items() if any(figures.values())}}

@@ -1,0 +1,381 @@
+"""ChatRLM: a Recursive Language Model as a LangChain chat model.
+
+From the user's side it is one model call: put it where a ``ChatOpenAI`` stood, and inputs of any length work. See
+docs/langchain.md.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, aclosing
+from typing import Any, TypeAlias
+
+from langchain_core.callbacks import (
+    AsyncCallbackManager,
+    AsyncCallbackManagerForLLMRun,
+    CallbackManager,
+    CallbackManagerForLLMRun,
+)
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import LC_ID_PREFIX, AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
+from typing_extensions import override
+
+from rlm_adapters.effects import Steps, adrive, drive
+from rlm_adapters.graph.context import Run
+from rlm_adapters.graph.tools import tool_table
+from rlm_adapters.langchain.answer import PROVIDER, ToldChunks, to_chunks, to_message
+from rlm_adapters.langchain.blocks import context_block
+from rlm_adapters.langchain.call import RUN_MANAGER, CallOptions, with_config_context
+from rlm_adapters.langchain.direct import DirectStream, ask_directly
+from rlm_adapters.langchain.isolation import adopted, ambient_writer, apart, child_callbacks
+from rlm_adapters.langchain.progress import Progress
+from rlm_adapters.langchain.runs import Ask
+from rlm_adapters.langchain.schema import StructuredMethod, answer_schema, parser_of, with_raw
+from rlm_adapters.langchain.settings import RLMSettings
+from rlm_adapters.langchain.tools import (
+    ToolChoice,
+    openai_tools,
+)
+from rlm_adapters.models.calling import model_name
+
+__all__ = ["ChatRLM", "context_block"]
+
+_RunManager: TypeAlias = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None
+
+
+class ChatRLM(RLMSettings):
+    """A chat model that answers with a Recursive Language Model (arXiv 2512.24601).
+
+    ``ChatRLM(model=ChatOpenAI(...))`` stands wherever a chat model can stand: in chains, agents and graphs. Long texts,
+    documents and files in the messages become variables of a Python REPL in which the inner model works, so the input
+    may be far longer than its window.
+
+    The last human message is the question, system messages are standing instructions. ``model.bind(context=...)``, a
+    `context_block` in a message, or ``config={"configurable": {"rlm_context": ...}}`` give the context explicitly.
+
+    Raises:
+        InputError: (at a call) the messages, tools or schema cannot be used.
+        ModelCallError: an inner model failed for good.
+        NoAnswerError: the run ended without an answer.
+    """
+
+    def close(self) -> None:
+        """End the workers and remove private content; not needed at the end of a process."""
+        self.runtime.close()
+
+    def sweep_suspended(self) -> int:
+        """Delete the runs in ``checkpointer`` that nobody came back for within ``suspended_seconds``.
+
+        Runs that this process suspended go by themselves. This is for what processes that ended have left in a durable
+        saver: call it now and then, for example at the start of a service.
+
+        Returns:
+            How many there were.
+        """
+        return drive(self._runs.suspended.sweep_all())
+
+    async def asweep_suspended(self) -> int:
+        """Async form of `sweep_suspended`."""
+        return await adrive(self._runs.suspended.sweep_all())
+
+    # -- binding
+
+    @override
+    def bind_tools(
+        self,
+        tools: Sequence[Any],
+        *,
+        tool_choice: Any = None,
+        strict: bool | None = None,
+        parallel_tool_calls: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Offer tools to the cells.
+
+        Args:
+            tools: anything that LangChain takes as a tool; with ``tool_mode="repl"`` tools and functions that can run.
+            tool_choice: ``"auto"``, ``"none"``, ``"any"``, ``"required"``, or the name of a tool. A choice that forces
+                a call makes the run refuse any other answer.
+            strict: check arguments against the tool's schema before the call leaves.
+            parallel_tool_calls: False lets one call leave at a time.
+            kwargs: further options, as for ``bind``.
+
+        Raises:
+            InputError: a tool or the choice cannot be used.
+        """
+        if self.tool_mode == "repl":
+            tool_table((*self.tools, *tools))
+            return self.bind(repl_tools=list(tools), **kwargs)
+        converted = openai_tools(tools, strict=strict)
+        ToolChoice.of(converted, tool_choice)
+        options = {"tool_choice": tool_choice, "strict": strict, "parallel_tool_calls": parallel_tool_calls}
+        return self.bind(
+            tools=converted, **{key: value for key, value in options.items() if value is not None}, **kwargs
+        )
+
+    @override
+    def with_structured_output(
+        self,
+        schema: Any = None,
+        *,
+        include_raw: bool = False,
+        method: StructuredMethod = "json_schema",
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Answer with an object of a schema, validated inside the run, so that the root LM can mend it.
+
+        Args:
+            schema: pydantic class, TypedDict, JSON schema or function schema; None takes any JSON object.
+            include_raw: give ``{"raw", "parsed", "parsing_error"}``.
+            method: ``function_calling``: the raw message carries a tool call; else JSON text. The validation is the
+                same.
+            strict: accepted for compatibility; the validation is always strict.
+            kwargs: none are known.
+
+        Raises:
+            ValueError: unknown arguments.
+            InputError: the schema cannot be used.
+        """
+        if kwargs:
+            raise ValueError(f"Received unsupported arguments {kwargs}")
+        wanted: Any = {"type": "json_object"} if schema is None else schema
+        as_tool = method == "function_calling"
+        name = answer_schema(wanted).name
+        traced = {} if schema is None else {
+            "ls_structured_output_format": {"kwargs": {"method": method, "strict": strict}, "schema": schema}
+        }  # fmt: skip
+        model = self.bind(response_format=wanted, answer_as="tool" if as_tool else "json", **traced)
+        parser = parser_of(schema, name, as_tool=as_tool)
+        return with_raw(model, parser) if include_raw else model | parser
+
+    # -- calling
+
+    @override
+    def invoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        return super().invoke(input, config, stop=stop, **with_config_context(config, kwargs))
+
+    @override
+    async def ainvoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        return await super().ainvoke(input, config, stop=stop, **with_config_context(config, kwargs))
+
+    @override
+    def stream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        known, manager = self._opened(config, CallbackManager)
+        given = with_config_context(config, kwargs)
+        yield from super().stream(input, known, stop=stop, **{**given, RUN_MANAGER: manager})
+
+    @override
+    async def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        known, manager = self._opened(config, AsyncCallbackManager)
+        given = with_config_context(config, kwargs)
+        async for chunk in super().astream(input, known, stop=stop, **{**given, RUN_MANAGER: manager}):
+            yield chunk
+
+    @override
+    def stream_events(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        return super().stream_events(input, config, **with_config_context(config, kwargs))
+
+    @override
+    def astream_events(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        return super().astream_events(input, config, **with_config_context(config, kwargs))
+
+    @override
+    def _should_stream(self, *, async_api: bool, run_manager: _RunManager = None, **kwargs: Any) -> bool:
+        # With a run manager it is `invoke` that asks: it would call `_stream` without that manager, and the inner runs
+        # would lose their parent. `_generate` tells the tokens by itself.
+        return run_manager is None and super()._should_stream(async_api=async_api, **kwargs)
+
+    @override
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        if run_manager is not None and self._tells_tokens(run_manager, async_api=False, **kwargs):
+            told = self._told(run_manager)
+            for chunk in map(told.add, self._stream(messages, stop, run_manager, **kwargs)):
+                run_manager.on_llm_new_token(str(chunk.message.text), chunk=chunk)
+            return told.result()
+        message = self._answer(messages, self._options(stop, kwargs), run_manager)
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    @override
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        if run_manager is not None and self._tells_tokens(run_manager, async_api=True, **kwargs):
+            told = self._told(run_manager)
+            async for chunk in self._astream(messages, stop, run_manager, **kwargs):
+                await run_manager.on_llm_new_token(str(chunk.message.text), chunk=told.add(chunk))
+            return told.result()
+        message = await self._aanswer(messages, self._options(stop, kwargs), run_manager)
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    @override
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        manager, options = run_manager or kwargs.get(RUN_MANAGER), self._options(stop, kwargs)
+        tokens = self._direct_stream(messages, options, manager)
+        if tokens is not None:
+            with self._apart():
+                fits = drive(tokens.open())
+            if fits:
+                yield from tokens.chunks(self._apart)
+                return
+        yield from to_chunks(self._answer(messages, options, manager, tokens))
+
+    @override
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        manager, options = run_manager or kwargs.get(RUN_MANAGER), self._options(stop, kwargs)
+        tokens = self._direct_stream(messages, options, manager)
+        if tokens is not None:
+            with self._apart():
+                fits = await adrive(tokens.open())
+            if fits:
+                async with aclosing(tokens.achunks(self._apart)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+                return
+        for chunk in to_chunks(await self._aanswer(messages, options, manager, tokens)):
+            yield chunk
+
+    # -- parts
+
+    def _answer(
+        self,
+        messages: Sequence[BaseMessage],
+        options: CallOptions,
+        manager: _RunManager,
+        tried: DirectStream | None = None,
+    ) -> AIMessage:
+        steps = self._steps(messages, options, manager, ambient_writer(), tried)
+        with self._apart():
+            return drive(steps)
+
+    async def _aanswer(
+        self,
+        messages: Sequence[BaseMessage],
+        options: CallOptions,
+        manager: _RunManager,
+        tried: DirectStream | None = None,
+    ) -> AIMessage:
+        steps = self._steps(messages, options, manager, ambient_writer(), tried)
+        with self._apart():
+            return await adrive(steps)
+
+    def _steps(
+        self,
+        messages: Sequence[BaseMessage],
+        options: CallOptions,
+        manager: _RunManager,
+        write: Callable[[Any], None] | None,
+        tried: DirectStream | None,
+    ) -> Steps[AIMessage]:
+        """One call, in the form that runs sync and async."""
+        runs = self._runs
+        config, parallel = self._configured(runs.graph.rlm, options)
+        earlier = tried.run if tried is not None else None
+        direct = self._direct_call(messages, options) if earlier is None else None
+        outcome = None
+        if direct is not None:
+            earlier = Run(config)
+            outcome = yield from ask_directly(direct, earlier, self._child_config(manager))
+        if outcome is None:
+            ask = Ask(
+                messages=messages,
+                config=config,
+                threshold=self.context_threshold,
+                context=options.context,
+                inputs=options.inputs,
+                suspendable=bool(options.tools),
+                parallel=parallel,
+                callbacks=child_callbacks(manager, traced=self.trace_inner),
+                listen=lambda run: Progress(manager, write, lambda: run.ledger.used),
+                earlier=earlier.ledger if earlier is not None else None,
+            )
+            outcome = yield from runs.ask(ask)
+        name = self._told_name(options)
+        return to_message(outcome, model_name=name, schema=options.schema, stop=list(options.stop))
+
+    def _direct_stream(
+        self, messages: Sequence[BaseMessage], options: CallOptions, manager: _RunManager
+    ) -> DirectStream | None:
+        """The stream of a short conversation; None when it needs a run, or an answer of a schema."""
+        direct = self._direct_call(messages, options)
+        if direct is None or direct.schema is not None:
+            return None
+        config, _ = self._configured(self._runs.graph.rlm, options)
+        return DirectStream(direct, Run(config), self._child_config(manager), self._told_name(options))
+
+    def _told_name(self, options: CallOptions) -> str:
+        return f"{PROVIDER}:{options.model_options.get('model') or model_name(self.model)}"
+
+    def _child_config(self, manager: _RunManager) -> RunnableConfig:
+        return {"callbacks": child_callbacks(manager, traced=self.trace_inner)}
+
+    def _apart(self) -> AbstractContextManager[None]:
+        return apart(traced=self.trace_inner)
+
+    def _opened(self, config: RunnableConfig | None, kind: Any) -> tuple[RunnableConfig, Any]:
+        """A config that fixes the id of the run to come, and the manager that this run will have."""
+        known = ensure_config(config)
+        run_id = known.get("run_id") or uuid.uuid4()
+        configured = kind.configure(known.get("callbacks"), None, self.verbose)
+        known["run_id"] = run_id
+        known["callbacks"] = configured
+        return known, adopted(configured, run_id, known)
+
+    def _tells_tokens(self, run_manager: Any, *, async_api: bool, **kwargs: Any) -> bool:
+        return super()._should_stream(async_api=async_api, run_manager=run_manager, **kwargs)
+
+    def _told(self, run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun) -> ToldChunks:
+        return ToldChunks(f"{LC_ID_PREFIX}-{run_manager.run_id}", as_blocks=self.output_version == "v1")

@@ -1,0 +1,321 @@
+"""The router: a short question goes straight to the inner model, as it is.
+
+An RLM costs several model calls, and papers and replications find it no better than one plain call where the input
+fits well. The inner model gets the very messages and tools of the caller, so a short chat or an agent's small talk is
+what it would be without us.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from rlm_adapters.effects import Steps, Wait, adrive, drive
+from rlm_adapters.errors import BudgetExceededError, ModelCallError, NoAnswerError
+from rlm_adapters.graph.context import Run
+from rlm_adapters.langchain.answer import (
+    Outcome,
+    kept_kwargs,
+    kept_metadata,
+    last_chunk,
+    response_metadata,
+    usage_metadata,
+)
+from rlm_adapters.langchain.conversation import gives_context, text_size
+from rlm_adapters.langchain.schema import AnswerSchema
+from rlm_adapters.models.budget import Usage
+from rlm_adapters.models.calling import ChatTarget, ModelReply, classify
+from rlm_adapters.models.prices import PriceTable
+from rlm_adapters.values.answers import InvalidAnswerError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectCall:
+    """One plain call of the inner model.
+
+    Attributes:
+        target: the inner model.
+        messages: of the caller.
+        prices: of the models.
+        tools: in OpenAI's form.
+        tool_choice: as the caller gave it.
+        parallel: None or the caller's ``parallel_tool_calls``.
+        schema: what the answer must be.
+        stop: stop sequences.
+    """
+
+    target: ChatTarget
+    messages: Sequence[BaseMessage]
+    prices: PriceTable
+    tools: Sequence[Mapping[str, Any]] = ()
+    tool_choice: Any = None
+    parallel: bool | None = None
+    schema: AnswerSchema | None = None
+    stop: Sequence[str] = ()
+
+    def model(self) -> Runnable[Any, AIMessage]:
+        """The inner model with what is bound to it, but the target's options."""
+        options: dict[str, Any] = {"stop": list(self.stop)} if self.stop else {}
+        model: BaseChatModel = self.target.model
+        if self.schema is not None:
+            return model.bind_tools([self.schema.tool], tool_choice=self.schema.name, **options)
+        if self.tools:
+            if self.tool_choice is not None:
+                options["tool_choice"] = self.tool_choice
+            if self.parallel is not None:
+                options["parallel_tool_calls"] = self.parallel
+            return model.bind_tools([dict(tool) for tool in self.tools], **options)
+        return model.bind(**options) if options else model
+
+
+def is_short(messages: Sequence[BaseMessage], below: int) -> bool:
+    """Whether all of the messages together are short enough for one call, and bring no variables."""
+    return below > 0 and text_size(messages) < below and not gives_context(messages)
+
+
+def ask_directly(call: DirectCall, run: Run, runnable_config: RunnableConfig) -> Steps[Outcome | None]:
+    """Ask the inner model, within the limits of a run and with its retries.
+
+    Returns:
+        None when a run has to answer: the answer does not fit the schema, or the messages do not fit the window.
+
+    Raises:
+        ModelCallError: the call failed for good.
+        NoAnswerError: it does not fit into the limits.
+    """
+    reply = yield from _called(_MessageTarget(call), call, run, runnable_config)
+    if reply is None:
+        return None
+    message: AIMessage = reply.extra["message"]
+    usage = run.ledger.used
+    if call.schema is None:
+        return Outcome(message=_in_standard_form(message), finish_reason="direct", usage=usage)
+    answer = _checked(message, call.schema)
+    return None if answer is None else Outcome(answer=answer, finish_reason="direct", usage=usage)
+
+
+def _called(
+    target: ChatTarget, call: DirectCall, run: Run, runnable_config: RunnableConfig
+) -> Steps[ModelReply | None]:
+    """One call in the run's budget, with its retries; None when the messages do not fit the model's window."""
+    try:
+        reply, _ = yield from run.caller.call(
+            target, list(call.messages), kind="root", owner="direct", config=runnable_config
+        )
+    except BudgetExceededError as error:
+        reason = "timeout" if error.limit == "max_seconds" else "budget"
+        raise NoAnswerError(f"the limits allow no call ({reason}): {error}", finish_reason=reason) from error
+    except ModelCallError as error:
+        if error.kind != "context_length":
+            raise
+        return None
+    return reply
+
+
+def _in_standard_form(message: AIMessage) -> AIMessage:
+    """The inner model's message without what only its provider's name explains."""
+    if isinstance(message.content, str):
+        return message
+    blocks: Any = [block for block in message.content_blocks if block["type"] != "tool_call"]
+    metadata = {**message.response_metadata, "output_version": "v1"}
+    return message.model_copy(update={"content": blocks, "response_metadata": metadata})
+
+
+class DirectStream:
+    """The tokens of a direct call, as our own.
+
+    Up to the first token it is a call like any other: budget, rate limits, time-out, retries. What comes after that
+    cannot be taken back, so a failure there is the caller's.
+
+    Args:
+        call: what to ask.
+        run: whose limits hold.
+        config: of the inner model's run.
+        model_name: of the chat model, for the last chunk.
+    """
+
+    def __init__(self, call: DirectCall, run: Run, config: RunnableConfig, model_name: str) -> None:
+        self.run = run
+        self._call = call
+        self._config = config
+        self._model_name = model_name
+        self._stream: Any = None
+        self._first: list[Any] = []
+        self._usage: UsageMetadata | None = None
+        self._chars = 0
+        self._metadata: dict[str, Any] = {}
+        self._started = 0.0
+
+    def open(self) -> Steps[bool]:
+        """Ask, and wait for the first token.
+
+        Returns:
+            False when the messages do not fit the model's window.
+
+        Raises:
+            ModelCallError: the call failed for good.
+            NoAnswerError: it does not fit into the limits.
+        """
+        reply = yield from _called(_StreamTarget(self._call), self._call, self.run, self._config)
+        if reply is None:
+            return False
+        self._stream, self._first, self._started = (reply.extra[key] for key in ("stream", "first", "started"))
+        return True
+
+    def chunks(self, within: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[ChatGenerationChunk]:
+        """What comes, and the last chunk with usage and metadata.
+
+        Args:
+            within: the inner model is asked for each token within this.
+
+        Raises:
+            ModelCallError: the stream broke off.
+        """
+        try:
+            more = True
+            while more:
+                with within():
+                    chunk, more = drive(self._read())
+                yield chunk
+        finally:
+            with contextlib.suppress(ValueError):  # a thread that was given up is still in it
+                self._stream.close()
+
+    async def achunks(
+        self, within: Callable[[], contextlib.AbstractContextManager[None]]
+    ) -> AsyncGenerator[ChatGenerationChunk, None]:
+        """Async form of `chunks`."""
+        async with contextlib.aclosing(self._stream):
+            more = True
+            while more:
+                with within():
+                    chunk, more = await adrive(self._read())
+                yield chunk
+
+    # -- parts
+
+    def _read(self) -> Steps[tuple[ChatGenerationChunk, bool]]:
+        """The next chunk, and whether it was not the last one."""
+        reason, error, chunk = "direct", None, None
+        if self._first:
+            chunk = self._first.pop(0)
+        else:
+            try:
+                chunk = yield Wait(
+                    lambda: next(self._stream, None), lambda: anext(self._stream, None), self._seconds_left()
+                )
+            except TimeoutError as late:
+                left = self.run.ledger.seconds_left()
+                if left is None or left > 0:
+                    seconds = self.run.ledger.limits.call_timeout
+                    raise ModelCallError(f"the answer took more than {seconds:g} s", kind="timeout") from late
+                reason, error = "timeout", "max_seconds was reached in the middle of the answer"
+            except Exception as broken:
+                raise classify(broken) from broken
+        if chunk is None:
+            return self._end(reason, error), False
+        return self._passed_on(chunk), True
+
+    def _seconds_left(self) -> float | None:
+        """Until the call's time-out or the run's end; None: no bound."""
+        left = self._started + self.run.ledger.limits.call_timeout - time.monotonic()
+        of_run = self.run.ledger.seconds_left()
+        least = left if of_run is None else min(left, of_run)
+        return None if math.isinf(least) else least
+
+    def _passed_on(self, chunk: Any) -> ChatGenerationChunk:
+        """A chunk of the inner model, its usage and metadata kept for the end."""
+        content: Any = chunk.content
+        if not isinstance(content, str):
+            content = [dict(block) for block in chunk.content_blocks if block["type"] != "tool_call_chunk"]
+            self._metadata["output_version"] = "v1"
+        if chunk.usage_metadata:
+            self._usage = add_usage(self._usage, chunk.usage_metadata)
+        self._metadata |= kept_metadata(chunk.response_metadata)
+        self._chars += len(str(chunk.text))
+        return ChatGenerationChunk(
+            message=AIMessageChunk(
+                content=content,
+                tool_call_chunks=getattr(chunk, "tool_call_chunks", []),
+                additional_kwargs=kept_kwargs(chunk.additional_kwargs),
+            )
+        )
+
+    def _end(self, reason: str, error: str | None) -> ChatGenerationChunk:
+        """Book what it took; the last chunk."""
+        target = self._call.target
+        estimate = {"input_tokens": target.estimate(self._call.messages), "output_tokens": self._chars // 3 + 1}
+        tokens = self._usage or usage_metadata(estimate)
+        self.run.ledger.book(self._figures(tokens["input_tokens"], tokens["output_tokens"]))
+        outcome = Outcome(finish_reason=reason, usage=self.run.ledger.used, error=error)
+        return last_chunk(tokens, {**response_metadata(outcome, self._model_name), **self._metadata})
+
+    def _figures(self, input_tokens: int, output_tokens: int) -> Usage:
+        """Usage of the tokens alone: the call itself was counted when its first token came."""
+        name = self._call.target.name
+        price = self._call.prices.find(name)
+        cost = price.cost(input_tokens, output_tokens) if price else 0.0
+        counts = {"input_tokens": input_tokens, "output_tokens": output_tokens, "cost": cost}
+        return {**counts, "by_model": {name: counts}}
+
+
+class _MessageTarget(ChatTarget):
+    """Asks with the caller's tools and keeps the whole message."""
+
+    def __init__(self, call: DirectCall) -> None:
+        super().__init__(call.target.model, call.target.name, call.target.options)
+        self._bound = call.model()
+
+    def invoke(self, prompt: Any, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
+        message = self._bound.invoke(prompt, config, **self._options(max_tokens))
+        return replace(self._read(prompt, message), extra={"message": message})
+
+    async def ainvoke(self, prompt: Any, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
+        message = await self._bound.ainvoke(prompt, config, **self._options(max_tokens))
+        return replace(self._read(prompt, message), extra={"message": message})
+
+
+class _StreamTarget(_MessageTarget):
+    """Asks up to the first token; its reply holds the stream, and counts no tokens yet."""
+
+    def invoke(self, prompt: Any, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
+        started = time.monotonic()
+        stream = self._bound.stream(prompt, config, **self._options(max_tokens))
+        first: list[Any] = []
+        while not first or _is_empty(first[-1]):
+            first.append(next(stream, None))
+        return ModelReply("", extra={"stream": stream, "first": first, "started": started})
+
+    async def ainvoke(self, prompt: Any, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
+        started = time.monotonic()
+        stream: Any = self._bound.astream(prompt, config, **self._options(max_tokens))
+        first: list[Any] = []
+        while not first or _is_empty(first[-1]):
+            first.append(await anext(stream, None))
+        return ModelReply("", extra={"stream": stream, "first": first, "started": started})
+
+
+def _is_empty(chunk: Any) -> bool:
+    """Whether a chunk tells nothing yet, as the first of a provider's mostly do; the end (None) tells enough."""
+    return chunk is not None and not (chunk.content or chunk.tool_call_chunks or chunk.additional_kwargs)
+
+
+def _checked(message: AIMessage, schema: AnswerSchema) -> Any:
+    """The validated answer; None when it does not fit."""
+    for call in message.tool_calls:
+        if call["name"] == schema.name:
+            try:
+                return schema.spec.to_json(schema.spec.validate(call["args"]))
+            except InvalidAnswerError:
+                return None
+    return None

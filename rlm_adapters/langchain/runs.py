@@ -1,0 +1,314 @@
+"""One call of the chat model: a run of the graph from messages to an outcome, or a suspended one that goes on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command, Interrupt, StateSnapshot
+
+from rlm_adapters.effects import Steps, Wait
+from rlm_adapters.errors import InputError, NoAnswerError, RLMError
+from rlm_adapters.graph import RLMConfig, RLMContext, RLMGraph
+from rlm_adapters.graph.context import Run
+from rlm_adapters.langchain.answer import Outcome, subtract_usage
+from rlm_adapters.langchain.conversation import read_conversation
+from rlm_adapters.langchain.progress import Progress
+from rlm_adapters.langchain.suspended import OURS, SuspendedRuns, Waiting, thread_name
+from rlm_adapters.langchain.tools import Returned, answering_tools, is_tool_call, new_thread, returned, tool_calls_of
+from rlm_adapters.models.budget import Ledger, Usage
+from rlm_adapters.values.content import ContentRef, ContentStore, is_ref
+
+_LOG = logging.getLogger("rlm_adapters")
+_RETURNED = "rlm_returned"
+"""Key in a checkpoint's metadata: a hash of the tool results that the run was last resumed with."""
+_HAVE_ANSWER = frozenset({"submitted", "text", "direct"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What a run is asked.
+
+    Attributes:
+        messages: the conversation.
+        config: of the graph, for this call.
+        threshold: characters from which a text becomes a variable.
+        context: explicit context.
+        inputs: explicit variables.
+        suspendable: whether the cells have tools of an agent.
+        parallel: whether several tool calls may leave together.
+        earlier: ledger of what was tried for this call before.
+        callbacks: for the graph's run.
+        listen: makes the listener of a run tree.
+    """
+
+    messages: Sequence[BaseMessage]
+    config: RLMConfig
+    threshold: int
+    callbacks: BaseCallbackManager | None
+    listen: Callable[[Run], Progress]
+    context: Any = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    suspendable: bool = False
+    parallel: bool = True
+    earlier: Ledger | None = None
+
+
+class Runs:
+    """The compiled graph of a chat model and the runs that wait for tools.
+
+    Args:
+        graph: of the chat model; calls bring their own variations of its configuration.
+        saver: where suspended runs are saved; None: in this process's memory.
+        seconds: how long they are kept.
+        count: how many are kept.
+    """
+
+    def __init__(self, graph: RLMGraph, *, saver: BaseCheckpointSaver[str] | None, seconds: float, count: int) -> None:
+        self.graph = graph
+        self.suspended = SuspendedRuns(
+            saver or InMemorySaver(), seconds=seconds, count=count, end_worker=graph.rlm.sessions.discard
+        )
+        self._saving: RLMGraph = self.graph.copy({"checkpointer": self.suspended.saver})
+
+    def ask(self, ask: Ask) -> Steps[Outcome]:
+        """Run, or go on with the run whose tools have answered.
+
+        Raises:
+            NoAnswerError: the run ended without an answer.
+            ModelCallError: a model call failed for good.
+            InputError: the messages cannot be used.
+        """
+        try:
+            return (yield from self._ask(ask))
+        except NotImplementedError as error:
+            saver = type(self.suspended.saver).__name__
+            raise InputError(
+                f"checkpointer={saver} cannot be used in this form: invoke() takes a sync saver such as PostgresSaver, "
+                f"ainvoke() an async one such as AsyncPostgresSaver, and MemorySaver serves both"
+            ) from error
+
+    def _ask(self, ask: Ask) -> Steps[Outcome]:
+        yield from self.suspended.sweep()
+        back = returned(ask.messages)
+        if back is not None:
+            outcome = yield from self._go_on(ask, back)
+            if outcome is not None:
+                return outcome
+        taken = tuple(ask.config.tools)
+        given = yield _off_loop(
+            lambda: read_conversation(
+                ask.messages, threshold=ask.threshold, context=ask.context, inputs=ask.inputs, taken=taken
+            ).to_input()
+        )
+        if not ask.suspendable:
+            return (yield from self._run(ask, given))
+        thread = new_thread()
+        yield from self.suspended.take(thread)
+        return (yield from self._turn(ask, given, thread, first=True))
+
+    def close(self) -> None:
+        """End the workers."""
+        self.graph.close()
+
+    # -- parts
+
+    def _go_on(self, ask: Ask, back: Returned) -> Steps[Outcome | None]:
+        """Take the results to the run that waits for them; None when it is gone."""
+        known = yield from self.suspended.take(back.thread)
+        waiting = known or Waiting(0.0)
+        try:
+            state = yield from self._state(back.thread)
+            if not state.next or (known is None and self.suspended.has_expired(state.created_at)):
+                yield from self.suspended.forget(back.thread)  # reading leaves a trace in some savers
+                return None
+            saved = yield from self._saved(state)
+        except BaseException:
+            self.suspended.put_back(back.thread, waiting.runs, waiting.returned)
+            raise
+        results = back.resume_map(saved.interrupts) if saved is not None else {}
+        if saved is None or not (results or back.digest() in (saved.returned, waiting.returned)):
+            self.suspended.put_back(back.thread, waiting.runs, waiting.returned)
+            return None
+        # Results that it has seen already: the request came again (its answer was lost, or the run failed after the
+        # resume). So it goes on from where it was saved, and asks again for what it waits for.
+        given: Command[Any] | None = Command(resume=results) if results else None
+        tools = {**answering_tools(saved.interrupts), **ask.config.tools}
+        ask = replace(ask, config=replace(ask.config, tools=tools))
+        return (yield from self._turn(ask, given, back.thread, saved.usage, digest=back.digest()))
+
+    def _state(self, thread: str) -> Steps[StateSnapshot]:
+        config, graph = _config(thread, None), self._saving
+        state: StateSnapshot = yield Wait(lambda: graph.get_state(config), lambda: graph.aget_state(config))
+        return state
+
+    def _saved(self, state: StateSnapshot) -> Steps[_Saved | None]:
+        """The saved run; None when the content that it refers to is in another store."""
+        missing = yield _off_loop(lambda: _missing_content(state.values, self.graph.rlm.store))
+        if missing is not None:
+            _LOG.warning("a suspended run cannot go on here: %s", missing)
+            return None
+        metadata: Mapping[str, Any] = state.metadata or {}
+        return _Saved(tuple(state.interrupts), state.values.get("usage") or {}, metadata.get(_RETURNED))
+
+    def _turn(
+        self, ask: Ask, given: Any, thread: str, before: Usage | None = None, *, digest: str = "", first: bool = False
+    ) -> Steps[Outcome]:
+        """Run in a saved thread until its end, or until it waits for tools."""
+        config = _config(thread, ask.callbacks)
+        config["metadata"] = {OURS: True, _RETURNED: digest}
+        run = _ListenedRun(ask)
+        try:
+            result = yield from self._result(self._saving, given, config, run)
+            if interrupts := result.get("__interrupt__"):
+                self.suspended.put_back(thread, run.unfinished, digest)
+                calls = tool_calls_of(thread, interrupts)
+                return Outcome(
+                    tool_calls=tuple(calls if ask.parallel else calls[:1]),
+                    finish_reason="tool_calls",
+                    usage=subtract_usage(run.ledger.used, before or {}),
+                    iterations=result.get("iterations") or 0,
+                    run_id=run.progress.run_id,
+                )
+        except BaseException:
+            # After the first turn the caller has the ids of tool calls and may come back; before it nobody can.
+            self.suspended.put_back(thread, returned=digest, given_up=first)
+            raise
+        yield from self.suspended.forget(thread)
+        return _outcome(result, subtract_usage(run.ledger.used, before or {}), run.progress.run_id)
+
+    def _run(self, ask: Ask, given: Any) -> Steps[Outcome]:
+        """Run to the end; nothing is saved."""
+        run = _ListenedRun(ask)
+        result = yield from self._result(self.graph, given, _config(None, ask.callbacks), run)
+        return _outcome(result, run.ledger.used, run.progress.run_id)
+
+    def _result(
+        self, graph: RLMGraph, given: Any, config: RunnableConfig, run: _ListenedRun
+    ) -> Steps[Mapping[str, Any]]:
+        context = RLMContext(config=run.config, run=run)
+        try:
+            result: Mapping[str, Any] = yield Wait(
+                lambda: graph.invoke(given, config, context=context),
+                lambda: graph.ainvoke(given, config, context=context),
+            )
+            _refuse_foreign(result.get("__interrupt__") or ())
+        except BaseException:
+            run.close()
+            raise
+        yield from run.progress.finish()
+        return result
+
+
+class Runtime:
+    """The live parts of a chat model, made at its first call and shared by its copies."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs: dict[Hashable, Runs] = {}
+
+    def runs(self, key: Hashable, make: Callable[[], Runs]) -> Runs:
+        """The graph and its suspended runs.
+
+        Args:
+            key: what they depend on: a copy with another store, sandbox or saver has its own.
+            make: makes them.
+        """
+        with self._lock:
+            if key not in self._runs:
+                self._runs[key] = make()
+            return self._runs[key]
+
+    def close(self) -> None:
+        """End the workers; the next call makes new ones."""
+        with self._lock:
+            closing, self._runs = self._runs, {}
+        for runs in closing.values():
+            runs.close()
+
+    def __deepcopy__(self, memo: Any) -> Runtime:
+        return self
+
+    def __reduce__(self) -> tuple[type[Runtime], tuple[()]]:
+        return Runtime, ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    interrupts: tuple[Interrupt, ...]
+    usage: Usage
+    returned: str | None
+
+
+class _ListenedRun(Run):
+    """A run tree whose progress is told to the caller."""
+
+    def __init__(self, ask: Ask) -> None:
+        super().__init__(ask.config)
+        self.config = ask.config
+        if ask.earlier is not None:
+            self.ledger.book(ask.earlier.used)
+            self.ledger.restore_time(ask.earlier.seconds)
+        self.progress = ask.listen(self)
+        self._listeners = (*self._listeners, self.progress)
+
+
+def _outcome(result: Mapping[str, Any], usage: Usage, run_id: str) -> Outcome:
+    reason: str = result["finish_reason"]
+    if result["answer"] is None and (reason not in _HAVE_ANSWER or result["error"]):
+        raise NoAnswerError(
+            f"the run ended without an answer ({reason}): {result['error'] or 'no reason is known'}",
+            finish_reason=reason,
+            usage=usage,
+        )
+    return Outcome(
+        answer=result["answer"],
+        finish_reason=reason,
+        usage=usage,
+        iterations=result["iterations"],
+        run_id=run_id,
+        error=result["error"],
+    )
+
+
+def _config(thread: str | None, callbacks: BaseCallbackManager | None) -> RunnableConfig:
+    config: RunnableConfig = {"callbacks": callbacks, "run_name": "rlm"}
+    if thread is not None:
+        config["configurable"] = {"thread_id": thread_name(thread)}
+    return config
+
+
+def _refuse_foreign(interrupts: Sequence[Interrupt]) -> None:
+    foreign = next((one for one in interrupts if not is_tool_call(one)), None)
+    if foreign is not None:
+        raise InputError(
+            f"a tool inside the loop called interrupt({foreign.value!r:.200}), which nobody can answer there: "
+            "offer it with bind_tools, or use create_rlm_graph, which can be resumed"
+        )
+
+
+def _missing_content(value: Any, store: ContentStore) -> str | None:
+    """What the store lacks of a saved state; None when it has all."""
+    if is_ref(value):
+        try:
+            store.path(ContentRef.from_state(value))
+        except RLMError as error:
+            return str(error)
+        return None
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return next((missing for part in parts if (missing := _missing_content(part, store))), None)
+
+
+def _off_loop(work: Callable[[], Any]) -> Wait:
+    """Work that may take long (a PDF, a huge message), off the event loop."""
+    import asyncio  # noqa: PLC0415 - only in the async form
+
+    return Wait(work, lambda: asyncio.to_thread(work))

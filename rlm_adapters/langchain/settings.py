@@ -1,0 +1,297 @@
+"""The settings of a chat model, what LangChain asks about it, and what they make of one call."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Literal, TypeAlias, cast
+
+from langchain_core.language_models import BaseChatModel, ModelProfile
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.messages import BaseMessage
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from pydantic import ConfigDict, Field, SecretStr, model_validator
+from typing_extensions import override
+
+from rlm_adapters.events import EventHandler
+from rlm_adapters.graph import RLMConfig, create_rlm_graph
+from rlm_adapters.graph.tools import tool_table
+from rlm_adapters.langchain.answer import PROVIDER
+from rlm_adapters.langchain.call import CallOptions, described, hashed
+from rlm_adapters.langchain.direct import DirectCall, is_short
+from rlm_adapters.langchain.runs import Runs, Runtime
+from rlm_adapters.langchain.tools import ToolCallRequired, ToolChoice, caller_tools, instructions_for, returned
+from rlm_adapters.models.budget import Limits
+from rlm_adapters.models.calling import ChatTarget, model_name
+from rlm_adapters.models.prices import PriceTable
+from rlm_adapters.prompts import ChatCodeWriter, CodeWriter, Trajectory, system_prompt
+from rlm_adapters.prompts.load import prompted_sub_model, prompted_writer
+from rlm_adapters.sandbox import Executor, Isolation, SandboxLimits
+from rlm_adapters.values.answers import OutputSpec
+from rlm_adapters.values.content import ContentStore
+
+ToolMode: TypeAlias = Literal["caller", "repl"]
+
+
+class RLMSettings(BaseChatModel):
+    """Everything about a `rlm_adapters.ChatRLM` but the calling."""
+
+    model: BaseChatModel
+    """The root LM, which writes the cells; a name such as ``"openai:gpt-5"`` is resolved by ``init_chat_model``."""
+    sub_model: BaseChatModel | None = None
+    """Answers ``llm_query`` in the cells; None: the root LM."""
+    models: dict[str, BaseChatModel] = Field(default_factory=dict)
+    """Further models for ``llm_query(model=...)``, by name."""
+
+    limits: Limits = Field(default_factory=Limits)
+    """Bounds of one call, over its whole call tree."""
+    prices: dict[str, Any] = Field(default_factory=dict)
+    """Dollars per million tokens (input, output) by model name, for ``Limits.max_cost`` and the reported cost."""
+    instructions: str = ""
+    """Standing instructions for the root LM, before those of system messages."""
+    prompt: Any = None
+    """A prompt file that takes the place of the default prompt: what ``save("optimised.json")`` of an optimised
+    `rlm_adapters.RLM` (or ``dspy.RLM``) wrote, as a path or parsed. Needs the ``dspy`` extra."""
+    worked_example: bool = False
+    """Show the root LM a short solved task; helps weak models."""
+
+    context_threshold: int = Field(default=20_000, ge=1_000)
+    """Characters from which a text in a message becomes a variable."""
+    direct_below: int = Field(default=0, ge=0)
+    """Messages of together fewer characters go straight to the root LM, as one plain call; 0: never."""
+
+    tools: Sequence[Any] = ()
+    """Tools that every call has and that run inside the loop."""
+    tool_mode: ToolMode = "caller"
+    """What `bind_tools` does. ``caller``: a tool call in a cell leaves as ``AIMessage.tool_calls``, and the
+    ToolMessages resume that cell. ``repl``: the tools run inside the loop."""
+    suspended_seconds: float = Field(default=3_600.0, gt=0)
+    """How long a run waits for the results of its tool calls. After that the messages start a fresh run."""
+    max_suspended: int = Field(default=1_000, ge=1)
+    """How many runs wait at most; the oldest are given up first."""
+    checkpointer: BaseCheckpointSaver[str] | None = Field(default=None, exclude=True, repr=False)
+    """Where waiting runs are saved; None: in this process's memory. With a durable one use a durable ``store``."""
+
+    trace_inner: bool = True
+    """Whether callbacks and tracers see the runs of the graph and of the inner models, nested under this one's."""
+    on_event: EventHandler | None = Field(default=None, exclude=True, repr=False)
+    """Called with every `rlm_adapters.Event` of every run."""
+
+    store: ContentStore | None = Field(default=None, exclude=True, repr=False)
+    """Where big inputs live; None: a private directory."""
+    sandbox: Executor | Literal["monty"] | None = Field(default=None, exclude=True, repr=False)
+    """Runs the cells; None: one of its own."""
+    sandbox_limits: SandboxLimits | None = None
+    """Limits of one run's cells, when ``sandbox`` is not given."""
+    require: Isolation | None = None
+    """``"os"`` refuses to run where the operating system cannot confine the cells."""
+
+    temperature: float | None = None
+    """Of the inner models."""
+    max_tokens: int | None = None
+    """Of each reply of the inner models, cells included: a small figure cuts code off."""
+    stop: list[str] | None = None
+    """The answer ends before the first of these. They do not concern the cells."""
+    timeout: float | None = None
+    """Seconds for one call of an inner model; ``limits.max_seconds`` bounds the whole."""
+    max_retries: int | None = None
+    """Of one call of an inner model."""
+    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
+    """For models that are given by name; a model object has its own."""
+    base_url: str | None = None
+    """For models that are given by name."""
+    streaming: bool | None = None
+    """True: ``invoke`` reports its answer to ``on_llm_new_token`` in pieces."""
+
+    runtime: Runtime = Field(default_factory=Runtime, exclude=True, repr=False)
+    """Internal."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_models(cls, values: Any) -> Any:
+        """Resolve models that are given by name."""
+        if not isinstance(values, dict):
+            return values
+        named = {key: values[key] for key in ("model", "sub_model") if isinstance(values.get(key), str)}
+        if not named:
+            return values
+        from langchain.chat_models import init_chat_model  # noqa: PLC0415 - slow to import
+
+        options = {key: values[key] for key in ("api_key", "base_url") if values.get(key) is not None}
+        return {**values, **{key: init_chat_model(name, **options) for key, name in named.items()}}
+
+    # -- what LangChain asks about a model
+
+    @property
+    def _llm_type(self) -> str:
+        return PROVIDER
+
+    @property
+    def model_name(self) -> str:
+        """``rlm:`` and the name of the root LM."""
+        return f"{PROVIDER}:{model_name(self.model)}"
+
+    @property
+    @override
+    def _identifying_params(self) -> Mapping[str, Any]:
+        """All that the answer depends on: caches compare it."""
+        prompt = system_prompt(Trajectory(query=""), worked_example=self.worked_example)
+        if self.prompt is not None:
+            prompt = repr(prompted_writer(ChatTarget(self.model), self.prompt)[0].prompt(Trajectory(query="")))
+        return {
+            "model_name": self.model_name,
+            "model": _identity(self.model),
+            "sub_model": None if self.sub_model is None else _identity(self.sub_model),
+            "models": {name: _identity(model) for name, model in self.models.items()},
+            "limits": asdict(self.limits),
+            "prompt": hashlib.sha256(prompt.encode()).hexdigest(),
+            "instructions": self.instructions,
+            "context_threshold": self.context_threshold,
+            "direct_below": self.direct_below,
+            "tools": sorted(tool_table(self.tools)),
+            "tool_mode": self.tool_mode,
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "stop": self.stop,
+        }
+
+    @override
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop if stop is not None else self.stop, **kwargs)
+        params["ls_provider"] = PROVIDER
+        return params
+
+    @override
+    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        return super()._get_invocation_params(stop=stop, **described(kwargs))
+
+    @override
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        params = {**self._identifying_params, **hashed(kwargs), "stop": stop}
+        return str(sorted(params.items(), key=lambda item: item[0]))
+
+    @override
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        """The inner models' profiles: the input is not bound by a window, sub-calls see images and the like."""
+        looking = self.sub_model or self.model
+        profile = dict(self.model.profile or {})
+        for key in [key for key in profile if key.endswith("_inputs")]:
+            profile[key] = (looking.profile or {}).get(key, False)
+        profile.pop("max_input_tokens", None)
+        profile |= {"text_inputs": True, "tool_calling": True, "tool_choice": True, "structured_output": True}
+        return cast("ModelProfile", profile)
+
+    @override
+    def get_token_ids(self, text: str) -> list[int]:
+        """As the root LM counts."""
+        return self.model.get_token_ids(text)
+
+    @override
+    def get_num_tokens(self, text: str) -> int:
+        """As the root LM counts."""
+        return self.model.get_num_tokens(text)
+
+    @override
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> int:
+        """As the root LM counts."""
+        return self.model.get_num_tokens_from_messages(messages, *args, **kwargs)
+
+    # -- one call
+
+    @property
+    def _runs(self) -> Runs:
+        """The graph and its suspended runs."""
+        key = (
+            self.store, self.sandbox, self.sandbox_limits, self.require,
+            self.checkpointer, self.suspended_seconds, self.max_suspended,
+        )  # fmt: skip
+        return self.runtime.runs(key, self._make_runs)
+
+    def _make_runs(self) -> Runs:
+        graph = create_rlm_graph(
+            self.model,
+            self.sub_model,
+            models=self.models,
+            limits=self.limits,
+            prices=self.prices,
+            prompt=self.prompt,
+            store=self.store,
+            sandbox=self.sandbox,
+            sandbox_limits=self.sandbox_limits,
+            require=self.require,
+        )
+        return Runs(graph, saver=self.checkpointer, seconds=self.suspended_seconds, count=self.max_suspended)
+
+    def _configured(self, base: RLMConfig, options: CallOptions) -> tuple[RLMConfig, bool]:
+        """The graph's configuration for one call, and whether several tool calls may leave together."""
+        inner = dict(options.model_options)
+        root = ChatTarget(self.model, options=inner)
+        inner.pop("model", None)
+        choice = ToolChoice.of(options.tools, options.tool_choice)
+        leaving = caller_tools(choice.tools, strict=options.strict)
+        parallel = options.parallel is not False
+        writer, output = self._writer(root)
+        if options.schema is not None:
+            output = options.schema.spec
+        if choice.required and options.schema is None:
+            output = ToolCallRequired(names=tuple(leaving))
+        limits = self.limits
+        if options.timeout is not None:
+            limits = replace(limits, call_timeout=float(options.timeout))
+        if options.max_retries is not None:
+            limits = replace(limits, max_retries=options.max_retries)
+        config = replace(
+            base,
+            writer=writer,
+            sub=prompted_sub_model(ChatTarget(self.sub_model or self.model, options=inner), self.prompt),
+            models={name: ChatTarget(model, name, inner) for name, model in self.models.items()},
+            tools={**tool_table((*self.tools, *options.repl_tools)), **leaving},
+            limits=limits,
+            prices=PriceTable(self.prices),
+            output=output,
+            instructions="\n\n".join(
+                part for part in (self.instructions, instructions_for(leaving, parallel=parallel)) if part
+            ),
+            on_event=self.on_event,
+        )
+        return config, parallel
+
+    def _writer(self, root: ChatTarget) -> tuple[CodeWriter, OutputSpec]:
+        """Who writes the cells, and what the prompt asks for as the answer."""
+        if self.prompt is None:
+            return ChatCodeWriter(root, self.worked_example), OutputSpec()
+        return prompted_writer(root, self.prompt)
+
+    def _direct_call(self, messages: Sequence[BaseMessage], options: CallOptions) -> DirectCall | None:
+        """The plain call that a short conversation is; None when the router is off or the call needs a run."""
+        if options.context is not None or options.inputs or options.repl_tools or self.tools:
+            return None
+        if not is_short(messages, self.direct_below) or returned(messages) is not None:
+            return None
+        return DirectCall(
+            target=ChatTarget(self.model, options=options.model_options),
+            messages=messages,
+            prices=PriceTable(self.prices),
+            tools=options.tools,
+            tool_choice=options.tool_choice,
+            parallel=options.parallel,
+            schema=options.schema,
+            stop=options.stop,
+        )
+
+    def _options(self, stop: list[str] | None, kwargs: Mapping[str, Any]) -> CallOptions:
+        defaults = {
+            "stop": self.stop,
+            "timeout": self.timeout,
+            "max_retries": self.max_retries,
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+        }
+        return CallOptions.read(kwargs, stop=stop, defaults=defaults)
+
+
+def _identity(model: BaseChatModel) -> dict[str, Any]:
+    return {**model._identifying_params, "_type": model._llm_type}  # noqa: SLF001 - LangChain's own names

@@ -1,0 +1,1 @@
+"""Calls to language models: limits, budget, prices, retries, providers."""

@@ -1,0 +1,343 @@
+"""Calling models: one reply type, classified errors, retries, a budgeted and limited call.
+
+Everything that the engine asks of a model goes through `ModelCaller.call`, whoever asks: the root LM, a sub-call at
+any depth, the extraction of a last answer.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import merge_configs
+from langgraph.errors import GraphBubbleUp
+
+from rlm_adapters.effects import Steps, Wait, sleep, wait_for_future
+from rlm_adapters.errors import BudgetExceededError, ModelCallError
+from rlm_adapters.models.budget import CallKind, Ledger, Reservation, Usage, estimate_tokens
+from rlm_adapters.models.limiter import Limiter
+
+Prompt: TypeAlias = Sequence[BaseMessage]
+
+NOSTREAM = "nostream"
+"""LangGraph's tag for models whose tokens stay out of the caller's ``messages`` stream."""
+
+_CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "MAX_TOKENS", "model_context_window_exceeded"})
+_FILTERED = frozenset({"content_filter", "refusal", "SAFETY", "safety", "PROHIBITED_CONTENT", "guardrail_intervened"})
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReply:
+    """A reply of a model, whatever the provider.
+
+    Attributes:
+        text: its text, reasoning left out.
+        finish_reason: ``stop``, ``length``, ``content_filter``, or what the provider says.
+        refusal: the provider's refusal text, None if it did not refuse.
+        input_tokens: as the provider counts, else estimated.
+        output_tokens: likewise.
+        tool_calls: name and args of tool calls that the model made unasked.
+    """
+
+    text: str
+    finish_reason: str = "stop"
+    refusal: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ModelTarget(Protocol):
+    """Something that answers a prompt: a LangChain chat model, or a DSPy predictor in the DSPy adapter."""
+
+    @property
+    def name(self) -> str:
+        """How it is called in usage figures."""
+        ...
+
+    def estimate(self, prompt: Any) -> int:
+        """Upper estimate of the prompt's tokens."""
+        ...
+
+    def invoke(self, prompt: Any, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
+        """Call the model; whatever it raises is classified by `classify`."""
+        ...
+
+    async def ainvoke(self, prompt: Any, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
+        """Async form of `invoke`."""
+        ...
+
+
+class SubModel(ModelTarget, Protocol):
+    """A `ModelTarget` for ``llm_query``: its prompts are messages."""
+
+    def context_window(self) -> int | None:
+        """Input tokens that the model takes; None if unknown."""
+        ...
+
+
+class ChatTarget:
+    """A LangChain chat model as a `ModelTarget`.
+
+    Args:
+        model: any chat model.
+        name: how it is called in usage figures; default: the model's own name.
+        options: keyword arguments of every call (``temperature``, ``seed``, ...).
+    """
+
+    def __init__(self, model: BaseChatModel, name: str | None = None, options: Mapping[str, Any] | None = None) -> None:
+        self.model = model
+        self.options = dict(options or {})
+        self.name = name or self.options.get("model") or model_name(model)
+
+    def estimate(self, prompt: Prompt) -> int:
+        """Upper estimate of the prompt's tokens, 8 for each message's frame."""
+        return sum(estimate_tokens(_visible_text(message)) + 8 for message in prompt)
+
+    def invoke(self, prompt: Prompt, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
+        """Call the model."""
+        message = self.model.invoke(list(prompt), quiet(config), **self._options(max_tokens))
+        return self._read(prompt, message)
+
+    async def ainvoke(self, prompt: Prompt, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
+        """Call the model."""
+        message = await self.model.ainvoke(list(prompt), quiet(config), **self._options(max_tokens))
+        return self._read(prompt, message)
+
+    def context_window(self) -> int | None:
+        """Input tokens that the model takes, where its LangChain profile tells."""
+        profile = getattr(self.model, "profile", None) or {}
+        window = profile.get("max_input_tokens") if isinstance(profile, Mapping) else None
+        return int(window) if window else None
+
+    def _options(self, max_tokens: int | None) -> dict[str, Any]:
+        kind = getattr(self.model, "_llm_type", "")
+        key = {"chat-ollama": "num_predict", "chat-google-generative-ai": "max_output_tokens"}.get(kind, "max_tokens")
+        options = {key if name == "max_tokens" else name: value for name, value in self.options.items()}
+        if max_tokens is None:
+            return options
+        own = options.get(key) or getattr(self.model, key, None)
+        return {**options, key: min(max_tokens, own) if isinstance(own, int) and own > 0 else max_tokens}
+
+    def _read(self, prompt: Prompt, message: BaseMessage) -> ModelReply:
+        text = str(message.text)
+        usage: Mapping[str, Any] = (message.usage_metadata if isinstance(message, AIMessage) else None) or {}
+        meta = message.response_metadata
+        reason = str(
+            meta.get("finish_reason")
+            or meta.get("stop_reason")
+            or meta.get("done_reason")
+            or meta.get("finishReason")
+            or "stop"
+        )
+        reason = "length" if reason in _CUT_OFF else "content_filter" if reason in _FILTERED else reason
+        return ModelReply(
+            text=text,
+            finish_reason=reason,
+            refusal=message.additional_kwargs.get("refusal"),
+            input_tokens=usage.get("input_tokens") or self.estimate(prompt),
+            output_tokens=usage.get("output_tokens") or (estimate_tokens(text) if text else 0),
+            tool_calls=tuple(message.tool_calls) if isinstance(message, AIMessage) else (),
+        )
+
+
+def model_name(model: BaseChatModel) -> str:
+    """The name by which a provider knows the model."""
+    for attribute in ("model_name", "model", "model_id", "deployment_name"):
+        value = getattr(model, attribute, None)
+        if isinstance(value, str) and value:
+            return value
+    return str(model._llm_type)  # noqa: SLF001 - LangChain's documented name of a model class
+
+
+def as_prompt(prompt: str | Sequence[str | Mapping[str, Any]]) -> Prompt:
+    """A cell's prompt (text, or a list of texts and content blocks such as images) as messages."""
+    if isinstance(prompt, str):
+        return [HumanMessage(prompt)]
+    return [HumanMessage([{"type": "text", "text": item} if isinstance(item, str) else dict(item) for item in prompt])]
+
+
+def _visible_text(message: BaseMessage) -> str:
+    content = message.content
+    if isinstance(content, str):
+        return content
+    return "\n".join(block if isinstance(block, str) else str(block.get("text", "")) for block in content)
+
+
+def quiet(config: RunnableConfig) -> RunnableConfig:
+    """The configuration with the tag that keeps tokens out of the caller's stream."""
+    return config if NOSTREAM in (config.get("tags") or ()) else merge_configs(config, {"tags": [NOSTREAM]})
+
+
+# ------------------------------------------------------------------------------------------------ errors
+
+
+def classify(error: BaseException) -> ModelCallError:
+    """What kind of failure a provider's exception is, read from its status code, class and text.
+
+    Providers' clients have no common base class, but nearly all exceptions carry ``status_code`` and ``response``.
+    """
+    if isinstance(error, ModelCallError):
+        return error
+    name = type(error).__name__.lower()
+    text = str(error).strip() or type(error).__name__
+    short = text if len(text) <= 500 else text[:500] + " ..."
+    status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
+    lowered = text.lower()
+    if isinstance(error, RuntimeError) and "event loop is closed" in lowered:
+        # A connection of the client's pool from an earlier `asyncio.run`; the client drops it, and makes a new one.
+        return ModelCallError(f"connection to the model failed: {short}", kind="network", retryable=True)
+    if _refused(error):  # some transports report a refused connection as a time-out
+        return ModelCallError(f"connection to the model failed: {short}", kind="network", retryable=True)
+    if isinstance(error, TimeoutError) or "timeout" in name or status == 408:
+        return ModelCallError(f"model call timed out: {short}", kind="timeout", retryable=True)
+    if (
+        "context_length" in lowered
+        or "maximum context" in lowered
+        or "too many tokens" in lowered
+        or "contextoverflow" in name
+    ):
+        return ModelCallError(short, kind="context_length")
+    if status == 429 or "ratelimit" in name:
+        quota = "insufficient_quota" in lowered
+        return ModelCallError(short, kind="rate_limit", retryable=not quota)
+    if status in (401, 403) or "authentication" in name or "permissiondenied" in name:
+        return ModelCallError(short, kind="auth")
+    if (isinstance(status, int) and status >= 500) or "internalserver" in name or "overloaded" in lowered:
+        return ModelCallError(short, kind="server", retryable=True)
+    if isinstance(status, int) and status >= 400:
+        return ModelCallError(short, kind="refusal" if "content_filter" in lowered else "bad_request")
+    if (
+        isinstance(error, ConnectionError | EOFError)
+        or "connect" in name
+        or "protocolerror" in name
+        or "readerror" in name
+    ):
+        return ModelCallError(f"connection to the model failed: {short}", kind="network", retryable=True)
+    if "jsondecode" in name or "apiresponsevalidation" in name:
+        return ModelCallError(f"the model's server answered nonsense: {short}", kind="server", retryable=True)
+    return ModelCallError(f"{type(error).__name__}: {short}", kind="other")
+
+
+def _refused(error: BaseException | None) -> bool:
+    """Whether a connection error is at the bottom of an exception."""
+    for _ in range(10):
+        if error is None or isinstance(error, ConnectionError):
+            break
+        error = error.__cause__ or error.__context__
+    return isinstance(error, ConnectionError)
+
+
+def retry_after(error: BaseException) -> float | None:
+    """Seconds that the server asks to wait (``Retry-After``), None if it does not say."""
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    try:
+        value = headers.get("retry-after") if headers is not None else None
+        return None if value is None else max(0.0, float(value))
+    except (TypeError, ValueError):
+        return None
+
+
+# ------------------------------------------------------------------------------------------------ calls
+
+_FIRST_DELAY = 0.5  # seconds before the first retry; doubled for each further one
+_LONGEST_DELAY = 60.0
+
+
+class ModelCaller:
+    """Calls models within one run: budget, limiter, time-out and retries.
+
+    Args:
+        ledger: of the run tree.
+        limiter: of the run tree.
+    """
+
+    def __init__(self, ledger: Ledger, limiter: Limiter) -> None:
+        self.ledger = ledger
+        self.limiter = limiter
+
+    def call(
+        self,
+        target: ModelTarget,
+        prompt: Any,
+        *,
+        kind: CallKind,
+        owner: str,
+        config: RunnableConfig,
+    ) -> Steps[tuple[ModelReply, Usage]]:
+        """Ask a model once, retrying what can be retried.
+
+        Args:
+            target: the model.
+            prompt: in the target's form.
+            kind: for the ledger.
+            owner: id of the run that asks, for fairness.
+            config: passed on, so that tracing nests.
+
+        Returns:
+            The reply and the usage of this call.
+
+        Raises:
+            BudgetExceededError: the call does not fit into the limits of the run.
+            ModelCallError: it failed for good.
+        """
+        estimate = target.estimate(prompt)
+        reservation = yield from self._reserve(target.name, kind, estimate)
+        try:
+            reply = yield from self._attempts(target, prompt, reservation, owner, config)
+        except BaseException:
+            self.ledger.release(reservation)
+            raise
+        return reply, self.ledger.settle(reservation, reply.input_tokens, reply.output_tokens)
+
+    def _reserve(self, model: str, kind: CallKind, estimate: int) -> Steps[Reservation]:
+        while True:
+            place = self.ledger.try_reserve(model, kind, estimate)
+            if not isinstance(place, Future):
+                return place
+            yield wait_for_future(place)
+
+    def _attempts(
+        self, target: ModelTarget, prompt: Any, reservation: Reservation, owner: str, config: RunnableConfig
+    ) -> Steps[ModelReply]:
+        limits = self.ledger.limits
+        most = reservation.output_tokens
+        for attempt in range(limits.max_retries + 1):
+            left = self.ledger.seconds_left(reservation.kind)
+            if left is not None and left <= 0:
+                raise BudgetExceededError(f"the run's {limits.max_seconds:g} seconds are over", limit="max_seconds")
+            timeout = limits.call_timeout if left is None else min(limits.call_timeout, left)
+            release = yield from self.limiter.slot(owner, reservation.tokens)
+            try:
+                with self.limiter.held(release):
+                    reply: ModelReply = yield Wait(
+                        lambda: target.invoke(prompt, config, most),
+                        lambda: target.ainvoke(prompt, config, most),
+                        None if math.isinf(timeout) else timeout,
+                    )
+            except GraphBubbleUp:
+                raise  # an interrupt is no failure
+            except Exception as error:
+                failure = classify(error)
+                if not failure.retryable or attempt == limits.max_retries:
+                    raise failure from error
+                yield sleep(self._delay(attempt, retry_after(error)))
+            else:
+                return reply
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _delay(self, attempt: int, asked: float | None) -> float:
+        # Full jitter keeps a batch that was refused together from coming back together.
+        delay: float = _FIRST_DELAY * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        if asked is not None:
+            delay = asked + random.uniform(0.0, 0.25)  # noqa: S311 - no secret
+        left = self.ledger.seconds_left()
+        return min(delay, _LONGEST_DELAY, max(0.0, left) if left is not None else _LONGEST_DELAY)

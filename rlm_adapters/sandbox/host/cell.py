@@ -1,0 +1,174 @@
+"""The cell in progress of a session, and the place of the worker that runs it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from rlm_adapters.errors import SandboxError
+from rlm_adapters.sandbox.host.forkserver import WorkerProcess
+from rlm_adapters.sandbox.host.messages import WorkerCall
+from rlm_adapters.sandbox.host.runahead import AheadAccount, CellAhead
+from rlm_adapters.sandbox.protocol.frames import Message, ProtocolError
+from rlm_adapters.sandbox.protocol.journal import CallIds, answer_to_json
+from rlm_adapters.sandbox.protocol.types import Answer, HostCall
+
+_STOCK_CHARS: Final = 8 << 20
+"""Of answers that are sent before the cell asks for them, in one frame; others are sent when it asks."""
+
+
+class Cell:
+    """The cell in progress.
+
+    Attributes:
+        waiting: the calls that it waits for; empty before it was started.
+        place: a number for the place in the cell at which it waits: equal for equal call stacks.
+        known: answers by call id, whether already asked for or not.
+        used: those that the cell was given.
+        seconds_left: what is left of its wall time.
+        replaced: its worker was lost while it waited.
+        ahead: its run-ahead.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        code: str,
+        known: Mapping[str, Answer],
+        wall_seconds: float,
+        ahead: CellAhead | None = None,
+    ) -> None:
+        self._index = index
+        self.code = code
+        self.known = dict(known)
+        self.used: dict[str, Answer] = {}
+        self.replaced = False
+        self.ahead = ahead or CellAhead(AheadAccount(enabled=False), index, ())
+        self._begin(wall_seconds)
+
+    def _begin(self, wall_seconds: float) -> None:
+        self._ids = CallIds(self._index)
+        self._unsent: dict[str, Answer] = {}  # by the keys of their calls, as is what was sent
+        self._note(self.known)
+        self._stocked: set[str] = set()
+        self.waiting: tuple[HostCall, ...] = ()
+        self.place = 0
+        self.seconds_left = wall_seconds
+
+    def restart(self, wall_seconds: float) -> None:
+        """Start over in a new worker, with all the answers that are known."""
+        self._begin(wall_seconds)
+        self.ahead.restart()
+        self.replaced = True
+
+    def learn(self, answers: Mapping[str, Answer]) -> None:
+        """More answers have come, beside those that were known."""
+        self._note({call: answer for call, answer in answers.items() if call not in self.known})
+        self.known.update(answers)
+
+    def _note(self, answers: Mapping[str, Answer]) -> None:
+        """Answers that the worker does not have yet."""
+        for call, answer in answers.items():
+            if (key := self._ids.key(call)) is not None:
+                self._unsent[key] = answer
+
+    def unknown(self) -> tuple[HostCall, ...]:
+        """The calls that it waits for and nobody has answered yet."""
+        return tuple(call for call in self.waiting if call.id not in self.known)
+
+    def waits_for(self, calls: Sequence[WorkerCall], place: int) -> None:
+        """The cell waits for these calls, at this place of it."""
+        self.place = place
+        self.waiting = tuple(self._ids.call(call.function, call.args, call.kwargs) for call in calls)
+
+    def took(self, keys: Sequence[str]) -> None:
+        """The cell has taken answers that were sent before it asked.
+
+        Raises:
+            ProtocolError: It cannot have taken them.
+        """
+        for key in keys:
+            call = self._ids.expect(key)
+            if call is None or key not in self._stocked:
+                raise ProtocolError("an answer was taken that was not there")
+            self._stocked.discard(key)
+            self.used[call] = self.known[call]
+
+    def message(self, cpu_seconds: float, *, ahead: bool = False) -> Message:
+        """What to tell the worker next: the code, or the answers that it waits for; and all others that are known."""
+        for call in self.waiting:
+            self.used[call.id] = self.known[call.id]
+            self._unsent.pop(self._ids.key(call.id) or "", None)
+        if not self.waiting:
+            return {"t": "run", "code": self.code, "cpu": cpu_seconds, "ahead": ahead, "stock": self._stock()}
+        answers = [answer_to_json(self.used[call.id]) for call in self.waiting]
+        return {"t": "answers", "answers": answers, "stock": self._stock()}
+
+    def _stock(self) -> dict[str, Any]:
+        """Answers that the worker does not have yet, by the keys of their calls."""
+        stock: dict[str, Any] = {}
+        room = _STOCK_CHARS
+        for key, answer in self._unsent.items():
+            wire = answer_to_json(answer)
+            room -= _chars(wire)
+            if room < 0:
+                break
+            stock[key] = wire
+        for key in stock:
+            del self._unsent[key]
+        self._stocked.update(stock)
+        return stock
+
+
+def _chars(wire: object) -> int:
+    """About how long a value is as JSON."""
+    if isinstance(wire, str):
+        return len(wire)
+    if isinstance(wire, dict):
+        return sum(_chars(key) + _chars(value) for key, value in wire.items())
+    return sum(map(_chars, wire)) if isinstance(wire, list) else 8
+
+
+class WorkerSlot:
+    """The worker of a session, if it has one now; may be emptied from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._worker: WorkerProcess | None = None
+        self.kills = 0
+
+    @property
+    def worker(self) -> WorkerProcess | None:
+        """The worker in it."""
+        return self._worker
+
+    def fill(self, worker: WorkerProcess, kills: int) -> None:
+        """Put a worker in, unless the slot was emptied since ``kills`` was read."""
+        with self._lock:
+            if self.kills == kills:
+                self._worker = worker
+                return
+        worker.end()
+        raise SandboxError("the session was killed while its worker was starting")
+
+    def kill(self) -> None:
+        """Kill the worker, and any that is being made."""
+        with self._lock:
+            self.kills += 1
+            worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.end()
+
+    def abandon(self) -> None:
+        """Let go of the worker when the session is garbage: nobody can be using it."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.abandon()
+
+    def drop(self, worker: WorkerProcess, *, wait: bool = False) -> int | None:
+        """End this worker; how it ended."""
+        with self._lock:
+            if self._worker is worker:
+                self._worker = None
+        return worker.end(wait=wait)

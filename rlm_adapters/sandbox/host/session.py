@@ -1,0 +1,441 @@
+"""A session: one REPL namespace, driven cell by cell, that outlives its worker.
+
+``start`` runs a cell until it ends or waits for the host; ``resume`` goes on with answers. The worker behind it may
+be killed at any time: what counts is the journal, from which a new worker is built when the next one is needed.
+A cell that hits a limit leaves no trace: its worker is replaced, and the replay skips it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Final, Protocol, Self, TypeVar
+
+from rlm_adapters.errors import InputError, ReplayDivergenceError, SandboxError
+from rlm_adapters.sandbox.host.cell import Cell, WorkerSlot
+from rlm_adapters.sandbox.host.channel import ChannelClosedError, ChannelTimeoutError, ChannelUnsentError
+from rlm_adapters.sandbox.host.driving import aanswer_calls, answer_calls
+from rlm_adapters.sandbox.host.forkserver import WorkerProcess
+from rlm_adapters.sandbox.host.loss import describe_loss
+from rlm_adapters.sandbox.host.messages import (
+    WorkerDone,
+    parse_calls,
+    parse_done,
+    parse_failure,
+    parse_file_piece,
+    parse_place,
+    parse_taken,
+)
+from rlm_adapters.sandbox.host.runahead import AheadAccount, CellAhead
+from rlm_adapters.sandbox.host.spec import SessionSpec
+from rlm_adapters.sandbox.host.threads import in_thread
+from rlm_adapters.sandbox.protocol.exits import death
+from rlm_adapters.sandbox.protocol.frames import ProtocolError
+from rlm_adapters.sandbox.protocol.journal import check_answers, output_hash
+from rlm_adapters.sandbox.protocol.types import (
+    Answer,
+    CellError,
+    CellRecord,
+    Done,
+    HostCall,
+    Pending,
+    VariableInfo,
+)
+
+_T = TypeVar("_T")
+_MAX_FILES: Final = 100_000
+_LOOK_SECONDS: Final = 30.0  # of wall time; a worker gives its child far less
+
+LIMIT_KINDS: Final = frozenset({"cpu", "memory", "wall", "crash"})
+"""Errors after which a cell leaves no trace: the worker is replaced and a replay skips the cell."""
+
+
+class WorkerSource(Protocol):
+    """Where a session gets its workers."""
+
+    spec: SessionSpec
+
+    def start(self) -> WorkerProcess:
+        """A worker that has the session's inputs and waits for a cell."""
+
+    def close(self) -> None:
+        """No more workers are needed."""
+
+
+class Session:
+    """One REPL of a sandbox; made by `Sandbox.open`.
+
+    Use it from one thread at a time; `kill` and `close` may come from any.
+
+    Attributes:
+        epoch: the instant, in seconds, at which the session's clock started: part of what a replay needs.
+        seed: its random seed.
+    """
+
+    def __init__(
+        self,
+        workers: WorkerSource,
+        thread_pool: Callable[[], ThreadPoolExecutor],
+        callables: Mapping[str, Callable[..., Any]],
+        journal: Sequence[CellRecord] = (),
+        ahead: AheadAccount | None = None,
+    ) -> None:
+        self._spec = spec = workers.spec
+        self._ahead = ahead or AheadAccount(enabled=False)
+        self.epoch: Final = spec.epoch
+        self.seed: Final = spec.seed
+        self._workers = workers
+        self._thread_pool = thread_pool
+        self._offered = spec.offered
+        self._callables = dict(callables)
+        self._records = list(journal)
+        self._variables: tuple[VariableInfo, ...] = ()
+        self._cell: Cell | None = None
+        self._closed = False
+        self._busy = threading.Lock()
+        self._slot = WorkerSlot()
+        weakref.finalize(self, self._slot.abandon)
+
+    @property
+    def journal(self) -> tuple[CellRecord, ...]:
+        """The finished cells, those that were replayed at the opening included."""
+        return tuple(self._records)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def start(self, code: str, *, answers: Mapping[str, Answer] = {}) -> Pending | Done:
+        """Run a cell until it ends or waits for calls that ``answers`` does not answer.
+
+        Args:
+            code: the cell.
+            answers: known answers by call id, of an earlier worker's run of the same cell.
+
+        Raises:
+            InputError: An answer cannot be handed over.
+            SandboxError: No worker can be had, or a cell is still waiting.
+            ReplayDivergenceError: The journal does not rebuild what it did before.
+        """
+        if not isinstance(code, str):
+            raise InputError(f"a cell is a str, not {type(code).__name__}")
+        known = check_answers(answers)
+        with self._exclusively():
+            if self._cell is not None:
+                raise SandboxError("a cell is waiting for answers: resume it, or kill the session")
+            functions = self._spec.pure if self._spec.ahead else ()
+            ahead = CellAhead(self._ahead, len(self._records), functions, given=known)
+            return self._go_on(Cell(len(self._records), code, known, self._spec.limits.wall_seconds, ahead))
+
+    def resume(self, answers: Mapping[str, Answer]) -> Pending | Done:
+        """Go on with a waiting cell. Answers may come in parts; those to calls not yet asked are kept.
+
+        A worker that was lost while the cell waited is replaced, and the cell continues where it was.
+
+        Raises:
+            InputError: An answer cannot be handed over.
+            SandboxError: No cell waits, or no worker can be had.
+            ReplayDivergenceError: The journal does not rebuild what it did before.
+        """
+        checked = check_answers(answers)
+        with self._exclusively():
+            cell = self._cell
+            if cell is None:
+                raise SandboxError("no cell is waiting for answers: start one")
+            cell.ahead.answered(checked, cell.waiting)
+            cell.learn(checked)
+            unknown = cell.unknown()
+            return Pending(unknown) if unknown else self._go_on(cell)
+
+    def run(self, code: str) -> Done:
+        """Run a cell to its end, answering its calls with the functions that the session was opened with.
+
+        Calls of a batch run at the same time. An exception of a function becomes a `Failure`.
+
+        Raises:
+            InputError: The session was opened with descriptions of functions instead of functions.
+            SandboxError: No worker can be had.
+        """
+        self._check_callables()
+        step = self.start(code)
+        while isinstance(step, Pending):
+            step = self.resume(answer_calls(step.calls, self._callables))
+        return step
+
+    async def astart(self, code: str, *, answers: Mapping[str, Answer] = {}) -> Pending | Done:
+        """`start` without blocking the event loop. Cancelled, it kills the worker."""
+        return await self._in_thread(lambda: self.start(code, answers=answers))
+
+    async def aresume(self, answers: Mapping[str, Answer]) -> Pending | Done:
+        """`resume` without blocking the event loop. Cancelled, it kills the worker."""
+        return await self._in_thread(lambda: self.resume(answers))
+
+    async def arun(self, code: str) -> Done:
+        """`run` without blocking the event loop; the functions may be coroutine functions."""
+        self._check_callables()
+        step = await self.astart(code)
+        while isinstance(step, Pending):
+            answers = await aanswer_calls(step.calls, self._callables, self._thread_pool())
+            step = await self.aresume(answers)
+        return step
+
+    async def _in_thread(self, step: Callable[[], _T]) -> _T:
+        return await in_thread(self._thread_pool(), step, self.kill)
+
+    def warm(self) -> None:
+        """Have a worker ready, the journal replayed in it. Any cell would do this by itself.
+
+        Raises:
+            SandboxError: None can be had.
+            ReplayDivergenceError: The journal does not rebuild what it did before.
+        """
+        with self._exclusively():
+            self._ready_worker()
+
+    def files_written(self) -> dict[str, bytes]:
+        """The workspace files that cells have written, by path.
+
+        Raises:
+            SandboxError: A cell is waiting, or no worker can be had.
+        """
+        with self._exclusively():
+            if self._cell is not None:
+                raise SandboxError("a cell is waiting for answers: files can be fetched between cells")
+            worker = self._ready_worker()
+            try:
+                return self._take_files(worker)
+            except (ChannelClosedError, ChannelTimeoutError, ProtocolError) as error:
+                self._slot.drop(worker)
+                raise SandboxError(f"the worker did not hand over its files: {error or 'it took too long'}") from None
+
+    def kill(self) -> None:
+        """Kill the worker, from any thread. The journal stays: the session can go on with a new one."""
+        self._slot.kill()
+
+    def close(self) -> None:
+        """Kill the worker for good."""
+        self._closed = True
+        self._slot.kill()
+        self._workers.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        """One thread at a time; whatever else goes wrong, no worker is left in an unknown state."""
+        if not self._busy.acquire(blocking=False):
+            raise SandboxError("the session is running a cell in another thread")
+        try:
+            if self._closed:
+                raise SandboxError("the session is closed")
+            yield
+        finally:
+            self._busy.release()
+
+    def _check_callables(self) -> None:
+        missing = [f.name for f in self._spec.functions if f.batch_of is None and f.name not in self._callables]
+        if missing:
+            raise InputError(
+                f"run() has nothing to answer {', '.join(missing)} with: "
+                "open the session with functions={name: function}, or drive it by start() and resume()"
+            )
+
+    def _ready_worker(self) -> WorkerProcess:
+        """The live worker, or a new one in which the journal was replayed."""
+        worker = self._slot.worker
+        if worker is not None:
+            return worker
+        kills = self._slot.kills
+        worker = self._workers.start()
+        self._slot.fill(worker, kills)
+        try:
+            for index, record in enumerate(self._records):
+                if not record.failed:
+                    self._replay(worker, index, record)
+        except BaseException:
+            self._slot.drop(worker)
+            raise
+        return worker
+
+    def _replay(self, worker: WorkerProcess, index: int, record: CellRecord) -> None:
+        """Run a finished cell again with its recorded answers."""
+        cell = Cell(index, record.code, record.answers, self._spec.limits.wall_seconds)
+        where = f"cell {index + 1} of the journal"
+        try:
+            while (report := self._exchange(worker, cell)) is None:
+                if unknown := cell.unknown():
+                    raise ReplayDivergenceError(f"{where} asks {unknown[0].function} something else than before")
+        except (ChannelClosedError, ChannelTimeoutError, ProtocolError) as error:
+            raise ReplayDivergenceError(f"{where} does not end as it did before: {error or 'time'}") from None
+        if report.error is not None and report.error.kind in LIMIT_KINDS:
+            raise ReplayDivergenceError(f"{where} does not end as it did before: {report.error.message}")
+        if cell.used.keys() != record.answers.keys():
+            raise ReplayDivergenceError(f"{where} asks less than before")
+        if output_hash(report.stdout, report.error) != record.stdout_sha256:
+            raise ReplayDivergenceError(f"{where} prints something else than before, or ends in another error")
+        self._variables = report.variables
+
+    def _take_files(self, worker: WorkerProcess) -> dict[str, bytes]:
+        """Collect the files that the worker sends, up to what cells may write."""
+        files: dict[str, bytearray] = {}
+        left = self._spec.limits.file_bytes
+        deadline = time.monotonic() + self._spec.limits.wall_seconds
+        worker.channel.send({"t": "files"}, deadline=deadline)
+        while piece := parse_file_piece(worker.channel.receive(deadline=deadline)):
+            path, data = piece
+            files.setdefault(path, bytearray()).extend(data)
+            left -= len(data)
+            if left < 0 or len(files) > _MAX_FILES:
+                raise ProtocolError("more files than cells may write")
+        return {path: bytes(data) for path, data in files.items()}
+
+    def _go_on(self, cell: Cell) -> Pending | Done:
+        """Run the cell until it ends or needs the host; afterwards the worker is in a known state or gone."""
+        kills = self._slot.kills
+        try:
+            step = self._advance(cell)
+        except BaseException:  # Ctrl-C, no worker to be had, a divergence
+            self._cell = None
+            self._slot.kill()
+            raise
+        if self._slot.kills != kills:
+            self._cell = None
+            raise SandboxError("the session was killed while a cell was running")
+        self._cell = cell if isinstance(step, Pending) else None
+        if isinstance(step, Done):
+            calls, wasted = cell.ahead.settle(cell.used)
+            step = replace(step, ahead_calls=calls, ahead_wasted=wasted)
+            self._records.append(_record(cell, step))
+        return step
+
+    def _advance(self, cell: Cell) -> Pending | Done:
+        if cell.waiting and self._slot.worker is None:
+            cell.restart(self._spec.limits.wall_seconds)
+        worker = self._ready_worker()
+        try:
+            try:
+                return self._converse(worker, cell)
+            except ChannelUnsentError:  # it was killed while it had nothing to do
+                self._slot.drop(worker)
+                cell.restart(self._spec.limits.wall_seconds)
+                worker = self._ready_worker()
+                return self._converse(worker, cell)
+        except ChannelTimeoutError:
+            self._slot.drop(worker)
+            return self._lost(
+                cell, "wall", "TimeoutError", f"the cell ran for {self._spec.limits.wall_seconds:g} s and was stopped"
+            )
+        except ProtocolError as error:
+            self._slot.drop(worker)
+            return self._lost(cell, "crash", "WorkerError", f"the worker was stopped: {error}")
+        except ChannelClosedError:
+            kind, name, message = death(self._slot.drop(worker, wait=True))
+            return self._lost(cell, kind, name, message)
+
+    def _converse(self, worker: WorkerProcess, cell: Cell) -> Pending | Done:
+        """Answer what is known until the cell ends or asks for something new."""
+        while (report := self._exchange(worker, cell)) is None:
+            if unknown := cell.unknown():
+                return Pending(unknown + self._look_ahead(worker, cell))
+        return self._finished(worker, cell, report)
+
+    def _look_ahead(self, worker: WorkerProcess, cell: Cell) -> tuple[HostCall, ...]:
+        """Calls that the cell will ask for later, as far as that can be told now.
+
+        Whatever goes wrong with it is not the cell's fault: it goes on without, in a new worker if need be.
+        """
+        unknown = cell.unknown()
+        if reserved := cell.ahead.reserved(unknown):
+            return reserved
+        request = cell.ahead.request(unknown, cell.known, cell.place)
+        if request is None:
+            return ()
+        deadline = time.monotonic() + _LOOK_SECONDS
+        try:
+            worker.channel.send(request, deadline=deadline)
+            found = worker.channel.receive(deadline=deadline)
+            return cell.ahead.take(found, unknown, cell.known, cell.place)
+        except (ChannelClosedError, ChannelTimeoutError, ProtocolError):
+            self._slot.drop(worker)
+            cell.ahead.close()
+            return ()
+
+    def _exchange(self, worker: WorkerProcess, cell: Cell) -> WorkerDone | None:
+        """Send the cell, or the answers that it waits for, and take what comes back.
+
+        Returns:
+            The report of the cell's end; None when it waits for calls, which are then ``cell.waiting``.
+        """
+        message = cell.message(self._spec.limits.cpu_seconds, ahead=cell.ahead.wanted)
+        # The time in which the host waits for the worker, and not the other way round, counts for the wall limit.
+        started = time.monotonic()
+        deadline = started + cell.seconds_left
+        worker.channel.send(message, deadline=deadline)
+        message = worker.channel.receive(deadline=deadline)
+        cell.seconds_left -= time.monotonic() - started
+        if message["t"] == "call":
+            cell.took(parse_taken(message))
+            cell.waits_for(parse_calls(message, self._offered), parse_place(message))
+            return None
+        if message["t"] == "failed":
+            raise ProtocolError(f"it failed: {parse_failure(message)}")
+        if message["t"] != "done":
+            raise ProtocolError("an unexpected frame")
+        cell.took(parse_taken(message))
+        return parse_done(message, output_chars=self._spec.limits.output_chars)
+
+    def _finished(self, worker: WorkerProcess, cell: Cell, report: WorkerDone) -> Done:
+        error = report.error
+        if error is not None and error.kind in LIMIT_KINDS:
+            # How far it got depends on the machine, so no replay could repeat it: it leaves no trace.
+            self._slot.drop(worker)
+            return replace(
+                self._lost(cell, error.kind, error.type, error.message, error),
+                stdout=report.stdout,
+                stdout_chars=report.stdout_chars,
+                final=report.final,
+                cpu_seconds=report.cpu_seconds,
+            )
+        self._variables = report.variables
+        return Done(
+            stdout=report.stdout,
+            error=error,
+            final=report.final,
+            stdout_chars=report.stdout_chars,
+            cpu_seconds=report.cpu_seconds,
+            variables=report.variables,
+            replaced=cell.replaced,
+        )
+
+    def _lost(self, cell: Cell, kind: str, name: str, message: str, error: CellError | None = None) -> Done:
+        """The end of a cell whose worker is gone; the next one is built when it is needed."""
+        loss = describe_loss(cell.code, self._variables)
+        text = f"{message}. {loss}"
+        traceback = error.traceback.rstrip() + f"\n{loss}" if error and error.traceback else f"{name}: {text}"
+        return Done(
+            stdout="",
+            error=CellError(kind, name, text, error.line if error else None, traceback),
+            variables=self._variables,
+            replaced=True,
+        )
+
+
+def _record(cell: Cell, done: Done) -> CellRecord:
+    """The journal's entry of a finished cell."""
+    failed = done.error is not None and done.error.kind in LIMIT_KINDS
+    return CellRecord(
+        code=cell.code, answers=dict(cell.used), failed=failed, stdout_sha256=output_hash(done.stdout, done.error)
+    )

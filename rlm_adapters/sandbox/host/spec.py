@@ -1,0 +1,58 @@
+"""What a session is opened with."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from rlm_adapters.sandbox.host.inputs import Inputs
+from rlm_adapters.sandbox.protocol.frames import Message, to_wire
+from rlm_adapters.sandbox.protocol.types import HostFunction, SandboxLimits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSpec:
+    """What a session was opened with: all that a new worker needs besides the journal."""
+
+    inputs: Inputs
+    functions: tuple[HostFunction, ...]
+    limits: SandboxLimits
+    output_fields: tuple[str, ...] | None
+    seed: int
+    epoch: float
+    allow_modules: tuple[str, ...]
+    layers: tuple[str, ...]
+    plain: bool = False
+    ahead: bool = False
+    """Workers may fork themselves to run cells ahead."""
+
+    @property
+    def offered(self) -> frozenset[str]:
+        """Names of the functions that a call may name: a batch comes as calls of the function that it is of."""
+        return frozenset(function.batch_of or function.name for function in self.functions)
+
+    @property
+    def pure(self) -> frozenset[str]:
+        """Names of the functions that are LM calls without effects: they may be called ahead."""
+        effects = {function.name for function in self.functions if function.effects}
+        return frozenset(f.batch_of or f.name for f in self.functions if not f.effects) - effects
+
+    def begin(self) -> Message:
+        """The frame that begins a session in a worker that has its inputs."""
+        return {
+            "t": "begin",
+            "functions": [
+                to_wire({**asdict(f), "parameters": None if f.parameters is None else list(f.parameters)})
+                for f in self.functions
+            ],
+            "output_fields": None if self.output_fields is None else list(self.output_fields),
+            "output_chars": self.limits.output_chars,
+            "file_bytes": self.limits.file_bytes,
+            "frame_bytes": self.limits.frame_bytes,
+            "memory_bytes": self.limits.memory_bytes,
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "allow_modules": list(self.allow_modules),
+            "layers": list(self.layers),
+            "plain": self.plain,
+            "ahead": self.ahead,
+        }

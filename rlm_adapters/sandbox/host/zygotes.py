@@ -1,0 +1,205 @@
+"""The zygote as the host sees it: started when first needed, shared, started anew when it dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+from rlm_adapters.errors import SandboxError
+from rlm_adapters.sandbox.host.channel import ChannelClosedError, ChannelTimeoutError
+from rlm_adapters.sandbox.host.forkserver import ForkClient, ForkServerGoneError, Holder, WorkerProcess
+from rlm_adapters.sandbox.protocol.frames import Message, ProtocolError
+
+_T = TypeVar("_T")
+_START_SECONDS: Final = 60.0
+_PACKAGE_ROOT: Final = str(Path(__file__).resolve().parents[3])
+_BOOT: Final = (
+    "import json, sys; path, fd, modules = json.loads(sys.argv[1]); "
+    "sys.path[:0] = path[:1]; sys.path += [entry for entry in path if entry not in sys.path]; "
+    "from rlm_adapters.sandbox.worker.zygote import main; main(fd, modules)"
+)
+_ENVIRONMENT: Final = {
+    "PYTHONHASHSEED": "0",  # the order of a set must be the same in the worker that replays a journal
+    "PYTHONUTF8": "1",
+    "TZ": "UTC",
+    "MALLOC_ARENA_MAX": "1",  # an arena reserves 64 MB of address space per thread, and that is limited
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+}
+"""The whole environment of the zygote: nothing of the host's, so no key of the user's can be read in a worker."""
+
+
+class Zygote(ForkClient):
+    """The zygote process. Returns at once: it imports while the host goes on.
+
+    Args:
+        modules: imported by the zygote for every worker.
+    """
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        ours, theirs = socket.socketpair()
+        super().__init__(ours)
+        path = [_PACKAGE_ROOT, *(entry for entry in sys.path if Path(entry).is_absolute())]
+        arguments = json.dumps([path, theirs.fileno(), list(modules)])
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
+        with theirs:
+            # Not -I: it would ignore PYTHONHASHSEED too.
+            self._process = subprocess.Popen(  # noqa: S603 - our own code
+                [sys.executable, "-s", "-P", "-c", _BOOT, arguments],
+                env=_ENVIRONMENT | {k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                cwd="/",
+                start_new_session=True,  # Ctrl-C in the terminal is the host's
+            )
+        self._hello: Message | None = None
+
+    def hello(self) -> Message:
+        """What the zygote said when it was ready: the layers that hold on this machine.
+
+        Raises:
+            SandboxError: It could not start.
+        """
+        with self._lock:
+            if self._hello is None:
+                try:
+                    hello = self._channel.receive(deadline=time.monotonic() + _START_SECONDS)
+                except (ChannelClosedError, ChannelTimeoutError, ProtocolError) as error:
+                    self._process.kill()
+                    self._errors.seek(0)
+                    said = self._errors.read().decode("utf-8", "replace").strip() or str(error)
+                    raise SandboxError(f"the sandbox's fork server did not start: {said}") from None
+                if hello["t"] != "hello":
+                    raise SandboxError(f"the sandbox's fork server did not start: {hello['message']}")
+                self._hello = hello
+            return self._hello
+
+    def close(self) -> None:
+        """End the zygote with all its workers, and reap it."""
+        super().close()
+        self._errors.close()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def forget(self) -> None:
+        """In a forked copy of the host: let go of the parent's zygote without ending it."""
+        self._gone = True
+        self._channel.detach()
+        self._errors.close()
+        self._process.returncode = 0  # not our child
+
+
+class SharedZygote:
+    """One zygote for all sandboxes of this process that import the same modules; started anew when it dies."""
+
+    def __init__(self, modules: tuple[str, ...]) -> None:
+        self._modules = modules
+        self._lock = threading.RLock()  # a finalizer may release while this thread is starting the zygote
+        self._zygote: Zygote | None = None
+        self._users = 0
+
+    def acquire(self) -> None:
+        """Count one more user, and have the zygote starting."""
+        with self._lock:
+            self._users += 1
+            if self._zygote is None:
+                self._zygote = Zygote(self._modules)
+
+    def release(self) -> None:
+        """Count one user less; with the last one the zygote ends."""
+        with self._lock:
+            self._users -= 1
+            if self._users > 0 or self._zygote is None:
+                return
+            zygote, self._zygote = self._zygote, None
+        zygote.close()
+
+    def hello(self) -> Message:
+        """What the zygote found out about this machine."""
+        return self._current().hello()
+
+    def fork(self, *, max_frame_bytes: int) -> WorkerProcess:
+        """A new worker, from a new zygote if the old one has died.
+
+        Raises:
+            SandboxError: None can be had.
+        """
+        return self._ask(lambda zygote: zygote.fork(max_frame_bytes=max_frame_bytes))
+
+    def _ask(self, request: Callable[[Zygote], _T]) -> _T:
+        for _ in range(2):
+            zygote = self._current()
+            zygote.hello()
+            try:
+                return request(zygote)
+            except ForkServerGoneError:
+                self._replace(zygote)
+        raise SandboxError("no worker could be started: the sandbox's fork server died twice")
+
+    def fork_holder(self) -> Holder:
+        """A new holder, from a new zygote if the old one has died.
+
+        Raises:
+            SandboxError: None can be had.
+        """
+        return self._ask(Zygote.fork_holder)
+
+    def _current(self) -> Zygote:
+        with self._lock:
+            if self._zygote is None:
+                self._zygote = Zygote(self._modules)
+            return self._zygote
+
+    def _replace(self, dead: Zygote) -> None:
+        with self._lock:
+            if self._zygote is not dead:
+                return  # another thread was faster
+            self._zygote = Zygote(self._modules)
+        dead.close()
+
+    def forget(self) -> None:
+        """In a forked copy of the host: start over with a zygote of its own."""
+        self._lock = threading.RLock()
+        if self._zygote is not None:
+            self._zygote.forget()
+            self._zygote = None
+
+
+_shared: Final[weakref.WeakValueDictionary[tuple[str, ...], SharedZygote]] = weakref.WeakValueDictionary()
+_shared_lock = threading.Lock()
+
+
+def shared_zygote(modules: Sequence[str]) -> SharedZygote:
+    """The zygote of this process that imports these modules. It holds no inputs, so runs cannot meet in it."""
+    key = tuple(modules)
+    with _shared_lock:
+        zygote = _shared.get(key)
+        if zygote is None:
+            zygote = _shared[key] = SharedZygote(key)
+        return zygote
+
+
+def _after_fork_in_child() -> None:
+    global _shared_lock  # noqa: PLW0603 - the old one may be held by a thread that does not exist here
+    _shared_lock = threading.Lock()
+    for zygote in list(_shared.values()):
+        zygote.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

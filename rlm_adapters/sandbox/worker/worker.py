@@ -1,0 +1,285 @@
+"""The worker process: one session's namespace, confined, driven by frames from the host.
+
+A worker is forked from the zygote (or from a holder of its inputs), takes its inputs, applies the hardening and
+then only ever reads and writes one descriptor. Nothing here decides anything about security at the host: what a
+worker says is checked there again (see ``messages``).
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn, Protocol
+
+from rlm_adapters.sandbox.hardening.confinement import Confinement, address_space, confine
+from rlm_adapters.sandbox.protocol.encoding import load_value
+from rlm_adapters.sandbox.protocol.exits import EXIT_FAILED, EXIT_HOST_GONE, EXIT_MEMORY
+from rlm_adapters.sandbox.protocol.frames import (
+    Message,
+    encode_body,
+    has_too_many_items,
+    to_wire,
+)
+from rlm_adapters.sandbox.protocol.journal import answer_from_json
+from rlm_adapters.sandbox.protocol.types import Answer, CellError, HostFunction
+from rlm_adapters.sandbox.repl.repl import CellOutcome, Repl
+from rlm_adapters.sandbox.runahead.worker import Ahead
+from rlm_adapters.sandbox.runtime.control import ControlFlow
+from rlm_adapters.sandbox.runtime.hostcalls import WireCall
+from rlm_adapters.sandbox.runtime.stock import Stock
+from rlm_adapters.sandbox.worker.channel import WorkerChannel
+from rlm_adapters.sandbox.worker.timer import CpuTimer
+
+_FILE_PIECE: Final = 1 << 20
+_MAX_LINES: Final = 20
+
+
+class Interpreter(Protocol):
+    """What runs the cells: `repl.Repl`, or plain Python in the test mode."""
+
+    def set_variable(self, name: str, value: object) -> None:
+        """Bind an input."""
+
+    def add_file(self, path: str, data: bytes) -> None:
+        """Add a read-only file to the workspace."""
+
+    def run(self, code: str) -> CellOutcome:
+        """Run a cell to its end."""
+
+    def files_written(self) -> dict[str, bytes]:
+        """The files that cells wrote."""
+
+
+@dataclass(slots=True)
+class Loaded:
+    """Inputs that this process holds decoded.
+
+    Attributes:
+        variables: of the session, by name.
+        files: of the session's workspace, by path.
+        held: values that a holder keeps for the workers forked from it, by key.
+        growth: by how many bytes decoding all this has grown the address space.
+    """
+
+    variables: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, Any] = field(default_factory=dict)
+    held: dict[str, Any] = field(default_factory=dict)
+    growth: int = 0
+
+    def take(self, items: Sequence[dict[str, Any]], fds: Sequence[int]) -> None:
+        """Decode the items of a load frame and close its descriptors.
+
+        Raises:
+            ValueError: The content of one is not what its kind says.
+        """
+        before = address_space()
+        targets = {"variable": self.variables, "file": self.files, "held": self.held}
+        for item in items:
+            try:
+                value = self.held[item["key"]] if item["kind"] == "held" else load_value(item, fds)
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"the content of {item['name']!r} is not valid {item['kind']}: {error}") from None
+            targets[item["target"]][item["key" if item["target"] == "held" else "name"]] = value
+        for fd in fds:
+            os.close(fd)
+        self.growth += max(0, address_space() - before)
+
+
+class Worker:
+    """Serves one session until the host closes the channel."""
+
+    def __init__(self, channel: WorkerChannel, loaded: Loaded) -> None:
+        self._channel = channel
+        self._loaded = loaded
+        self._timer = CpuTimer()
+        self._frame_bytes = 0
+        self._ahead: Ahead | None = None
+        self._stock = Stock({})
+        self._interpreter: Interpreter
+
+    def serve(self) -> None:
+        """Take the inputs, confine this process, then run what the host asks for."""
+        self._begin(self._take_inputs())
+        while True:
+            message = self._channel.receive()
+            if message["t"] == "run":
+                self._channel.send_body(self._run(message))
+            else:
+                self._send_files()
+
+    def _send_files(self) -> None:
+        """Send all written files piece by piece: together they may be larger than a frame may be."""
+        size = min(_FILE_PIECE, self._frame_bytes // 4)
+        for path, data in self._interpreter.files_written().items():
+            for start in range(0, len(data) or 1, size):
+                self._channel.send({"t": "file", "path": path, "data": to_wire(data[start : start + size])})
+        self._channel.send({"t": "end"})
+
+    def _take_inputs(self) -> Message:
+        """Decode load frames until the frame that begins the session."""
+        while True:
+            message, fds = self._channel.receive_fds()
+            if message["t"] == "begin":
+                return message
+            try:
+                self._loaded.take(message["items"], fds)
+            except ValueError as error:
+                self._channel.send({"t": "refused", "message": str(error)})
+                os._exit(EXIT_FAILED)
+
+    def _begin(self, settings: Message) -> None:
+        self._frame_bytes = settings["frame_bytes"]
+        self._interpreter = self._make_interpreter(settings)
+        for name, value in self._loaded.variables.items():
+            self._interpreter.set_variable(name, value)
+        for path, data in self._loaded.files.items():
+            self._interpreter.add_file(path, data)
+        memory = settings["memory_bytes"]
+        self._loaded = Loaded(growth=self._loaded.growth)
+        gc.collect()
+        gc.freeze()  # what is there now is never looked at again by the collector
+        held = confine(
+            Confinement(
+                memory_bytes=memory,
+                input_bytes=self._loaded.growth,
+                layers=frozenset(settings["layers"]),
+                allow_fork=settings["ahead"],
+            )
+        )
+        self._channel.send({"t": "ready", "layers": sorted(held)})
+
+    def _make_interpreter(self, settings: Message) -> Interpreter:
+        functions = [
+            HostFunction(**{**function, "parameters": function["parameters"] and tuple(function["parameters"])})
+            for function in settings["functions"]
+        ]
+        make: Callable[..., Interpreter] = Repl
+        if settings["plain"]:
+            from rlm_adapters.sandbox.repl.plain import PlainRepl  # noqa: PLC0415 - only the tests' mode needs it
+
+            make = PlainRepl
+        interpreter = make(
+            call_host=self._call_host,
+            functions=functions,
+            output_chars=settings["output_chars"],
+            file_bytes=settings["file_bytes"],
+            output_fields=settings["output_fields"],
+            seed=settings["seed"],
+            epoch=settings["epoch"],
+            allow_modules=settings["allow_modules"],
+        )
+        if settings["ahead"] and isinstance(interpreter, Repl):
+            self._ahead = Ahead(self._channel.fd, interpreter, functions)
+        return interpreter
+
+    def _call_host(self, calls: Sequence[WireCall]) -> list[Answer]:
+        """Have the host answer all of ``calls``; the cell waits here."""
+        if self._ahead is not None and self._ahead.answer is not None:
+            return self._ahead.answer(calls)
+        answers = self._stock.take(calls)
+        if answers is not None:
+            return answers
+        wire = [{"f": call.function, "a": to_wire(list(call.args)), "k": to_wire(dict(call.kwargs))} for call in calls]
+        body = encode_body(
+            {"t": "call", "place": _place(), "taken": self._stock.taken(), "calls": wire}, errors="replace"
+        )
+        if len(body) > self._frame_bytes or has_too_many_items(body):
+            raise ValueError("the arguments of this call are too large to be handed to the host")
+        with self._timer:
+            self._channel.send_body(body)
+            message = self._channel.receive()
+            while self._ahead is not None and message["t"] == "look":
+                self._channel.send_body(self._ahead.look(message))
+                message = self._channel.receive()
+        self._stock.add(message["stock"])
+        return [answer_from_json(answer) for answer in message["answers"]]
+
+    def _run(self, message: Message) -> bytes:
+        """Run a cell; the body of the frame that reports it."""
+        code, cpu_seconds = message["code"], message["cpu"]
+        self._stock = Stock(message["stock"])
+        if self._ahead is not None:
+            self._ahead.begin(code, cpu_seconds, wanted=message["ahead"])
+        before = time.process_time()
+        try:
+            self._timer.start(cpu_seconds)
+            outcome = self._interpreter.run(code)
+        except ControlFlow:  # on the last bytecode, outside what the interpreter catches
+            outcome = _without_output(CellError("cpu", "TimeoutError", "the cell used too much CPU time"))
+        finally:
+            self._timer.stop()
+            if self._ahead is not None:
+                self._ahead.end()
+        return self._report(outcome, time.process_time() - before)
+
+    def _report(self, outcome: CellOutcome, cpu_seconds: float) -> bytes:
+        """The frame of a finished cell; what cannot be sent becomes the cell's error."""
+        taken = self._stock.taken()
+        try:
+            body = _encode_outcome(outcome, cpu_seconds, taken)
+            if len(body) <= self._frame_bytes and not has_too_many_items(body):
+                return body
+            reason = "it is too large"
+        except (TypeError, ValueError, RecursionError) as refused:
+            reason = str(refused)
+        error = CellError("exception", "ValueError", f"what this cell submitted cannot be handed over: {reason}")
+        return _encode_outcome(_without_output(error, outcome), cpu_seconds, taken)
+
+
+def _place() -> int:
+    """A number for the lines of the cell that lead to a call of the host."""
+    lines: list[str] = []
+    frame = sys._getframe(2)  # noqa: SLF001 - the stack itself is what is asked for
+    while frame is not None and len(lines) < _MAX_LINES:
+        if frame.f_code.co_filename.startswith("<cell "):
+            lines.append(f"{frame.f_code.co_filename}:{frame.f_lineno}")
+        frame = frame.f_back  # type: ignore[assignment]
+    return zlib.crc32("\n".join(lines).encode())
+
+
+def _without_output(error: CellError, outcome: CellOutcome | None = None) -> CellOutcome:
+    return CellOutcome(
+        stdout=outcome.stdout if outcome else "",
+        stdout_chars=outcome.stdout_chars if outcome else 0,
+        error=error,
+        final=None,
+        variables=outcome.variables if outcome else (),
+    )
+
+
+def _encode_outcome(outcome: CellOutcome, cpu_seconds: float, taken: list[str]) -> bytes:
+    error, final = outcome.error, outcome.final
+    message = {
+        "t": "done",
+        "stdout": outcome.stdout,
+        "stdout_chars": outcome.stdout_chars,
+        "error": error and [error.kind, error.type, error.message, error.line, error.traceback],
+        "final": final and [final.function, final.value, final.fields],
+        "variables": [[variable.name, variable.type, variable.size] for variable in outcome.variables],
+        "cpu": cpu_seconds,
+        "taken": taken,
+    }
+    return encode_body({key: to_wire(value) for key, value in message.items()}, errors="replace")
+
+
+def main(fd: int, loaded: Loaded) -> NoReturn:
+    """Be a worker on this descriptor; does not return."""
+    channel = WorkerChannel(fd)
+    status = EXIT_FAILED
+    try:
+        Worker(channel, loaded).serve()
+    except (EOFError, ConnectionError):
+        status = EXIT_HOST_GONE
+    except MemoryError:
+        status = EXIT_MEMORY
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the host should hear of it
+        try:
+            channel.send({"t": "failed", "message": f"{type(error).__name__}: {error}"})
+        except OSError:
+            status = EXIT_HOST_GONE
+    os._exit(status)

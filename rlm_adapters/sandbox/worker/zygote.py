@@ -1,0 +1,180 @@
+"""The zygote: a small single-threaded process that has everything imported and forks a worker on request.
+
+A fork takes 4 ms where a new interpreter takes 100. The host itself is never forked: it may have threads. The
+zygote keeps each worker's pid from being reused until the host lets go of it (an unreaped child), so the host can
+name a worker by the pid that the zygote told, and never by what a worker says.
+
+A *holder* is the same loop in a process that has taken the inputs of one session: the workers forked from it share
+the decoded inputs copy-on-write. The zygote itself never holds any input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+import resource
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+from rlm_adapters.sandbox.hardening import linux, probe
+from rlm_adapters.sandbox.protocol.exits import EXIT_FAILED
+from rlm_adapters.sandbox.protocol.frames import Message
+from rlm_adapters.sandbox.worker import worker
+from rlm_adapters.sandbox.worker.channel import WorkerChannel
+
+_MAX_FILES: Final = 1024
+_REAP_SECONDS: Final = 0.05
+_STATUS_SECONDS: Final = 0.005
+_STATUS_TRIES: Final = 20
+
+
+class ForkServer:
+    """Forks workers from this process and ends them."""
+
+    def __init__(self, channel: WorkerChannel, loaded: worker.Loaded) -> None:
+        self._channel = channel
+        self._loaded = loaded
+        self._children: set[int] = set()
+        self._dying: set[int] = set()
+
+    def serve(self) -> NoReturn:
+        """Answer requests until the host closes the channel or dies; then end everything."""
+        with contextlib.suppress(EOFError, ConnectionError):
+            while True:
+                timeout = _REAP_SECONDS if self._dying else None
+                if select.select([self._channel.fd], [], [], timeout)[0]:
+                    request, fds = self._channel.receive_fds()
+                    answer = self._answer(request, fds)
+                    if answer is not None:
+                        self._channel.send(answer)
+                self._reap()
+        for pid in self._children:
+            _kill_group(pid)
+        with contextlib.suppress(ChildProcessError):  # init may not reap what is left to it
+            while True:
+                os.waitpid(-1, 0)
+        os._exit(0)
+
+    def _answer(self, request: Message, fds: Sequence[int]) -> Message | None:
+        """What to answer; None: nobody waits for it."""
+        if request["t"] == "end":
+            status = self._end(request["pid"], wait=request["wait"])
+            return {"t": "ended", "status": status} if request["wait"] else None
+        if request["t"] == "load":
+            try:
+                self._loaded.take(request["items"], fds)
+            except (ValueError, MemoryError) as error:
+                return {"t": "failed", "message": str(error) or "there is not enough memory for it"}
+            gc.freeze()
+            return {"t": "loaded"}
+        return {"t": "forked", "pid": self._fork(fds[0], holder=request["t"] == "fork_holder")}
+
+    def _fork(self, fd: int, *, holder: bool) -> int:
+        parent = os.getpid()
+        pid = os.fork()
+        if not pid:
+            try:
+                _settle(fd, parent)
+                if holder:
+                    linux.adopt_orphans()
+                    ForkServer(WorkerChannel(fd), worker.Loaded()).serve()
+                worker.main(fd, self._loaded)
+            finally:
+                os._exit(EXIT_FAILED)
+        os.close(fd)
+        with contextlib.suppress(OSError):  # the child does it too: whoever comes first
+            os.setpgid(pid, pid)
+        self._children.add(pid)
+        return pid
+
+    def _end(self, pid: int, *, wait: bool) -> int | None:
+        """Kill a worker with its whole group and reap it; its wait status if that was waited for."""
+        if pid not in self._children:
+            return None
+        status = None
+        if wait:  # it has closed its socket, so it is about to be dead by itself: ask why before killing it
+            status = _status_soon(pid)
+        _kill_group(pid)
+        self._children.discard(pid)
+        self._dying.add(pid)
+        self._reap()
+        return status
+
+    def _reap(self) -> None:
+        """Collect the dead of the groups that are ending (their orphans were given to this process)."""
+        for group in list(self._dying):
+            try:
+                while os.waitpid(-group, os.WNOHANG)[0]:
+                    pass
+            except ChildProcessError:
+                self._dying.discard(group)
+
+
+def _settle(fd: int, parent: int) -> None:
+    """In a new child: an own process group, an end when the parent ends, no descriptor but ``fd`` and 0-2."""
+    os.setpgid(0, 0)
+    linux.die_with_parent(parent)
+    os.closerange(3, fd)
+    os.closerange(fd + 1, _MAX_FILES)
+
+
+def _kill_group(pid: int) -> None:
+    for kill in (os.killpg, os.kill):  # it may not have made its group yet
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            kill(pid, signal.SIGKILL)
+
+
+def _status_soon(pid: int) -> int | None:
+    """The exit status of a child that has just closed its socket, without reaping it; None: it still lives."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13
+        return None
+    for _ in range(_STATUS_TRIES):
+        result = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if result is not None:
+            return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
+        select.select([], [], [], _STATUS_SECONDS)
+    return None
+
+
+def main(fd: int, modules: Sequence[str]) -> NoReturn:
+    """Be the zygote on this descriptor; does not return.
+
+    Args:
+        fd: socket to the host.
+        modules: imported now, for every worker.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = WorkerChannel(fd)
+    try:
+        for module in ("rlm_adapters.sandbox.repl.repl", *modules):
+            importlib.import_module(module)
+        linux.adopt_orphans()
+        _quiet()
+        gc.collect()
+        gc.freeze()
+        found = probe.probe()
+        channel.send({"t": "hello", "layers": sorted(found.layers), "notes": list(found.notes)})
+    except BaseException:  # noqa: BLE001 - whatever it is, the host should hear of it
+        channel.send({"t": "failed", "message": traceback.format_exc()})
+        os._exit(1)
+    ForkServer(channel, worker.Loaded()).serve()
+
+
+def _quiet() -> None:
+    """Standard streams to the null device, a bounded number of descriptors, an environment with nothing in it."""
+    sys.stdout.flush()
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.close(null)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or hard > _MAX_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_FILES, _MAX_FILES))
+    del soft
+    os.environ.clear()

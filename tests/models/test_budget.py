@@ -1,0 +1,119 @@
+"""The ledger: what is reserved, settled, refused."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from rlm_adapters import InputError, Limits, ModelPrice
+from rlm_adapters.errors import BudgetExceededError
+from rlm_adapters.models.budget import Ledger, add_usage, estimate_tokens
+from rlm_adapters.models.prices import PriceTable
+
+
+def reserve(ledger: Ledger, tokens: int = 10, kind: str = "sub"):
+    return ledger.try_reserve("m", kind, tokens)
+
+
+def test_calls_are_counted_when_they_are_reserved():
+    ledger = Ledger(Limits(max_calls=2))
+    first, second = reserve(ledger), reserve(ledger)
+    with pytest.raises(BudgetExceededError) as refused:
+        reserve(ledger)
+    assert refused.value.limit == "max_calls"
+    ledger.release(first)
+    ledger.settle(second, 5, 5)
+    assert ledger.balance().calls == 1
+
+
+def test_root_calls_do_not_use_up_sub_calls():
+    ledger = Ledger(Limits(max_calls=0))
+    assert not isinstance(reserve(ledger, kind="root"), Future)
+
+
+def test_a_call_that_would_fit_once_others_are_settled_waits_for_them():
+    ledger = Ledger(Limits(max_tokens=1000, max_output_tokens=900))
+    first = reserve(ledger)
+    waiting = reserve(ledger)
+    assert isinstance(waiting, Future)
+    assert not waiting.done()
+    ledger.settle(first, 10, 20)
+    assert waiting.done()
+    second = reserve(ledger)
+    assert second.output_tokens == 900
+    assert second.tokens <= 1000 - 30
+
+
+def test_a_call_that_can_never_fit_is_refused_at_once():
+    ledger = Ledger(Limits(max_tokens=1000))
+    with pytest.raises(BudgetExceededError, match="does not fit into the 1,000"):
+        reserve(ledger, tokens=2000)
+
+
+def test_the_output_of_a_call_is_capped_by_what_is_left():
+    ledger = Ledger(Limits(max_tokens=1000, max_output_tokens=8000))
+    assert reserve(ledger, tokens=400).output_tokens == 600
+
+
+def test_without_token_or_cost_limits_outputs_are_not_capped():
+    assert reserve(Ledger(Limits())).output_tokens is None
+
+
+def test_cost_is_reserved_at_the_price_of_input_and_output():
+    prices = PriceTable({"m": ModelPrice(input=1_000_000, output=2_000_000)})  # $1 and $2 a token
+    ledger = Ledger(Limits(max_cost=100.0), prices)
+    assert reserve(ledger, tokens=10).output_tokens == 45
+
+
+def test_no_interleaving_of_threads_overshoots():
+    ledger = Ledger(Limits(max_calls=50, max_tokens=30_000, max_output_tokens=400))
+    done = []
+
+    def call(_: int) -> None:
+        try:
+            while isinstance(place := reserve(ledger, tokens=300), Future):
+                place.result(10)
+        except BudgetExceededError:
+            return
+        done.append(ledger.settle(place, 300, place.output_tokens))
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(call, range(200)))
+    used = ledger.used
+    assert used["calls"] == len(done) <= 50
+    assert used["input_tokens"] + used["output_tokens"] <= 30_000
+    assert len(done) == 43, "the last one is capped at what is left"
+
+
+def test_time_is_counted_over_a_resume():
+    now = [100.0]
+    ledger = Ledger(Limits(max_seconds=10), clock=lambda: now[0])
+    ledger.restore_time(8)
+    now[0] += 1
+    assert ledger.seconds_left("extract") == pytest.approx(1.0)
+    assert ledger.seconds_left() == pytest.approx(0.0), "a tenth is kept for the last answer"
+    now[0] += 2
+    with pytest.raises(BudgetExceededError, match="seconds are over"):
+        reserve(ledger)
+
+
+def test_prices_are_found_by_name_then_by_the_longest_prefix():
+    table = PriceTable({"gpt": (1, 2), "gpt-5": (3, 4), "gpt-5-mini-2026": (5, 6)})
+    assert table.find("gpt-5-mini").input == 3
+    assert table.find("gpt-5-mini-2026").input == 5
+    with pytest.raises(InputError, match="unknown"):
+        PriceTable().require("nobody-knows-this-model")
+
+
+def test_usages_add_up_by_model():
+    ledger = Ledger(Limits())
+    one = ledger.settle(ledger.try_reserve("a", "sub", 1), 10, 1)
+    two = ledger.settle(ledger.try_reserve("b", "root", 1), 20, 2)
+    total = add_usage(add_usage({}, one), two)
+    assert (total["calls"], total["root_calls"], total["input_tokens"]) == (1, 1, 30)
+    assert total["by_model"]["b"]["output_tokens"] == 2
+    assert ledger.used == {**total, "ahead_calls": 0, "ahead_wasted": 0}
+
+
+def test_estimates_are_upper_bounds_for_text_of_any_script():
+    assert estimate_tokens("word " * 100) >= 100
+    assert estimate_tokens("漢字" * 50) >= 100
