@@ -28,6 +28,7 @@ from rlm_adapters.cli.options import parse_output_type, parse_price
 from rlm_adapters.errors import InputError, MissingExtraError, RLMError
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.models.budget import Limits
+from rlm_adapters.models.failures import connection_error
 from rlm_adapters.models.providers import open_chat_model
 from rlm_adapters.values.inputs import STDIN, load_paths
 
@@ -294,11 +295,9 @@ def _failure(error: Exception) -> dict[str, Any]:
 
 def _reason(error: Exception) -> str:
     """What went wrong; clients call a refused connection a time-out, so the operating system has the last word."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ConnectionError) and cause.strerror:
-            return f"no connection to the model's server: {cause.strerror}; check --base-url and that it runs"
-        cause = cause.__cause__
+    refused = connection_error(error)
+    if refused is not None and refused.strerror:
+        return f"no connection to the model's server: {refused.strerror}; check --base-url and that it runs"
     return " ".join(str(error).split())
 
 

@@ -11,7 +11,8 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from rlm_adapters.errors import InputError
-from rlm_adapters.models.calling import ChatTarget, classify, model_name
+from rlm_adapters.models.calling import ChatTarget, model_name
+from rlm_adapters.models.failures import classify
 
 _ERRORS = {
     "rate_limit": lm15.RateLimitError,
@@ -22,7 +23,7 @@ _ERRORS = {
     "network": lm15.TransportError,
     "bad_request": lm15.InvalidRequestError,
 }
-"""DSPy's errors by the kinds of `rlm_adapters.models.calling.classify`; its retries go by their classes."""
+"""DSPy's errors by the kinds of `rlm_adapters.models.failures.classify`; its retries go by their classes."""
 
 _OPTIONS = ("temperature", "max_tokens", "top_p", "seed", "frequency_penalty", "presence_penalty")
 

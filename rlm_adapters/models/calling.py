@@ -20,8 +20,9 @@ from langchain_core.runnables.config import merge_configs
 from langgraph.errors import GraphBubbleUp
 
 from rlm_adapters.effects import Steps, Wait, sleep, wait_for_future
-from rlm_adapters.errors import BudgetExceededError, ModelCallError
+from rlm_adapters.errors import BudgetExceededError
 from rlm_adapters.models.budget import CallKind, Ledger, Reservation, Usage, estimate_tokens
+from rlm_adapters.models.failures import classify, retry_after
 from rlm_adapters.models.limiter import Limiter
 
 Prompt: TypeAlias = Sequence[BaseMessage]
@@ -175,75 +176,6 @@ def _visible_text(message: BaseMessage) -> str:
 def quiet(config: RunnableConfig) -> RunnableConfig:
     """The configuration with the tag that keeps tokens out of the caller's stream."""
     return config if NOSTREAM in (config.get("tags") or ()) else merge_configs(config, {"tags": [NOSTREAM]})
-
-
-# ------------------------------------------------------------------------------------------------ errors
-
-
-def classify(error: BaseException) -> ModelCallError:
-    """What kind of failure a provider's exception is, read from its status code, class and text.
-
-    Providers' clients have no common base class, but nearly all exceptions carry ``status_code`` and ``response``.
-    """
-    if isinstance(error, ModelCallError):
-        return error
-    name = type(error).__name__.lower()
-    text = str(error).strip() or type(error).__name__
-    short = text if len(text) <= 500 else text[:500] + " ..."
-    status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
-    lowered = text.lower()
-    if isinstance(error, RuntimeError) and "event loop is closed" in lowered:
-        # A connection of the client's pool from an earlier `asyncio.run`; the client drops it, and makes a new one.
-        return ModelCallError(f"connection to the model failed: {short}", kind="network", retryable=True)
-    if _refused(error):  # some transports report a refused connection as a time-out
-        return ModelCallError(f"connection to the model failed: {short}", kind="network", retryable=True)
-    if isinstance(error, TimeoutError) or "timeout" in name or status == 408:
-        return ModelCallError(f"model call timed out: {short}", kind="timeout", retryable=True)
-    if (
-        "context_length" in lowered
-        or "maximum context" in lowered
-        or "too many tokens" in lowered
-        or "contextoverflow" in name
-    ):
-        return ModelCallError(short, kind="context_length")
-    if status == 429 or "ratelimit" in name:
-        quota = "insufficient_quota" in lowered
-        return ModelCallError(short, kind="rate_limit", retryable=not quota)
-    if status in (401, 403) or "authentication" in name or "permissiondenied" in name:
-        return ModelCallError(short, kind="auth")
-    if (isinstance(status, int) and status >= 500) or "internalserver" in name or "overloaded" in lowered:
-        return ModelCallError(short, kind="server", retryable=True)
-    if isinstance(status, int) and status >= 400:
-        return ModelCallError(short, kind="refusal" if "content_filter" in lowered else "bad_request")
-    if (
-        isinstance(error, ConnectionError | EOFError)
-        or "connect" in name
-        or "protocolerror" in name
-        or "readerror" in name
-    ):
-        return ModelCallError(f"connection to the model failed: {short}", kind="network", retryable=True)
-    if "jsondecode" in name or "apiresponsevalidation" in name:
-        return ModelCallError(f"the model's server answered nonsense: {short}", kind="server", retryable=True)
-    return ModelCallError(f"{type(error).__name__}: {short}", kind="other")
-
-
-def _refused(error: BaseException | None) -> bool:
-    """Whether a connection error is at the bottom of an exception."""
-    for _ in range(10):
-        if error is None or isinstance(error, ConnectionError):
-            break
-        error = error.__cause__ or error.__context__
-    return isinstance(error, ConnectionError)
-
-
-def retry_after(error: BaseException) -> float | None:
-    """Seconds that the server asks to wait (``Retry-After``), None if it does not say."""
-    headers = getattr(getattr(error, "response", None), "headers", None)
-    try:
-        value = headers.get("retry-after") if headers is not None else None
-        return None if value is None else max(0.0, float(value))
-    except (TypeError, ValueError):
-        return None
 
 
 # ------------------------------------------------------------------------------------------------ calls

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from rlm_adapters.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+
+_log = logging.getLogger(__name__)
 
 _NO_KEY: Final = "none"
 """Local servers (vLLM, llama.cpp, Ollama) ask for no key, but OpenAI's client does."""
@@ -81,11 +83,20 @@ async def _openai_transport(stack: AsyncExitStack) -> dict[str, Any]:
     httpx looks at every idle connection at every request: with 100 calls in flight a burst costs 1.5 s of CPU,
     0.1 s with aiohttp. Retries are the engine's own, which knows the budget.
     """
-    if find_spec("openai") is None or find_spec("httpx_aiohttp") is None:
+    try:
+        import openai  # noqa: PLC0415 - an extra
+    except ImportError:
+        return {"max_retries": 0}  # the model's creation says what to install
+    try:
+        client = openai.DefaultAioHttpClient()  # only this tells: each release finds its transport in another place
+    except Exception as error:  # noqa: BLE001 - whatever it is, the default transport works
+        _log.warning(
+            "calls in parallel will be slow: openai's aiohttp transport cannot be had (%s); "
+            "pip install 'openai[aiohttp]'",
+            _one_line(error),
+        )
         return {"max_retries": 0}
-    from openai import DefaultAioHttpClient  # noqa: PLC0415 - an extra
-
-    client = await stack.enter_async_context(DefaultAioHttpClient())
+    await stack.enter_async_context(client)
     return {"max_retries": 0, "http_async_client": client}
 
 

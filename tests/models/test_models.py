@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlm_adapters.models.calling import classify
+from rlm_adapters.models.failures import chain, classify, connection_error
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,32 @@ from rlm_adapters.models.calling import classify
 def test_an_exception_is_classified(error, kind, retryable):
     failure = classify(error)
     assert (failure.kind, failure.retryable) == (kind, retryable)
+
+
+def raised(*, suppress):
+    try:
+        try:
+            raise ConnectionRefusedError(111, "Connect call failed")
+        except OSError as error:
+            if suppress:
+                raise ValueError("wrapped") from None
+            raise KeyError("wrapped") from error
+    except (ValueError, KeyError):
+        raise RuntimeError("Connection error.")  # noqa: B904 - as some clients do
+
+
+@pytest.mark.parametrize("suppress", [False, True])
+def test_what_the_operating_system_said_is_found_whichever_way_a_client_wraps_it(suppress):
+    with pytest.raises(RuntimeError) as error:
+        raised(suppress=suppress)
+    refused = connection_error(error.value)
+    assert refused is not None
+    assert refused.strerror == "Connect call failed"
+    assert classify(error.value).kind == "network"
+
+
+def test_a_chain_of_exceptions_that_goes_in_a_circle_ends():
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__context__ = second, first
+    assert list(chain(first)) == [first, second]
+    assert connection_error(first) is None

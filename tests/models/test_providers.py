@@ -60,12 +60,28 @@ async def test_a_key_is_passed_on(model_server, monkeypatch):
         assert model_server.requests[-1].headers["Authorization"] == f"Bearer {sent}"
 
 
-async def test_openai_models_use_the_aiohttp_transport(model_server):
-    httpx_aiohttp = pytest.importorskip("httpx_aiohttp")
+async def test_openai_models_use_the_aiohttp_transport(model_server, caplog):
     model_server.script("root", ["hello"])
     async with open_chat_model("openai:root", base_url=model_server.url) as model:
-        assert isinstance(model.http_async_client, httpx_aiohttp.HttpxAiohttpClient)
+        kinds = [f"{kind.__module__}.{kind.__qualname__}".lower() for kind in type(model.http_async_client).__mro__]
+        assert any("aiohttp" in kind for kind in kinds), kinds
         assert (await model.ainvoke("q")).text == "hello"
+    assert not caplog.records
+
+
+async def test_without_the_aiohttp_transport_a_model_works_and_the_remedy_is_said(model_server, monkeypatch, caplog):
+    import openai
+
+    def refuses():
+        raise RuntimeError("To use the aiohttp client you must have installed the package with the `aiohttp` extra")
+
+    monkeypatch.setattr(openai, "DefaultAioHttpClient", refuses)
+    model_server.script("root", ["hello"])
+    async with open_chat_model("openai:root", base_url=model_server.url) as model:
+        assert (await model.ainvoke("q")).text == "hello"
+    (record,) = caplog.records
+    assert "pip install 'openai[aiohttp]'" in record.getMessage()
+    assert "must have installed" in record.getMessage()
 
 
 @pytest.mark.parametrize(
