@@ -3,20 +3,26 @@ PYTHON ?= python3
 VENV ?= .venv
 FUZZ ?= 4000
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# What a change of a dependency can break: the command, the models, both adapters, the graph. SHORT: a run of each.
+ADAPTERS := tests/cli tests/models tests/values tests/graph tests/langchain tests/dspy $(wildcard tests/test_*.py)
+SHORT := tests/cli tests/models tests/graph/test_runs.py tests/langchain/test_standard.py \
+	tests/dspy/test_rlm_module.py tests/test_examples.py tests/test_readme.py tests/test_architecture.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-postgres demo test test-postgres lint security fuzz bench clean
+.PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-postgres lint lock \
+	lock-upgrade security fuzz bench clean
 
 help:  ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml requirements/dev.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(PIP) install --quiet --require-hashes --requirement requirements/dev.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-install: $(VENV)/.installed  ## make the virtual environment with everything for development
+install: $(VENV)/.installed  ## make the virtual environment with everything for development, from the lock
 
 demo: $(VENV)/.installed  ## run the engine on 10 MB of source code, with a scripted model if no key is set
 	$(BIN)/python examples/demo.py
@@ -24,19 +30,36 @@ demo: $(VENV)/.installed  ## run the engine on 10 MB of source code, with a scri
 test: $(VENV)/.installed lint  ## lint, type check and run the tests
 	$(BIN)/python -m pytest
 
-$(VENV)/.postgres: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[postgres]'
-	@touch $@
-
-install-postgres: $(VENV)/.postgres  ## install with LangGraph's PostgreSQL saver
-
-test-postgres: $(VENV)/.postgres  ## suspended runs in PostgreSQL (starts a server of its own; needs its programs)
+test-postgres: $(VENV)/.installed  ## suspended runs in PostgreSQL (starts a server of its own; needs its programs)
 	$(BIN)/python -m pytest -m postgres tests/langchain
 
 lint: $(VENV)/.installed  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+lock: $(VENV)/.installed  ## write requirements/dev.txt anew where pyproject.toml has changed
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--custom-compile-command 'make lock' --output-file requirements/dev.txt $(UPGRADE)
+
+lock-upgrade:  ## take the newest version of every dependency into the lock
+	$(MAKE) lock UPGRADE=--upgrade
+
+# The versions that pyproject.toml allows, each in a virtual environment of its own.
+$(VENV)-lowest/.installed $(VENV)-newest/.installed: $(VENV)-%/.installed: $(VENV)/.installed
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-$*
+	$(BIN)/uv pip install --quiet --python $(VENV)-$* --editable '.[dev]' \
+		--resolution $(if $(filter lowest,$*),lowest-direct,highest)
+	@touch $@
+
+test-lowest: $(VENV)-lowest/.installed  ## the command and the adapters with the lowest versions that are allowed
+	$(VENV)-lowest/bin/python -m pytest $(ADAPTERS)
+
+test-newest: $(VENV)-newest/.installed  ## the command and the adapters with today's newest versions
+	$(VENV)-newest/bin/python -m pytest $(ADAPTERS)
+
+test-short-lowest test-short-newest: test-short-%: $(VENV)-%/.installed
+	$(VENV)-$*/bin/python -m pytest $(SHORT)
 
 security: $(VENV)/.installed  ## cells run, attacks stopped, fuzzing, leaks
 	$(BIN)/python -m benchmarks.security
@@ -47,5 +70,5 @@ fuzz: $(VENV)/.installed  ## the long property tests, FUZZ programs each
 bench: $(VENV)/.installed  ## ratios against baselines in the same run
 	$(BIN)/python -m benchmarks
 
-clean:  ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean:  ## remove the virtual environments and caches
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest .mypy_cache .ruff_cache .pytest_cache .hypothesis
