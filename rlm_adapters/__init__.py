@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from rlm_adapters.models.budget import Limits
     from rlm_adapters.models.prices import ModelPrice
     from rlm_adapters.sandbox import Sandbox, SandboxLimits
-    from rlm_adapters.values.content import ContentRef, ContentStore
+    from rlm_adapters.values.content import ContentStore
+    from rlm_adapters.values.refs import ContentRef
 
 __version__ = "0.1.0"
 
@@ -30,7 +31,7 @@ _HOMES = {
     "RLM": "dspy.module",
     "ChatDSPy": "dspy.chat_bridge",
     "ChatRLM": "langchain.chat_model",
-    "ContentRef": "values.content",
+    "ContentRef": "values.refs",
     "ContentStore": "values.content",
     "Event": "events",
     "InputError": "errors",

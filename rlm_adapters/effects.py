@@ -53,6 +53,11 @@ def wait_for_future(future: Future[Any], timeout: float | None = None) -> Wait:
     return Wait(future.result, arun, timeout)
 
 
+def off_loop(work: Callable[[], Any]) -> Wait:
+    """Do something that may take long or touches files: in a thread, where there is an event loop to keep free."""
+    return Wait(work, lambda: asyncio.to_thread(work))
+
+
 def gather(works: Sequence[Steps[T]], threads: int) -> Wait:
     """Wait for several generator bodies that run at the same time; gives their results in order.
 

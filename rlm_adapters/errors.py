@@ -22,6 +22,13 @@ class MissingExtraError(RLMError, ImportError):
     """An optional dependency is not installed: the message names the extra to install."""
 
 
+class ContentError(RLMError):
+    """Stored content is missing, damaged or sealed, or the content store cannot be reached or is full.
+
+    The message names the run and the key, and no path of this machine: clients of a server read it too.
+    """
+
+
 class SandboxError(RLMError):
     """The sandbox itself failed (not the code in it): it could not start, or answered nonsense."""
 

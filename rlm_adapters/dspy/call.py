@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,9 +20,12 @@ from rlm_adapters.dspy.streaming import stream_reader
 from rlm_adapters.dspy.trace import keep_last_step
 from rlm_adapters.dspy.writer import PredictorWriter
 from rlm_adapters.graph.build import RLMGraph
-from rlm_adapters.graph.context import RLMConfig, RLMContext
+from rlm_adapters.graph.context import RLMConfig, RLMContext, Run
+from rlm_adapters.graph.ownership import content_of
+from rlm_adapters.graph.requests import describe_inputs
 from rlm_adapters.prompts.fields import FieldsSpec
 from rlm_adapters.prompts.steps import Step
+from rlm_adapters.values.content import OwnedStore
 
 _KEYS = ("answer", "finish_reason", "usage", "iterations", "error", "turns")
 RESULT_FIELD = "rlm"
@@ -37,7 +41,7 @@ class Call:
         config: of this call.
         writer: its predictors.
         output: its output fields.
-        inputs: packed values for the graph.
+        inputs: values for the graph.
         described: what it notes of them.
         query: what the run is called in events.
         thread_id: of a checkpointed run, which goes on where it stands.
@@ -57,6 +61,7 @@ class Call:
     resume: Any = None
     whole_trajectories: bool = True
     cleanup: ExitStack = field(default_factory=ExitStack)
+    _run: Run | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -71,61 +76,77 @@ class Call:
         try:
             with stream_reader():
                 result = run_apart(self._invoke)
+                steps = self._trajectory(result.get("turns") or ())
         except PredictorError as error:
             raise error.original from error
-        return self._prediction(result)
+        finally:
+            self._forget()
+        return self._prediction(result, steps)
 
     async def arun(self) -> dspy.Prediction:
         """Run the graph on the event loop."""
         try:
             with stream_reader():
                 result = await arun_apart(self._ainvoke)
+                steps = await asyncio.to_thread(self._trajectory, result.get("turns") or ())
         except PredictorError as error:
             raise error.original from error
-        return self._prediction(result)
+        finally:
+            await asyncio.to_thread(self._forget)
+        return self._prediction(result, steps)
 
     # -- in
 
     def _invoke(self) -> dict[str, Any]:
         config = self._runnable_config()
-        given = self._input(config and self.graph.get_state(config).next)
-        result: dict[str, Any] = self.graph.invoke(given, config, context=self._context(), output_keys=_KEYS)
+        run = self._begin(config)
+        given = self._input(run, config and self.graph.get_state(config).next)
+        context = RLMContext(config=self.config, run=run)
+        result: dict[str, Any] = self.graph.invoke(given, config, context=context, output_keys=_KEYS)
         return result
 
     async def _ainvoke(self) -> dict[str, Any]:
         config = self._runnable_config()
-        given = self._input(config and (await self.graph.aget_state(config)).next)
-        result: dict[str, Any] = await self.graph.ainvoke(given, config, context=self._context(), output_keys=_KEYS)
+        run = self._begin(config)
+        unfinished = config and (await self.graph.aget_state(config)).next
+        given = await asyncio.to_thread(self._input, run, unfinished)
+        context = RLMContext(config=self.config, run=run)
+        result: dict[str, Any] = await self.graph.ainvoke(given, config, context=context, output_keys=_KEYS)
         return result
 
-    def _input(self, unfinished: Any) -> Any:
+    def _begin(self, config: RunnableConfig | None) -> Run:
+        """The live parts of the run, whose content stays until the trajectory was read."""
+        self._run = Run(self.config, store=content_of(self.config.store, self.graph.checkpointer, config))
+        return self._run
+
+    def _forget(self) -> None:
+        if self._run is not None and self._run.store.owner.startswith("run-"):
+            self._run.store.forget()
+
+    def _input(self, run: Run, unfinished: Any) -> Any:
         if unfinished:
             return None if self.resume is None else Command(resume=self.resume)
         return {
             "query": self.query,
             "context": None,
-            "inputs": self.inputs,
+            "inputs": {name: _packed(value, run.store) for name, value in self.inputs.items()},
             "files": {},
             "instructions": "",
-            "described": self.described,
+            "described": describe_inputs(self.described),
         }
 
     def _runnable_config(self) -> RunnableConfig | None:
         return None if self.thread_id is None else {"configurable": {"thread_id": self.thread_id}}
 
-    def _context(self) -> RLMContext:
-        return RLMContext(config=self.config)
-
     # -- out
 
-    def _prediction(self, result: dict[str, Any]) -> dspy.Prediction:
+    def _prediction(self, result: dict[str, Any], steps: list[dict[str, Any]]) -> dspy.Prediction:
         """What the caller gets: the typed fields, the trajectory, and how the run ended.
 
         Fields are None when a limit ended the run before there was an answer.
         """
         if self.whole_trajectories:
             keep_last_step(settings.trace, self.writer.target.made)
-        steps = self._trajectory(result.get("turns") or ())
         told = {key: result.get(key) for key in ("finish_reason", "usage", "iterations", "error")}
         if "__interrupt__" in result:
             told |= {"finish_reason": "interrupted", "interrupts": [one.value for one in result["__interrupt__"]]}
@@ -147,10 +168,11 @@ class Call:
         return {name: given.get(name) for name in self.output.fields}
 
     def _trajectory(self, turns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        entries = []
+        assert self._run is not None
+        unpack, entries = self._run.store.unpack, []
         for turn in turns:
-            step = Step.from_text(self.config.store.unpack(turn["reply"]))
-            output = self.config.store.unpack(turn["observation"])
+            step = Step.from_text(unpack(turn["reply"]))
+            output = unpack(turn["observation"])
             entries.append({"reasoning": step.reasoning, "code": step.bare_code(), "output": output})
         return entries
 
@@ -158,3 +180,8 @@ class Call:
         self, fields: Mapping[str, Any], steps: list[dict[str, Any]], reasoning: str, told: dict[str, Any]
     ) -> dspy.Prediction:
         return dspy.Prediction(**fields, trajectory=steps, final_reasoning=reasoning, **{RESULT_FIELD: told})
+
+
+def _packed(value: Any, store: OwnedStore) -> Any:
+    """A value for the graph's ``inputs``; an empty one goes by reference, since the graph refuses it otherwise."""
+    return store.put(value).to_state() if value in ("", b"", [], {}) else store.pack(value)

@@ -18,7 +18,6 @@ from rlm_adapters.sandbox import CellRecord, Done, Executor
 from rlm_adapters.sandbox.host.executor import ExecutorSession
 from rlm_adapters.sandbox.protocol.journal import output_hash
 from rlm_adapters.values.answers import to_plain
-from rlm_adapters.values.content import ContentStore, Packed
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
@@ -52,14 +51,6 @@ def to_repl(name: str, value: Any) -> Any:
             "pydantic models or dataclasses, or make it a dspy.SandboxSerializable"
         )
     return plain
-
-
-def pack(values: Mapping[str, Any], store: ContentStore) -> dict[str, Packed]:
-    """Values for the graph's ``inputs``; an empty one goes by reference, since the graph refuses it otherwise."""
-    return {
-        name: store.put(value).to_state() if value in ("", b"", [], {}) else store.pack(value)
-        for name, value in values.items()
-    }
 
 
 def described(variable: REPLVariable) -> dict[str, Any]:

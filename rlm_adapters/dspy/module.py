@@ -29,7 +29,7 @@ from langgraph.types import Checkpointer
 
 from rlm_adapters.dspy.call import RESULT_FIELD, Call
 from rlm_adapters.dspy.foreign import InterpreterSandbox
-from rlm_adapters.dspy.inputs import Prelude, PreparedSandbox, described, pack, to_repl
+from rlm_adapters.dspy.inputs import Prelude, PreparedSandbox, described, to_repl
 from rlm_adapters.dspy.interpreter import RestrictedPythonInterpreter
 from rlm_adapters.dspy.predictors import ActionTarget, PredictorTarget
 from rlm_adapters.dspy.runtime import Runtime
@@ -229,10 +229,6 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
 
     def _set_up(self, call: Call, interpreter: Any, given_factory: Any, input_args: dict[str, Any]) -> None:
         """Choose the executor, and hand it the inputs."""
-        store = self._runtime.lasting_store
-        if store is None:
-            store = ContentStore()
-            call.cleanup.callback(store.close)
         sandbox: Any
         sub_agents: dict[str, Tool] = {}
         factory = given_factory or self._interpreter_factory or _settings_factory() or RestrictedPythonInterpreter
@@ -241,7 +237,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             prelude = Prelude.of(special)
             sandbox = self._runtime.sandbox if prelude is None else PreparedSandbox(self._runtime.sandbox, prelude)
             plain = {name: to_repl(name, value) for name, value in input_args.items() if name not in special}
-            call.inputs = pack(plain, store)
+            call.inputs = plain
             rules = self._native_rules()
             if self.sub_agents:
                 sub_agents = SubAgents(self._user_tools, factory, self.sub_lm).tools()
@@ -255,7 +251,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             limits=self._limits,
             prices=self._prices,
             output=call.output,
-            store=store,
+            store=self._runtime.store,
             sandbox=sandbox,
             parallel="off" if isinstance(sandbox, InterpreterSandbox) else self._parallel,
             sessions=self._runtime.sessions,

@@ -43,7 +43,7 @@ class Runtime:
 
     Args:
         sandbox: None, ``"monty"``: one of its kind that all modules of the process share.
-        store: None: a private one for each call.
+        store: None: one that is private to this process.
         checkpointer: a LangGraph saver.
         on_event: called with every event of every run.
     """
@@ -73,10 +73,10 @@ class Runtime:
         return self._sandbox or default_sandbox()
 
     @property
-    def lasting_store(self) -> ContentStore | None:
-        """A store that outlives a call: the caller's, or one that goes with the checkpointer."""
+    def store(self) -> ContentStore:
+        """Where the content of the calls lives: the caller's store, or a private one."""
         with self._lock:
-            if self._store is None and self.checkpointer is not None:
+            if self._store is None:
                 self._store = ContentStore()
             return self._store
 

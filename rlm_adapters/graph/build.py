@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -19,6 +21,7 @@ from rlm_adapters.graph.execute import after_execute, execute
 from rlm_adapters.graph.finish import after_check, check_final, extract
 from rlm_adapters.graph.generate import generate_code
 from rlm_adapters.graph.node import Node
+from rlm_adapters.graph.ownership import content_of
 from rlm_adapters.graph.prepare import prepare
 from rlm_adapters.graph.recurse import recurse
 from rlm_adapters.graph.requests import pack_input
@@ -63,7 +66,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         **kwargs: Any,
     ) -> Iterator[Any]:
         """Run and stream, as every LangGraph graph; ``invoke`` goes through here too."""
-        ready = self._ready(context)
+        ready = self._ready(context, config)
         try:
             yield from super().stream(self._packed(input, ready), self._roomy(config, ready), context=ready, **kwargs)
         except GraphBubbleUp:
@@ -71,6 +74,9 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         except BaseException as error:
             self._abandon(ready, context, error)
             raise
+        finally:
+            if ready.run is not None and _ends_here(ready.run, context):
+                ready.run.store.forget()
 
     async def astream(
         self,
@@ -81,9 +87,9 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
         """Async form of `stream`; ``ainvoke`` goes through here too."""
-        ready = self._ready(context)
+        ready = self._ready(context, config)
         try:
-            packed = await _in_thread(lambda: self._packed(input, ready))
+            packed = await asyncio.to_thread(self._packed, input, ready)
             inner = super().astream(packed, self._roomy(config, ready), context=ready, **kwargs)
             async for part in inner:
                 yield part
@@ -92,6 +98,27 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         except BaseException as error:
             self._abandon(ready, context, error)
             raise
+        finally:
+            if ready.run is not None and _ends_here(ready.run, context):
+                await asyncio.to_thread(ready.run.store.forget)
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Delete a thread: its checkpoints, and the content that only they refer to.
+
+        Args:
+            thread_id: as it stands in ``config["configurable"]``.
+
+        Raises:
+            InputError: the graph has no saver; inside another graph, delete the thread with that graph's saver and call
+                ``ContentStore.delete_thread``.
+        """
+        self._saver().delete_thread(thread_id)
+        self.rlm.store.delete_thread(thread_id)
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Async form of `delete_thread`."""
+        await self._saver().adelete_thread(thread_id)
+        await self.rlm.store.adelete_thread(thread_id)
 
     def close(self) -> None:
         """End the graph's workers and remove its private content; not needed at the end of a process.
@@ -104,14 +131,22 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
 
     # -- parts
 
-    def _ready(self, context: Any) -> RLMContext:
+    def _saver(self) -> BaseCheckpointSaver[Any]:
+        if not isinstance(self.checkpointer, BaseCheckpointSaver):
+            raise InputError(
+                "this graph has no checkpointer of its own: delete the thread with the saver of the graph around it, "
+                "and its content with ContentStore.delete_thread(thread_id)"
+            )
+        return self.checkpointer
+
+    def _ready(self, context: Any, called: RunnableConfig | None) -> RLMContext:
         """The runtime context with nothing missing; a context that is not ours (a parent graph's) is left alone."""
         given = context if isinstance(context, RLMContext) else RLMContext()
         config = given.config or self.rlm
         listeners = (given.on_event,) if given.on_event is not None else ()
         return RLMContext(
             config=config,
-            run=given.run or Run(config, listeners),
+            run=given.run or Run(config, listeners, content_of(config.store, self.checkpointer, called)),
             depth=given.depth,
             parent_run_id=given.parent_run_id,
             graph=given.graph or self._for_children(),
@@ -122,10 +157,10 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         return self if self.checkpointer is None else self.copy({"checkpointer": None})
 
     def _packed(self, given: Any, ready: RLMContext) -> Any:
-        if given is None or isinstance(given, Command) or ready.config is None:
+        if given is None or isinstance(given, Command) or ready.config is None or ready.run is None:
             return given
         config = ready.config
-        return pack_input(given, config.store, config.tools, config.writer)
+        return pack_input(given, ready.run.store, config.tools, config.writer)
 
     def _roomy(self, config: RunnableConfig | None, ready: RLMContext) -> RunnableConfig:
         """Room for the steps of a whole run: inside a Runnable the ambient limit is 25 supersteps, about 8 cells."""
@@ -164,6 +199,12 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
                 ready.run.finish(run_id)
         else:
             ready.run.close()
+
+
+def _ends_here(run: Run, given: Any) -> bool:
+    """Whether the content of a run goes now: nobody saves it, and whoever made its live parts is this graph."""
+    made_here = not isinstance(given, RLMContext) or given.run is None
+    return made_here and run.store.owner.startswith("run-")
 
 
 def create_rlm_graph(
@@ -334,10 +375,3 @@ def _chat_model(model: Any, what: str) -> BaseChatModel:
     if not isinstance(model, BaseChatModel):
         raise InputError(f"{what}={model!r}: give a LangChain chat model")
     return model
-
-
-async def _in_thread(work: Callable[[], Any]) -> Any:
-    """Hash and write a big input off the event loop."""
-    import asyncio  # noqa: PLC0415 - only in the async form
-
-    return await asyncio.to_thread(work)

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from rlm_adapters.events import Event, EventHandler, EventType
 from rlm_adapters.graph.cache import PromptCache
 from rlm_adapters.graph.sessions import SessionCache
+from rlm_adapters.graph.stored import Stored
 from rlm_adapters.graph.tools import Tool
 from rlm_adapters.models.budget import Ledger, Limits, Usage
 from rlm_adapters.models.calling import ModelCaller, SubModel
@@ -18,7 +19,8 @@ from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.prompts import CodeWriter
 from rlm_adapters.sandbox import AheadAccount, Executor
 from rlm_adapters.values.answers import OutputSpec
-from rlm_adapters.values.content import ContentStore
+from rlm_adapters.values.content import ContentStore, OwnedStore
+from rlm_adapters.values.refs import run_owner
 
 _ROUNDS_AHEAD: Final = 4
 _LOG = logging.getLogger("rlm_adapters")
@@ -74,9 +76,14 @@ class Run:
     Args:
         config: of the outermost run.
         listeners: called with every event of the tree.
+        store: for the content of the tree; default: the configuration's, with an owner of its own whose content whoever
+            made this object forgets at the end.
     """
 
-    def __init__(self, config: RLMConfig, listeners: tuple[EventHandler, ...] = ()) -> None:
+    def __init__(
+        self, config: RLMConfig, listeners: tuple[EventHandler, ...] = (), store: OwnedStore | None = None
+    ) -> None:
+        self.store = store or config.store.of(run_owner())
         limits = config.limits
         self.ledger = Ledger(limits, config.prices)
         self.caller = ModelCaller(
@@ -162,6 +169,8 @@ class NodeContext:
     graph: Any
     write: Callable[[Any], None]
     mine: set[str]
+    content: Stored
+    """What the node reads from the content store and writes into it."""
 
     def attach(self, run_id: str, usage: Usage | None = None, seconds: float | None = None) -> None:
         """Note that a node works for this run; see `Run.attach`."""

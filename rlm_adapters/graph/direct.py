@@ -15,7 +15,7 @@ from langchain_core.runnables import RunnableConfig
 from rlm_adapters.effects import Steps
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.state import RLMState
-from rlm_adapters.values.content import ContentRef, is_ref
+from rlm_adapters.values.refs import ContentRef, is_ref
 
 DIRECT = "direct"
 """Function name of such an answer, and its finish reason."""
@@ -28,17 +28,18 @@ def is_short(state: RLMState, node: NodeContext) -> bool:
     below = node.config.direct_below
     if not below or node.depth or state.get("iterations") or node.config.tools or state.get("files"):
         return False
-    return sum(_length(value, node) for value in (state["query"], *state["variables"].values())) < below
+    return sum(_length(value) for value in (state["query"], *state["variables"].values())) < below
 
 
 def answer_directly(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
     """Ask once, with everything in the prompt."""
-    store = node.config.store
+    content = node.content
+    yield from content.load(state["query"], state["variables"])
     system = "\n\n".join(part for part in (_TASK, node.config.instructions, state.get("instructions") or "") if part)
     if node.config.output.schema is not None:
         system += f"\n\nReply with JSON only, of this JSON schema:\n{_text(node.config.output.schema)}"
-    inputs = [f"<{name}>\n{_text(store.unpack(value))}\n</{name}>" for name, value in state["variables"].items()]
-    prompt = [SystemMessage(system), HumanMessage("\n\n".join([*inputs, store.unpack(state["query"])]))]
+    inputs = [f"<{name}>\n{_text(content.read(value))}\n</{name}>" for name, value in state["variables"].items()]
+    prompt = [SystemMessage(system), HumanMessage("\n\n".join([*inputs, content.read(state["query"])]))]
     node.emit("iteration_started", state["run_id"], 1, prompt_chars=sum(len(str(one.content)) for one in prompt))
     reply, usage = yield from node.run.caller.call(
         node.config.direct or node.config.sub, prompt, kind="root", owner=state["run_id"], config=config
@@ -47,17 +48,15 @@ def answer_directly(state: RLMState, node: NodeContext, config: RunnableConfig) 
         "iterations": 1,
         "usage": usage,
         "seconds": node.run.ledger.seconds,
-        "reply": {"text": store.pack(reply.text), "final": None, "problem": "", "message": "", "thought": ""},
+        "reply": {"text": content.write(reply.text), "final": None, "problem": "", "message": "", "thought": ""},
         "queue": [],
         "outputs": [],
-        "submitted": {"function": DIRECT, "value": store.pack(reply.text)},
+        "submitted": {"function": DIRECT, "value": content.write(reply.text)},
     }
 
 
-def _length(value: Any, node: NodeContext) -> int:
-    if is_ref(value):
-        return node.config.store.path(ContentRef.from_state(value)).stat().st_size
-    return len(_text(value))
+def _length(value: Any) -> int:
+    return ContentRef.from_state(value).nbytes if is_ref(value) else len(_text(value))
 
 
 def _text(value: Any) -> str:

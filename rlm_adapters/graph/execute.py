@@ -14,7 +14,9 @@ from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.cures import count_asked, tiny_calls
 from rlm_adapters.graph.journal import from_answer_record, position, to_entry
 from rlm_adapters.graph.opening import opened
-from rlm_adapters.graph.state import CellOutput, Request, RLMState
+from rlm_adapters.graph.ownership import is_saved
+from rlm_adapters.graph.state import FORM, CellOutput, Request, RLMState
+from rlm_adapters.graph.stored import Stored
 from rlm_adapters.models.budget import Usage, add_usage
 from rlm_adapters.prompts import cut_middle
 from rlm_adapters.sandbox import (
@@ -24,22 +26,21 @@ from rlm_adapters.sandbox import (
     HostCall,
     Pending,
 )
-from rlm_adapters.values.content import ContentStore
-
-_CHECKPOINTER = "__pregel_checkpointer"  # where LangGraph's config holds the saver of a run (it has no public name)
 
 
 def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:  # noqa: ARG001
     """Run cells until one waits, fails, submits, or none is left."""
     run_id, iteration = state["run_id"], state["iterations"]
     node.attach(run_id, state.get("usage"), state.get("seconds"))
-    store = node.config.store
+    content = node.content
     queue = list(state.get("queue") or ())
     if not queue:
         return {"seconds": node.run.ledger.seconds}
     outputs: list[CellOutput] = list(state.get("outputs") or ())
     update: dict[str, Any] = {}
-    answers = {key: from_answer_record(record, store) for key, record in (state.get("answers") or {}).items()}
+    stored = state.get("answers") or {}
+    yield from content.load(queue, stored)
+    answers = {key: from_answer_record(record, content.read) for key, record in stored.items()}
     suspended = bool(state.get("pending"))
     asked = dict(state.get("asked") or {}) if suspended else {}
     cells = list(state.get("cells") or ())
@@ -50,14 +51,14 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
         if session is None:
             session = yield from opened(state, node, place)
         while True:
-            code = store.unpack(queue[0])
+            code = content.read(queue[0])
             if not suspended:
                 reply = state.get("reply")
                 thought = reply["thought"] if reply is not None and not outputs else ""
                 node.emit("code", run_id, iteration, code=code, **({"reasoning": thought} if thought else {}))
             outcome = yield from _step(session, node, code, answers, resume=suspended and live)
             if isinstance(outcome, Pending):
-                pending = [_request(call, store) for call in outcome.calls]
+                pending = [_request(call, content) for call in outcome.calls]
                 node.config.sessions.keep(run_id, position(cells, pending), session)
                 _tell_calls(node, run_id, iteration, pending)
                 more = count_asked(asked, outcome.calls)
@@ -65,19 +66,19 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
                     node.emit("warning", run_id, iteration, message=warning)
                 update |= {"queue": queue, "pending": pending, "asked": more}
                 break
-            cells.append(to_entry(session.journal[-1], cells, store))
+            cells.append(to_entry(session.journal[-1], cells, content, stored))
             output = _output(outcome, node)
             if (note := tiny_calls(asked, node)) is not None:
                 output["note"] = note
             asked = {}
             outputs.append(output)
             suspended = False
-            answers = {}
+            answers, stored = {}, {}
             node.emit(
                 "cell_output",
                 run_id,
                 iteration,
-                stdout=store.unpack(output["stdout"]),
+                stdout=content.read(output["stdout"]),
                 stdout_chars=output["chars"],
                 error=output["error"],
                 replaced=output["replaced"],
@@ -89,7 +90,7 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
                 _tell_waste(node, run_id, iteration, outcome)
             queue.pop(0)
             if outcome.final is not None:
-                update["submitted"] = {"function": outcome.final.function, "value": store.pack(outcome.final.value)}
+                update["submitted"] = {"function": outcome.final.function, "value": content.write(outcome.final.value)}
             if outcome.final is not None or outcome.error is not None or not queue:
                 node.config.sessions.keep(run_id, position(cells), session)
                 update |= {"queue": [], "pending": []}
@@ -117,6 +118,7 @@ def after_execute(state: RLMState, config: RunnableConfig) -> list[Send] | str:
         Send(
             "recurse",
             {
+                "form": FORM,
                 "requests": requests,
                 "run_id": state["run_id"],
                 "iteration": state["iterations"],
@@ -124,7 +126,7 @@ def after_execute(state: RLMState, config: RunnableConfig) -> list[Send] | str:
                 "batch": len(pending),
             },
         )
-        for requests in _tasks(pending, saved=_is_saved(config))
+        for requests in _tasks(pending, saved=is_saved(config))
     ]
 
 
@@ -137,11 +139,6 @@ def _tasks(pending: list[Request], *, saved: bool) -> list[list[Request]]:
     together = [] if saved else [request for request in pending if request["function"] == LLM_QUERY.name]
     alone = [[request] for request in pending if saved or request["function"] != LLM_QUERY.name]
     return [together, *alone] if together else alone
-
-
-def _is_saved(config: RunnableConfig) -> bool:
-    """Whether a saver, ours or one of a graph around this one, keeps the results of single tasks."""
-    return bool((config.get("configurable") or {}).get(_CHECKPOINTER))
 
 
 def _step(
@@ -161,24 +158,23 @@ def _step(
 
 def _output(done: Done, node: NodeContext) -> CellOutput:
     """What the root LM is to see of a finished cell."""
-    store = node.config.store
     error = None
     if done.error is not None:
         error = done.error.traceback or f"{done.error.type}: {done.error.message}"
     return {
-        "stdout": store.pack(cut_middle(done.stdout, node.config.limits.max_output_chars)),
+        "stdout": node.content.write(cut_middle(done.stdout, node.config.limits.max_output_chars)),
         "chars": done.stdout_chars,
         "error": error,
         "replaced": done.replaced,
     }
 
 
-def _request(call: HostCall, store: ContentStore) -> Request:
+def _request(call: HostCall, content: Stored) -> Request:
     return {
         "id": call.id,
         "function": call.function,
-        "args": store.pack(list(call.args)),
-        "kwargs": store.pack(dict(call.kwargs)),
+        "args": content.write(list(call.args)),
+        "kwargs": content.write(dict(call.kwargs)),
         "ahead": call.ahead,
     }
 

@@ -15,7 +15,7 @@ from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.cures import confirmed
 from rlm_adapters.graph.direct import DIRECT
 from rlm_adapters.graph.state import CellOutput, FinishReason, RLMState, TurnEntry
-from rlm_adapters.graph.view import trajectory_of
+from rlm_adapters.graph.view import load_trajectory, trajectory_of
 from rlm_adapters.models.budget import add_usage
 from rlm_adapters.models.calling import ModelReply
 from rlm_adapters.prompts import CellResult, Outcome
@@ -26,10 +26,12 @@ _REASONS: dict[str, FinishReason] = {"max_iterations": "max_iterations", "max_se
 """Finish reason by the limit that ended the run; the others are ``budget``."""
 
 
-def check_final(state: RLMState, node: NodeContext, config: RunnableConfig) -> dict[str, Any]:  # noqa: ARG001
+def check_final(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:  # noqa: ARG001
     """Judge the turn: an accepted answer ends the run, anything else becomes what the root LM sees next."""
     if state.get("stop") and state.get("reply") is None:
         return {}
+    yield from load_trajectory(state, node)
+    yield from node.content.load(state.get("reply"), state.get("outputs"), state.get("submitted"))
     verdict = _judge(state, node)
     reply = state.get("reply")
     replied = reply["text"] if reply is not None else ""
@@ -48,7 +50,7 @@ def check_final(state: RLMState, node: NodeContext, config: RunnableConfig) -> d
         return _end(state, node, {"finish_reason": "error", "answer": _fitting(candidate, node), "error": error})
     trajectory = trajectory_of(state, node, iteration=iteration + 1)
     observation = node.config.writer.observe(verdict["outcome"], trajectory)
-    turn: TurnEntry = {"reply": replied, "observation": node.config.store.pack(observation)}
+    turn: TurnEntry = {"reply": replied, "observation": node.content.write(observation)}
     return {
         "turns": [turn],
         "reply": None,
@@ -75,6 +77,7 @@ def extract(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
     usage: dict[str, Any] = {}
     writer = node.config.writer
     try:
+        yield from load_trajectory(state, node)
         trajectory = trajectory_of(state, node, iteration=state.get("iterations") or 0)
         reply, usage = yield from node.run.caller.call(
             writer.extract_target,
@@ -95,11 +98,11 @@ def extract(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
 
 def _judge(state: RLMState, node: NodeContext) -> dict[str, Any]:
     """The verdict on a turn: ``finish_reason`` and ``answer``, or the ``outcome`` that the root LM is told."""
-    store, reply, outputs = node.config.store, state.get("reply"), state.get("outputs") or []
+    read, reply, outputs = node.content.read, state.get("reply"), state.get("outputs") or []
     submitted = state.get("submitted")
     if submitted is not None:
         reason: FinishReason = "direct" if submitted["function"] == DIRECT else "submitted"
-        return _validated(store.unpack(submitted["value"]), reason, submitted["function"], state, node)
+        return _validated(read(submitted["value"]), reason, submitted["function"], state, node)
     if reply is None:
         return {"outcome": Outcome(note="The reply was lost.")}
     if reply["problem"]:
@@ -107,10 +110,10 @@ def _judge(state: RLMState, node: NodeContext) -> dict[str, Any]:
     final = reply["final"]
     failed = any(output["error"] for output in outputs)
     if final is not None and not failed:
-        text = store.unpack(final["text"])
-        printed = "\n".join(store.unpack(output["stdout"]) for output in outputs)
+        text = read(final["text"])
+        printed = "\n".join(read(output["stdout"]) for output in outputs)
         if accept_provisional(TextFinish("text", text, provisional=final["provisional"]), printed):
-            return _validated(store.unpack(final["value"]), "text", "text", state, node)
+            return _validated(read(final["value"]), "text", "text", state, node)
     answer = None if failed else confirmed(state, node)
     if answer is not None:
         verdict = _validated(answer, "text", "text", state, node)
@@ -123,7 +126,7 @@ def _judge(state: RLMState, node: NodeContext) -> dict[str, Any]:
             "You wrote the answer before you saw this output. If it still stands, give it again with SUBMIT(...); "
             "otherwise go on."
         )
-        return {"outcome": Outcome(_results(outputs, node), note), "candidate": store.unpack(final["text"])}
+        return {"outcome": Outcome(_results(outputs, node), note), "candidate": read(final["text"])}
     notes = [reply["message"], *(output["note"] for output in outputs if "note" in output)]
     return {"outcome": Outcome(_results(outputs, node), "\n".join(filter(None, notes)))}
 
@@ -147,7 +150,7 @@ def _validated(value: Any, reason: FinishReason, function: str, state: RLMState,
 def _results(outputs: list[CellOutput], node: NodeContext) -> tuple[CellResult, ...]:
     """What a turn's cells gave, for the writer."""
     return tuple(
-        CellResult(node.config.store.unpack(output["stdout"]), output["chars"], output["error"]) for output in outputs
+        CellResult(node.content.read(output["stdout"]), output["chars"], output["error"]) for output in outputs
     )
 
 

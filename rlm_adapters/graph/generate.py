@@ -14,7 +14,7 @@ from rlm_adapters.graph.cures import confirmations
 from rlm_adapters.graph.direct import answer_directly, is_short
 from rlm_adapters.graph.opening import open_early
 from rlm_adapters.graph.state import Reply, RLMState
-from rlm_adapters.graph.view import trajectory_of
+from rlm_adapters.graph.view import load_trajectory, trajectory_of
 from rlm_adapters.models.budget import Usage
 from rlm_adapters.models.calling import ModelReply
 from rlm_adapters.prompts import cut_middle
@@ -45,7 +45,7 @@ def generate_code(state: RLMState, node: NodeContext, config: RunnableConfig) ->
         "usage": usage,
         "seconds": node.run.ledger.seconds,
         "reply": _entry(reply, reading, node),
-        "queue": [node.config.store.pack(cell) for cell in _cells(reading)],
+        "queue": [node.content.write(cell) for cell in _cells(reading)],
         "outputs": [],
         "submitted": None,
         "candidate": reading.best_so_far or state.get("candidate"),
@@ -58,6 +58,7 @@ def _ask(
 ) -> Steps[tuple[ModelReply, Usage, int]]:
     """Ask the writer, folding older turns when the prompt comes near the model's window."""
     writer, caller = node.config.writer, node.run.caller
+    yield from load_trajectory(state, node)
     trajectory = trajectory_of(state, node, iteration=iteration)
     window = writer.window()
     prompt = writer.prompt(trajectory)
@@ -99,13 +100,13 @@ def _cells(reading: Reading) -> tuple[str, ...]:
 
 
 def _entry(reply: ModelReply, reading: Reading, node: NodeContext) -> Reply:
-    store, final = node.config.store, reading.final
+    write, final = node.content.write, reading.final
     answer = None
     if final is not None and final.kind == "text":
         value = final.text if final.literal is UNSET else final.literal
-        answer = {"text": store.pack(final.text), "value": store.pack(value), "provisional": final.provisional}
+        answer = {"text": write(final.text), "value": write(value), "provisional": final.provisional}
     return {
-        "text": store.pack(reply.text),
+        "text": write(reply.text),
         "final": answer,
         "problem": reading.repair,
         "message": reading.message,

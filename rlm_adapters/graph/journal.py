@@ -1,14 +1,24 @@
-"""The journal in the state: what a finished cell leaves behind, and where in it a session stands."""
+"""The journal in the state: what a finished cell leaves behind, and where in it a session stands.
+
+A client of a server can edit the state, so that nothing in an entry is taken on trust: what is not of the right type is
+an `InputError`, and a value that looks like a record of ours is still a value.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from rlm_adapters.errors import InputError
 from rlm_adapters.graph.state import AnswerRecord, CellEntry
+from rlm_adapters.graph.stored import Stored
 from rlm_adapters.sandbox import Answer, CellRecord, Failure, Value
-from rlm_adapters.values.content import ContentStore
+from rlm_adapters.values.content import OwnedStore, is_small
+from rlm_adapters.values.refs import ContentRef, is_ref
+
+_REF = "ref"
+"""In stored records (never in the state itself, which a client may edit): the value is stored by itself."""
 
 
 def position(cells: Sequence[CellEntry], pending: Iterable[Mapping[str, Any]] = ()) -> str:
@@ -17,35 +27,102 @@ def position(cells: Sequence[CellEntry], pending: Iterable[Mapping[str, Any]] = 
     return tip + "|" + ",".join(request["id"] for request in pending)
 
 
-def to_entry(record: CellRecord, earlier: Sequence[CellEntry], store: ContentStore) -> CellEntry:
-    """The entry of a finished cell."""
+def to_entry(
+    record: CellRecord, earlier: Sequence[CellEntry], content: Stored, stored: Mapping[str, AnswerRecord]
+) -> CellEntry:
+    """The entry of a finished cell.
+
+    Args:
+        record: of the session.
+        earlier: the cells before it.
+        content: of the node.
+        stored: the answers as the state has them, so that what is stored already is not stored again.
+    """
     tip = earlier[-1]["tip"] if earlier else ""
-    answers = {key: to_answer_record(answer, store) for key, answer in record.answers.items()}
-    digest = hashlib.sha256("\0".join((tip, record.code, record.stdout_sha256, *sorted(answers))).encode()).hexdigest()
+    parts = (tip, record.code, record.stdout_sha256, *sorted(record.answers))
     return {
-        "code": store.pack(record.code),
-        "answers": store.pack(answers),
+        "code": content.write(record.code),
+        "answers": _answers(record.answers, content, stored),
         "failed": record.failed,
         "stdout_sha256": record.stdout_sha256,
-        "tip": digest[:32],
+        "tip": hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32],
     }
 
 
-def from_entry(entry: CellEntry, store: ContentStore) -> CellRecord:
-    """Inverse of `to_entry`."""
-    answers = {key: from_answer_record(record, store) for key, record in store.unpack(entry["answers"]).items()}
-    return CellRecord(store.unpack(entry["code"]), answers, entry["failed"], entry["stdout_sha256"])
+def _answers(answers: Mapping[str, Answer], content: Stored, stored: Mapping[str, AnswerRecord]) -> Any:
+    known: dict[str, bytes] = {key: record["value"] for key, record in stored.items() if is_ref(record.get("value"))}
+    small = all(
+        key not in known and (isinstance(answer, Failure) or is_small(answer.value)) for key, answer in answers.items()
+    )
+    if small:
+        return content.write({key: _inline(answer) for key, answer in answers.items()})
+
+    def make(put: Callable[[Any], ContentRef]) -> dict[str, Any]:
+        records: dict[str, Any] = {}
+        for key, answer in answers.items():
+            if key in known:
+                records[key] = {_REF: known[key].decode()}
+            elif isinstance(answer, Failure) or is_small(answer.value):
+                records[key] = _inline(answer)
+            else:
+                records[key] = {_REF: put(answer.value).to_state().decode()}
+        return records
+
+    return content.write_made(make)
 
 
-def to_answer_record(answer: Answer, store: ContentStore) -> AnswerRecord:
+def from_entry(entry: CellEntry, store: OwnedStore) -> CellRecord:
+    """Inverse of `to_entry`; reads files.
+
+    Raises:
+        InputError: the entry was edited into something that is none.
+        ContentError: stored content cannot be read.
+    """
+    code, packed = store.unpack(entry["code"]), entry["answers"]
+    records = store.unpack(packed)
+    if not isinstance(code, str) or not isinstance(records, dict):
+        raise _edited("a cell of the journal", "'code' is text and 'answers' a dict")
+    answers: dict[str, Answer] = {}
+    for key, record in records.items():
+        if is_ref(packed) and set(record) == {_REF}:
+            answers[key] = Value(store.store.get(ContentRef.from_state(record[_REF].encode())))
+        else:
+            answers[key] = from_answer_record(record, store.unpack)
+    return CellRecord(code, answers, bool(entry["failed"]), str(entry["stdout_sha256"]))
+
+
+def to_answer_record(answer: Answer, content: Stored) -> AnswerRecord:
     """An answer for the state."""
     if isinstance(answer, Failure):
+        return _inline(answer)
+    return {"value": content.write(answer.value)}
+
+
+def from_answer_record(record: Any, read: Callable[[Any], Any]) -> Answer:
+    """Inverse of `to_answer_record`.
+
+    Args:
+        record: from the state.
+        read: gives the value that stands packed in it.
+
+    Raises:
+        InputError: the record was edited into something that is none.
+    """
+    if isinstance(record, dict) and set(record) == {"value"}:
+        return Value(read(record["value"]))
+    failure = record.get("failure") if isinstance(record, dict) else None
+    if not isinstance(failure, dict):
+        raise _edited(
+            "an answer", "it is {'value': ...} or {'failure': {'message': ..., 'kind': ..., 'retryable': ...}}"
+        )
+    return Failure(str(failure.get("message", "")), str(failure.get("kind", "other")), failure.get("retryable") is True)
+
+
+def _inline(answer: Answer) -> AnswerRecord:
+    if isinstance(answer, Failure):
         return {"failure": {"message": answer.message, "kind": answer.kind, "retryable": answer.retryable}}
-    return {"value": store.pack(answer.value)}
+    return {"value": answer.value}
 
 
-def from_answer_record(record: AnswerRecord, store: ContentStore) -> Answer:
-    """Inverse of `to_answer_record`."""
-    if "failure" in record:
-        return Failure(**record["failure"])
-    return Value(store.unpack(record["value"]))
+def _edited(what: str, remedy: str) -> InputError:
+    return InputError(f"the state of this run was edited, and {what} cannot be used any more: {remedy}")

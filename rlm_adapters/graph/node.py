@@ -10,8 +10,10 @@ from langgraph.runtime import get_runtime
 from langgraph.types import Command, Send
 
 from rlm_adapters.effects import Steps, adrive, drive
-from rlm_adapters.errors import SandboxError
+from rlm_adapters.errors import RLMError, SandboxError
 from rlm_adapters.graph.context import NodeContext, RLMContext
+from rlm_adapters.graph.state import FORM
+from rlm_adapters.graph.stored import Stored
 
 Update: TypeAlias = dict[str, Any]
 Next: TypeAlias = Callable[[Any, RunnableConfig], "str | list[Send]"]
@@ -43,8 +45,7 @@ class Node(Runnable[Any, "Update | Command[Any]"]):
         **_: Any,
     ) -> Update | Command[Any]:
         """Run the node in this thread."""
-        work = self._body(input, _context(), config or {})
-        return self._left(input, work if isinstance(work, dict) else drive(work), config or {})
+        return self._left(input, drive(self._steps(input, config or {})), config or {})
 
     async def ainvoke(
         self,
@@ -53,8 +54,19 @@ class Node(Runnable[Any, "Update | Command[Any]"]):
         **_: Any,
     ) -> Update | Command[Any]:
         """Run the node on the event loop."""
-        work = self._body(input, _context(), config or {})
-        return self._left(input, work if isinstance(work, dict) else await adrive(work), config or {})
+        return self._left(input, await adrive(self._steps(input, config or {})), config or {})
+
+    def _steps(self, state: Any, config: RunnableConfig) -> Steps[Update]:
+        """The body, and then the storing of what it leaves."""
+        if self.name != "prepare" and state.get("form") != FORM:
+            raise RLMError(
+                f"this run was saved by another version of rlm-adapters (form {state.get('form')!r} of the state, this "
+                f"version has {FORM}): finish it with that version, or ask again in a new thread"
+            )
+        node = _context(state.get("run_id") or "")
+        work = self._body(state, node, config)
+        update = work if isinstance(work, dict) else (yield from work)
+        return (yield from node.content.finish(update))
 
     def _left(self, state: Any, update: Update, config: RunnableConfig) -> Update | Command[Any]:
         if self._after is None:
@@ -62,11 +74,18 @@ class Node(Runnable[Any, "Update | Command[Any]"]):
         return Command(update=update, goto=self._after({**state, **update}, config))
 
 
-def _context() -> NodeContext:
+def _context(run_id: str) -> NodeContext:
     runtime = get_runtime()
     given: Any = runtime.context
     if not isinstance(given, RLMContext) or given.run is None or given.config is None:
         raise SandboxError("an RLM node ran outside of its graph: call the graph that create_rlm_graph returned")
     return NodeContext(
-        given.config, given.run, given.depth, given.parent_run_id, given.graph, runtime.stream_writer, given.mine
+        given.config,
+        given.run,
+        given.depth,
+        given.parent_run_id,
+        given.graph,
+        runtime.stream_writer,
+        given.mine,
+        Stored(given.run.store, run_id),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from contextlib import ExitStack
 from typing import Any
 
 from rlm_adapters.effects import Steps, wait_for_future
@@ -11,7 +13,8 @@ from rlm_adapters.graph.journal import from_entry, position
 from rlm_adapters.graph.sessions import close_when_open
 from rlm_adapters.graph.state import RLMState
 from rlm_adapters.sandbox import ExecutorSession, FileVariable
-from rlm_adapters.values.content import ContentRef, ContentStore, Packed, is_ref
+from rlm_adapters.values.content import OwnedStore
+from rlm_adapters.values.refs import ContentRef, Packed, is_ref
 
 
 def open_early(state: RLMState, node: NodeContext) -> None:
@@ -36,10 +39,11 @@ def opened(state: RLMState, node: NodeContext, place: str) -> Steps[ExecutorSess
 
 def _open(state: RLMState, node: NodeContext) -> ExecutorSession:
     """A session at the position of the state: a new worker, the journal replayed."""
-    store, config = node.config.store, node.config
+    store, config = node.run.store, node.config
     fields = config.output.fields
-    return config.sandbox.open(
-        variables={name: _variable(value, store) for name, value in state["variables"].items()},
+    plain = ExitStack()  # unsealed content in memory, for as long as the session may need to load it again
+    session = config.sandbox.open(
+        variables={name: _variable(value, store, plain) for name, value in state["variables"].items()},
         files={name: _file(value, store) for name, value in (state.get("files") or {}).items()},
         functions=host_functions(node),
         output_fields=fields or None,
@@ -49,14 +53,24 @@ def _open(state: RLMState, node: NodeContext) -> ExecutorSession:
         ahead=node.run.ahead,
         scope=node.run.scope,
     )
+    weakref.finalize(session, plain.close)
+    return session
 
 
-def _variable(value: Packed, store: ContentStore) -> Any:
+def _variable(value: Packed, store: OwnedStore, plain: ExitStack) -> Any:
     if not is_ref(value):
         return value
     ref = ContentRef.from_state(value)
-    return FileVariable(path=store.path(ref), kind=ref.kind, chars=ref.size)
+    if not ref.cipher:
+        return FileVariable(path=store.store.path(ref), kind=ref.kind, chars=ref.size)
+    if ref.kind == "json":
+        return store.store.get(ref)
+    return FileVariable(path=plain.enter_context(store.store.open_plain(ref)).fileno(), kind=ref.kind, chars=ref.size)
 
 
-def _file(value: Packed, store: ContentStore) -> Any:
-    return store.path(ContentRef.from_state(value)) if is_ref(value) else value
+def _file(value: Packed, store: OwnedStore) -> Any:
+    """A file of the workspace: a path of a stored one, else its bytes. Text that a client put there is text."""
+    if not is_ref(value):
+        return value.encode("utf-8", "replace") if isinstance(value, str) else value
+    ref = ContentRef.from_state(value)
+    return store.store.get(ref) if ref.cipher else store.store.path(ref)

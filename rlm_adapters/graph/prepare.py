@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 import uuid
-from typing import Any
+from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Overwrite
 
+from rlm_adapters.effects import Steps, off_loop
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.requests import pack_input
-from rlm_adapters.graph.state import RLMState
-from rlm_adapters.values.content import ContentRef, is_ref
+from rlm_adapters.graph.state import FORM, RLMState
+from rlm_adapters.values.refs import ContentRef, is_ref
+
+_GIVEN: Final = ("query", "context", "inputs", "files", "instructions", "described")
 
 
-def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> dict[str, Any]:  # noqa: ARG001
+def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:  # noqa: ARG001
     """Turn the input into variables by reference and start the counts.
 
     A thread with a checkpointer can be asked again: everything of an earlier question is reset here.
     """
-    given = {key: state.get(key) for key in ("query", "context", "inputs", "files", "instructions")}
-    if "described" in state and state["described"] is not None:
-        given["described"] = state["described"]
+    packed: dict[str, Any] = {key: state.get(key) for key in _GIVEN}
     names = node.config.writer.variable_names
-    packed = pack_input(given, node.config.store, node.config.tools, node.config.writer)
+    if not isinstance(
+        packed["described"], bytes
+    ):  # an input that did not come through `RLMGraph`, but was put into the state
+        given = {**packed, "described": None}
+        packed = yield off_loop(lambda: pack_input(given, node.run.store, node.config.tools, node.config.writer))
+    yield from node.content.load(packed["query"])
+    described = json.loads(packed["described"])
     variables = dict(packed["inputs"])
     if packed["context"] is not None:
         variables = {names.get("context", "context"): packed["context"], **variables}
@@ -36,14 +44,15 @@ def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> dict[
     node.emit(
         "run_started",
         run_id,
-        query=node.config.store.unpack(packed["query"]),
-        inputs=[{"name": info["name"], "type": info["type"], "size": info["size"]} for info in packed["described"]],
+        query=node.content.read(packed["query"]),
+        inputs=[{"name": info["name"], "type": info["type"], "size": info["size"]} for info in described],
         model=node.config.writer.target.name,
         sub_model=node.config.sub.name,
         max_iterations=node.config.limits.max_iterations,
     )
     return {
-        **{key: packed[key] for key in ("query", "context", "inputs", "files", "instructions", "described")},
+        **{key: packed[key] for key in _GIVEN},
+        "form": FORM,
         "run_id": run_id,
         "seed": random.getrandbits(31),
         "epoch": time.time(),

@@ -9,7 +9,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
 from rlm_adapters.effects import Steps, Wait, gather
-from rlm_adapters.errors import BudgetExceededError, InputError, ModelCallError
+from rlm_adapters.errors import BudgetExceededError, ContentError, InputError, ModelCallError
 from rlm_adapters.graph.calls import LLM_QUERY, ask_sub_model, bind
 from rlm_adapters.graph.context import NodeContext, RLMContext
 from rlm_adapters.graph.state import RecurseInput, Request
@@ -17,6 +17,7 @@ from rlm_adapters.models.budget import Usage, add_usage
 from rlm_adapters.models.calling import quiet
 from rlm_adapters.prompts import cut_middle
 from rlm_adapters.values.answers import to_plain
+from rlm_adapters.values.refs import ContentRef, is_ref
 
 _PARTIAL_CHARS = 2_000  # of a child's partial answer, in the error that its parent gets
 _CONTEXT_IN_PROMPT = "\n\nContext:\n"
@@ -24,6 +25,7 @@ _CONTEXT_IN_PROMPT = "\n\nContext:\n"
 
 def recurse(task: RecurseInput, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
     """Answer the requests of a task, at the same time."""
+    yield from node.content.load([[request["args"], request["kwargs"]] for request in task["requests"]])
     if len(task["requests"]) == 1:
         return (yield from _answer(task["requests"][0], task, node, config))
     config = quiet(config)  # once for all of them: it takes longer than the rest of the bookkeeping for a call
@@ -39,25 +41,26 @@ def recurse(task: RecurseInput, node: NodeContext, config: RunnableConfig) -> St
 
 def _answer(request: Request, task: RecurseInput, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
     """Answer a request. Whatever fails here is a failure that the cell sees, except LangGraph's own interrupts."""
-    store, function = node.config.store, request["function"]
-    args, kwargs = store.unpack(request["args"]), store.unpack(request["kwargs"])
+    content, function = node.content, request["function"]
+    args, kwargs = content.read(request["args"]), content.read(request["kwargs"])
     usage: Usage = {}
     failure: dict[str, Any] | None = None
     value: Any = None
     try:
         if function in node.config.tools:
-            args, kwargs = _with_inputs(args, task, node), _with_inputs(kwargs, task, node)
+            args = yield from _with_inputs(args, task, node)
+            kwargs = yield from _with_inputs(kwargs, task, node)
             value = yield from node.config.tools[function].call(args, kwargs, config)
         elif function == "llm_query" and node.may_call:
-            given = _with_inputs(bind(LLM_QUERY.parameters or (), args, kwargs), task, node)
+            given = yield from _with_inputs(bind(LLM_QUERY.parameters or (), args, kwargs), task, node)
             value, usage = yield from ask_sub_model(node, given, task["run_id"], config)
         elif function == "rlm_query" and node.may_call:
             given = bind(("prompt", "context="), args, kwargs)
             value, usage = yield from _ask_child(node, given, task, config)
         else:
             failure = {"message": f"{function} is not offered here", "kind": "bad_request", "retryable": False}
-    except GraphBubbleUp:
-        raise
+    except (GraphBubbleUp, ContentError):
+        raise  # no failure of this call: the run waits, or its store is broken
     except BudgetExceededError as error:
         if request["ahead"]:
             return {}  # nobody waits for it yet; the cell may never ask
@@ -82,7 +85,7 @@ def _answer(request: Request, task: RecurseInput, node: NodeContext, config: Run
         usage=usage,
         cached=node.config.cache_prompts and function == "llm_query" and failure is None and not usage,
     )
-    answer = {"failure": failure} if failure is not None else {"value": store.pack(to_plain(value))}
+    answer = {"failure": failure} if failure is not None else {"value": content.write(to_plain(value))}
     return {"answers": {request["id"]: answer}, "usage": usage}
 
 
@@ -93,14 +96,18 @@ def _ask_child(
     prompt = given.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
         raise ModelCallError(f"prompt={prompt!r}: give the sub-question as text", kind="bad_request")
-    context = _context_of(given.get("context"), task, node)
+    context = _meant(given.get("context"), task)
+    if not is_ref(context) and context in ("", [], {}):
+        context = None
     if not node.may_recurse:
-        text = node.config.store.unpack(context)
+        yield from node.content.load(context)
+        text = node.content.read(context)
         whole = prompt if text is None else f"{prompt}{_CONTEXT_IN_PROMPT}{text}"
         return (yield from ask_sub_model(node, {"prompt": whole}, task["run_id"], config))
     given_input: dict[str, Any] = {"query": prompt}
     if context is not None:
-        given_input["context"] = context
+        # An input of the parent stays the same stored content.
+        given_input["context"] = ContentRef.from_state(context) if is_ref(context) else context
     child = RLMContext(
         config=node.config.for_child(),
         run=node.run,
@@ -122,23 +129,14 @@ def _ask_child(
     return result["answer"], usage
 
 
-def _context_of(context: Any, task: RecurseInput, node: NodeContext) -> Any:
-    """The child's context, packed: an input of the parent stays the same stored content."""
-    if context is None or context in ("", [], {}):
-        return None
-    return node.config.store.pack(_meant(context, task))
-
-
-def _with_inputs(values: Any, task: RecurseInput, node: NodeContext) -> Any:
+def _with_inputs(values: Any, task: RecurseInput, node: NodeContext) -> Steps[Any]:
     """Arguments (a list or a dict of them) with inputs in place of their names."""
-
-    def resolve(value: Any) -> Any:
-        meant = _meant(value, task)
-        return value if meant is value else node.config.store.unpack(meant)
-
-    if isinstance(values, dict):
-        return {name: resolve(value) for name, value in values.items()}
-    return [resolve(value) for value in values]
+    named = values if isinstance(values, dict) else dict(enumerate(values))
+    meant = {name: _meant(value, task) for name, value in named.items()}
+    inputs = {name: value for name, value in meant.items() if value is not named[name]}
+    yield from node.content.load(inputs)
+    resolved = meant | {name: node.content.read(value) for name, value in inputs.items()}
+    return resolved if isinstance(values, dict) else list(resolved.values())
 
 
 def _meant(value: Any, task: RecurseInput) -> Any:

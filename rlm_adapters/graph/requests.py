@@ -5,6 +5,7 @@ Everything that is wrong with it is found here, before any model is called.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -14,18 +15,19 @@ from typing import Any
 from rlm_adapters.errors import InputError
 from rlm_adapters.graph.tools import Tool, check_name
 from rlm_adapters.prompts import CodeWriter, InputInfo
-from rlm_adapters.values.content import ContentRef, ContentStore, Packed, is_ref
+from rlm_adapters.values.content import OwnedStore
 from rlm_adapters.values.inputs import documents_to_records, is_document, load_paths
+from rlm_adapters.values.refs import ContentRef, Packed
 
 _KEYS = ("query", "context", "inputs", "files", "instructions")
 
 
-def pack_input(given: Any, store: ContentStore, tools: Mapping[str, Tool], writer: CodeWriter) -> dict[str, Any]:
+def pack_input(given: Any, store: OwnedStore, tools: Mapping[str, Tool], writer: CodeWriter) -> dict[str, Any]:
     """Check an input and put what is big into the store.
 
     Args:
         given: an `RLMInput`.
-        store: of the graph.
+        store: of the run.
         tools: whose names inputs must not take.
         writer: describes and names the inputs.
 
@@ -37,8 +39,10 @@ def pack_input(given: Any, store: ContentStore, tools: Mapping[str, Tool], write
     """
     if not isinstance(given, Mapping):
         raise InputError(f"the graph takes a dict with 'query' and 'context', not {type(given).__name__}")
-    if "described" in given:
+    if isinstance(given.get("described"), bytes):
         return dict(given)
+    if given.get("described") is not None:
+        raise InputError("'described' is not for callers: leave it out, the graph describes the inputs itself")
     unknown = [key for key in given if key not in _KEYS]
     query = given.get("query")
     if not isinstance(query, str) or not query.strip():
@@ -65,8 +69,13 @@ def pack_input(given: Any, store: ContentStore, tools: Mapping[str, Tool], write
         "inputs": {name: value for name, value in packed.items() if name != "context"},
         "files": {_file_name(name): _pack_file(name, data, store) for name, data in files.items()},
         "instructions": _instructions(given),
-        "described": described,
+        "described": describe_inputs(described),
     }
+
+
+def describe_inputs(described: Sequence[Mapping[str, Any]]) -> bytes:
+    """The descriptions of the variables for the state: as bytes, which no client can send."""
+    return json.dumps(described).encode()
 
 
 def _values(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,12 +108,10 @@ def _resolve(value: Any, files: dict[str, Any]) -> Any:
 
 
 def _pack_variable(
-    name: str, value: Any, store: ContentStore, describe: Callable[[Any], InputInfo]
+    name: str, value: Any, store: OwnedStore, describe: Callable[[Any], InputInfo]
 ) -> tuple[Packed, InputInfo]:
     if isinstance(value, ContentRef):
-        value = value.to_state()
-    if is_ref(value):
-        return value, describe(store.get(ContentRef.from_state(value)))
+        return value.to_state(), describe(store.store.get(value))
     if isinstance(value, str | bytes | Sequence | Mapping) and len(value) == 0:
         raise InputError(f"input {name!r} is empty: give text, or leave it out")
     if isinstance(value, bytearray | memoryview):
@@ -122,19 +129,19 @@ def _file_name(name: Any) -> str:
     return name
 
 
-def _pack_file(name: str, data: Any, store: ContentStore) -> Packed:
+def _pack_file(name: str, data: Any, store: OwnedStore) -> Packed:
     if isinstance(data, ContentRef):
         return data.to_state()
-    if is_ref(data):
-        return data
-    if isinstance(data, str | os.PathLike):
+    if isinstance(data, str):  # text: what comes as JSON from a client can name no file of this machine
+        data = data.encode("utf-8", "replace")
+    elif isinstance(data, os.PathLike):
         path = Path(data)
         try:
             data = path.read_bytes()
         except OSError as error:
             raise InputError(f"file {name!r}: cannot read {os.fspath(path)!r} ({error.strerror or error})") from error
     if not isinstance(data, bytes | bytearray):
-        raise InputError(f"file {name!r} of type {type(data).__name__}: give bytes or a path")
+        raise InputError(f"file {name!r} of type {type(data).__name__}: give text, bytes, or a pathlib.Path")
     return store.pack(bytes(data))
 
 

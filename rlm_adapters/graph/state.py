@@ -1,20 +1,24 @@
 """State of the graph: small, plain, serialisable.
 
 Nothing live and nothing big is in here. A string above about 4 kB is a reference into the content store (*packed*);
-models, ledger, store and workers live in the runtime context.
+models, ledger, store and workers live in the runtime context. A reference is ``bytes``, all bytes are references, and
+JSON has none: whoever edits a state through a server can put in plain values, and no reference.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NotRequired, Required, TypeAlias
+from typing import Annotated, Any, Final, Literal, NotRequired, Required, TypeAlias
 
 from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import TypedDict
 
 from rlm_adapters.models.budget import Usage, add_usage
-from rlm_adapters.values.content import Packed
+from rlm_adapters.values.refs import Packed
+
+FORM: Final = 2
+"""Version of the state's form. A run that was saved in another one is refused."""
 
 FinishReason: TypeAlias = Literal["submitted", "text", "direct", "max_iterations", "budget", "timeout", "error"]
 """Why a run ended.
@@ -30,16 +34,16 @@ class RLMInput(TypedDict, total=False):
     query: Required[str]
     """The question."""
     context: Any
-    """Becomes the variable ``context``: text, bytes, a list, JSON values, LangChain Documents, paths of files,
-    or a `ContentRef` into the graph's content store."""
+    """Becomes the variable ``context``: text, bytes, a list, JSON values, LangChain Documents, `pathlib.Path` objects
+    of files, or a `ContentRef` into the graph's content store. A str is text, never a path."""
     inputs: Mapping[str, Any]
     """Further named variables, of the same types."""
     files: Mapping[str, Any]
-    """Files of the cells' in-memory workspace: name to bytes, path or `ContentRef`."""
+    """Files of the cells' in-memory workspace: name to text, bytes, `pathlib.Path` or `ContentRef`."""
     instructions: str
     """Standing instructions for the root LM, as a system message would give them."""
-    described: SkipJsonSchema[list[dict[str, Any]]]
-    """Not for callers: what the prompt says of each variable; the graph fills it in before it packs the values."""
+    described: SkipJsonSchema[bytes]
+    """Not for callers: what the prompt says of each variable; its being there says that the values are packed."""
 
 
 class RLMOutput(TypedDict):
@@ -78,6 +82,7 @@ class CellEntry(TypedDict):
 
     code: Packed
     answers: Packed
+    """By call id: `AnswerRecord`s of small values, or a reference to JSON of records that may name stored values."""
     failed: bool
     stdout_sha256: str
     tip: str
@@ -138,11 +143,12 @@ class RLMState(TypedDict, total=False):
     files: Mapping[str, Any]
     instructions: str
     # fixed by `prepare`
+    form: int
     run_id: str
     seed: int
     epoch: float
     variables: dict[str, Packed]
-    described: list[dict[str, Any]]
+    described: bytes
     file_sizes: dict[str, int]
     # the trajectory
     turns: Annotated[list[TurnEntry], operator.add]
@@ -179,6 +185,7 @@ class RLMState(TypedDict, total=False):
 class RecurseInput(TypedDict):
     """What a `recurse` task is sent."""
 
+    form: int
     requests: list[Request]
     """One; or, where no saver keeps the answers one by one, all of the cell's calls to sub-LMs."""
     run_id: str

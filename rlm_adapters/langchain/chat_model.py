@@ -75,11 +75,15 @@ class ChatRLM(RLMSettings):
         Returns:
             How many there were.
         """
-        return drive(self._runs.suspended.sweep_all())
+        return drive(self._swept())
 
     async def asweep_suspended(self) -> int:
         """Async form of `sweep_suspended`."""
-        return await adrive(self._runs.suspended.sweep_all())
+        return await adrive(self._swept())
+
+    def _swept(self) -> Steps[int]:
+        runs = yield from self._ready()
+        return (yield from runs.suspended.sweep_all())
 
     # -- binding
 
@@ -258,7 +262,7 @@ class ChatRLM(RLMSettings):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         manager, options = run_manager or kwargs.get(RUN_MANAGER), self._options(stop, kwargs)
-        tokens = self._direct_stream(messages, options, manager)
+        tokens = drive(self._direct_stream(messages, options, manager))
         if tokens is not None:
             with self._apart():
                 fits = drive(tokens.open())
@@ -276,7 +280,7 @@ class ChatRLM(RLMSettings):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         manager, options = run_manager or kwargs.get(RUN_MANAGER), self._options(stop, kwargs)
-        tokens = self._direct_stream(messages, options, manager)
+        tokens = await adrive(self._direct_stream(messages, options, manager))
         if tokens is not None:
             with self._apart():
                 fits = await adrive(tokens.open())
@@ -321,8 +325,8 @@ class ChatRLM(RLMSettings):
         tried: DirectStream | None,
     ) -> Steps[AIMessage]:
         """One call, in the form that runs sync and async."""
-        runs = self._runs
-        config, parallel = self._configured(runs.graph.rlm, options)
+        runs = yield from self._ready()
+        config, parallel = yield from self._configuration(runs, options)
         earlier = tried.run if tried is not None else None
         direct = self._direct_call(messages, options) if earlier is None else None
         outcome = None
@@ -348,12 +352,13 @@ class ChatRLM(RLMSettings):
 
     def _direct_stream(
         self, messages: Sequence[BaseMessage], options: CallOptions, manager: _RunManager
-    ) -> DirectStream | None:
+    ) -> Steps[DirectStream | None]:
         """The stream of a short conversation; None when it needs a run, or an answer of a schema."""
         direct = self._direct_call(messages, options)
         if direct is None or direct.schema is not None:
             return None
-        config, _ = self._configured(self._runs.graph.rlm, options)
+        runs = yield from self._ready()
+        config, _ = yield from self._configuration(runs, options)
         return DirectStream(direct, Run(config), self._child_config(manager), self._told_name(options))
 
     def _told_name(self, options: CallOptions) -> str:

@@ -15,17 +15,20 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, Interrupt, StateSnapshot
 
-from rlm_adapters.effects import Steps, Wait
+from rlm_adapters.effects import Steps, Wait, off_loop
 from rlm_adapters.errors import InputError, NoAnswerError, RLMError
 from rlm_adapters.graph import RLMConfig, RLMContext, RLMGraph
 from rlm_adapters.graph.context import Run
+from rlm_adapters.graph.ownership import content_of
+from rlm_adapters.graph.stored import refs_in
 from rlm_adapters.langchain.answer import Outcome, subtract_usage
 from rlm_adapters.langchain.conversation import read_conversation
 from rlm_adapters.langchain.progress import Progress
 from rlm_adapters.langchain.suspended import OURS, SuspendedRuns, Waiting, thread_name
 from rlm_adapters.langchain.tools import Returned, answering_tools, is_tool_call, new_thread, returned, tool_calls_of
 from rlm_adapters.models.budget import Ledger, Usage
-from rlm_adapters.values.content import ContentRef, ContentStore, is_ref
+from rlm_adapters.values.content import ContentStore, OwnedStore
+from rlm_adapters.values.refs import ContentRef
 
 _LOG = logging.getLogger("rlm_adapters")
 _RETURNED = "rlm_returned"
@@ -75,7 +78,11 @@ class Runs:
     def __init__(self, graph: RLMGraph, *, saver: BaseCheckpointSaver[str] | None, seconds: float, count: int) -> None:
         self.graph = graph
         self.suspended = SuspendedRuns(
-            saver or InMemorySaver(), seconds=seconds, count=count, end_worker=graph.rlm.sessions.discard
+            saver or InMemorySaver(),
+            seconds=seconds,
+            count=count,
+            end_worker=graph.rlm.sessions.discard,
+            end_content=graph.rlm.store.delete_thread,
         )
         self._saving: RLMGraph = self.graph.copy({"checkpointer": self.suspended.saver})
 
@@ -104,7 +111,7 @@ class Runs:
             if outcome is not None:
                 return outcome
         taken = tuple(ask.config.tools)
-        given = yield _off_loop(
+        given = yield off_loop(
             lambda: read_conversation(
                 ask.messages, threshold=ask.threshold, context=ask.context, inputs=ask.inputs, taken=taken
             ).to_input()
@@ -152,7 +159,7 @@ class Runs:
 
     def _saved(self, state: StateSnapshot) -> Steps[_Saved | None]:
         """The saved run; None when the content that it refers to is in another store."""
-        missing = yield _off_loop(lambda: _missing_content(state.values, self.graph.rlm.store))
+        missing = yield off_loop(lambda: _missing_content(state.values, self.graph.rlm.store))
         if missing is not None:
             _LOG.warning("a suspended run cannot go on here: %s", missing)
             return None
@@ -165,7 +172,7 @@ class Runs:
         """Run in a saved thread until its end, or until it waits for tools."""
         config = _config(thread, ask.callbacks)
         config["metadata"] = {OURS: True, _RETURNED: digest}
-        run = _ListenedRun(ask)
+        run = _ListenedRun(ask, content_of(ask.config.store, self.suspended.saver, config))
         try:
             result = yield from self._result(self._saving, given, config, run)
             if interrupts := result.get("__interrupt__"):
@@ -188,7 +195,10 @@ class Runs:
     def _run(self, ask: Ask, given: Any) -> Steps[Outcome]:
         """Run to the end; nothing is saved."""
         run = _ListenedRun(ask)
-        result = yield from self._result(self.graph, given, _config(None, ask.callbacks), run)
+        try:
+            result = yield from self._result(self.graph, given, _config(None, ask.callbacks), run)
+        finally:
+            yield off_loop(run.store.forget)
         return _outcome(result, run.ledger.used, run.progress.run_id)
 
     def _result(
@@ -214,6 +224,10 @@ class Runtime:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._runs: dict[Hashable, Runs] = {}
+
+    def known(self, key: Hashable) -> Runs | None:
+        """What `runs` has made already; never blocks."""
+        return self._runs.get(key)
 
     def runs(self, key: Hashable, make: Callable[[], Runs]) -> Runs:
         """The graph and its suspended runs.
@@ -251,8 +265,8 @@ class _Saved:
 class _ListenedRun(Run):
     """A run tree whose progress is told to the caller."""
 
-    def __init__(self, ask: Ask) -> None:
-        super().__init__(ask.config)
+    def __init__(self, ask: Ask, store: OwnedStore | None = None) -> None:
+        super().__init__(ask.config, store=store)
         self.config = ask.config
         if ask.earlier is not None:
             self.ledger.book(ask.earlier.used)
@@ -295,20 +309,12 @@ def _refuse_foreign(interrupts: Sequence[Interrupt]) -> None:
         )
 
 
-def _missing_content(value: Any, store: ContentStore) -> str | None:
+def _missing_content(value: Mapping[str, Any], store: ContentStore) -> str | None:
     """What the store lacks of a saved state; None when it has all."""
-    if is_ref(value):
-        try:
-            store.path(ContentRef.from_state(value))
-        except RLMError as error:
-            return str(error)
-        return None
-    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    return next((missing for part in parts if (missing := _missing_content(part, store))), None)
-
-
-def _off_loop(work: Callable[[], Any]) -> Wait:
-    """Work that may take long (a PDF, a huge message), off the event loop."""
-    import asyncio  # noqa: PLC0415 - only in the async form
-
-    return Wait(work, lambda: asyncio.to_thread(work))
+    try:
+        parts = {key: part for key, part in value.items() if key != "described"}  # the only other bytes
+        for packed in refs_in(parts):
+            store.check(ContentRef.from_state(packed))
+    except RLMError as error:
+        return str(error)
+    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Literal, TypeAlias, cast
 
@@ -14,6 +14,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 from typing_extensions import override
 
+from rlm_adapters.effects import Steps, off_loop
 from rlm_adapters.events import EventHandler
 from rlm_adapters.graph import RLMConfig, create_rlm_graph
 from rlm_adapters.graph.tools import tool_table
@@ -202,13 +203,28 @@ class RLMSettings(BaseChatModel):
     # -- one call
 
     @property
-    def _runs(self) -> Runs:
-        """The graph and its suspended runs."""
-        key = (
+    def _runs_key(self) -> Hashable:
+        return (
             self.store, self.sandbox, self.sandbox_limits, self.require,
             self.checkpointer, self.suspended_seconds, self.max_suspended,
         )  # fmt: skip
-        return self.runtime.runs(key, self._make_runs)
+
+    @property
+    def _runs(self) -> Runs:
+        """The graph and its suspended runs; the first time it starts processes and may read a file."""
+        return self.runtime.runs(self._runs_key, self._make_runs)
+
+    def _ready(self) -> Steps[Runs]:
+        """`_runs`, made off the event loop."""
+        known = self.runtime.known(self._runs_key)
+        return known if known is not None else (yield off_loop(lambda: self._runs))
+
+    def _configuration(self, runs: Runs, options: CallOptions) -> Steps[tuple[RLMConfig, bool]]:
+        """`_configured`; off the event loop where it reads a prompt file."""
+        if self.prompt is None:
+            return self._configured(runs.graph.rlm, options)
+        configured: tuple[RLMConfig, bool] = yield off_loop(lambda: self._configured(runs.graph.rlm, options))
+        return configured
 
     def _make_runs(self) -> Runs:
         graph = create_rlm_graph(

@@ -19,7 +19,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
-from rlm_adapters.effects import Steps, Wait, wait_for_future
+from rlm_adapters.effects import Steps, Wait, off_loop, wait_for_future
 
 _LOG = logging.getLogger("rlm_adapters")
 
@@ -54,6 +54,7 @@ class SuspendedRuns:
         seconds: how long a suspended run is kept.
         count: how many are kept at most; the oldest go first.
         end_worker: ends the worker of a run, by the engine's id.
+        end_content: removes the stored content of a saver's thread; may block.
         clock: seconds since the epoch, as the saver's time stamps.
     """
 
@@ -64,12 +65,14 @@ class SuspendedRuns:
         seconds: float,
         count: int,
         end_worker: Callable[[str], None] = lambda _: None,
+        end_content: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.saver = saver
         self._seconds = seconds
         self._count = count
         self._end_worker = end_worker
+        self._end_content = end_content
         self._clock = clock
         self._waiting: OrderedDict[str, Waiting] = OrderedDict()
         self._going_on: dict[str, Future[None]] = {}
@@ -183,6 +186,7 @@ class SuspendedRuns:
         name = thread_name(thread)
         try:
             yield Wait(lambda: self.saver.delete_thread(name), lambda: self.saver.adelete_thread(name))
+            yield off_loop(lambda: self._end_content(name))
         except Exception:  # noqa: BLE001 - savers fail in their database's ways
             _LOG.exception("run %s could not be deleted from %s", name, type(self.saver).__name__)
             with self._lock:

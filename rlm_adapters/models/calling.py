@@ -19,11 +19,12 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langgraph.errors import GraphBubbleUp
 
-from rlm_adapters.effects import Steps, Wait, sleep, wait_for_future
+from rlm_adapters.effects import Steps, Wait, off_loop, sleep, wait_for_future
 from rlm_adapters.errors import BudgetExceededError
 from rlm_adapters.models.budget import CallKind, Ledger, Reservation, Usage, estimate_tokens
 from rlm_adapters.models.failures import classify, retry_after
 from rlm_adapters.models.limiter import Limiter
+from rlm_adapters.models.prices import load_prices, prices_are_loaded
 
 Prompt: TypeAlias = Sequence[BaseMessage]
 
@@ -221,6 +222,8 @@ class ModelCaller:
             BudgetExceededError: the call does not fit into the limits of the run.
             ModelCallError: it failed for good.
         """
+        if not prices_are_loaded():
+            yield off_loop(load_prices)
         estimate = target.estimate(prompt)
         reservation = yield from self._reserve(target.name, kind, estimate)
         try:

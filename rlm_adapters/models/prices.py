@@ -61,6 +61,16 @@ class PriceTable:
         return price
 
 
+def load_prices() -> None:
+    """Read the price list that is installed, once in a process's life; later look-ups touch no file."""
+    _litellm_prices()
+
+
+def prices_are_loaded() -> bool:
+    """Whether `load_prices` was called."""
+    return _litellm_prices.cache_info().currsize > 0
+
+
 @cache
 def _litellm_prices() -> Mapping[str, ModelPrice]:
     """The price list that an installed litellm ships, read as a file: importing litellm would ask the network."""

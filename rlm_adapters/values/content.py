@@ -2,128 +2,118 @@
 
 A saver writes the state again and again (SqliteSaver the whole of it at every step: 100 MB x 10 steps = 1.26 GB),
 so a string above `INLINE_CHARS` enters the state as a small reference and its text is written once, under the SHA-256
-of its bytes.
+of its bytes. docs/storage.md says what lies where, and for how long.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
-import shutil
 import tempfile
-import uuid
-import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Protocol
 
-from rlm_adapters.errors import InputError, RLMError
+from rlm_adapters.errors import ContentError, InputError, RLMError
+from rlm_adapters.values.places import Place, place_of
+from rlm_adapters.values.recent import Recent
+from rlm_adapters.values.refs import SHARED, ContentRef, Kind, Packed, is_ref, thread_owner
 
-INLINE_CHARS = 4_000
+INLINE_CHARS: Final = 4_000
 """Longest string that stays in the state itself."""
 
-_SLICE = 8 << 20  # characters encoded at a time, so that a big text is never held twice
-
-Kind: TypeAlias = Literal["text", "bytes", "json"]
-Packed: TypeAlias = Any
-"""A value as it stands in the state: itself when small, else the dict form of a `ContentRef`."""
-
-_TAG = "$content"
+_SLICE: Final = 8 << 20  # characters encoded at a time, so that a big text is never held twice
+_BLOCK: Final = 1 << 20
+_ABANDONED_SECONDS: Final = 24 * 3600.0  # content of an unsaved run that nobody has added to for so long is left over
 
 
-@dataclass(frozen=True, slots=True)
-class ContentRef:
-    """Reference to a stored value.
+class Cipher(Protocol):
+    """Seals content: LangGraph's ``CipherProtocol``, as an ``EncryptedSerializer`` has in ``cipher``."""
 
-    Attributes:
-        sha256: hash of the stored bytes, in hexadecimal.
-        kind: ``text`` (UTF-8), ``bytes`` or ``json`` (UTF-8 JSON).
-        size: characters of a text, bytes, or items of a list or dict.
-    """
+    def encrypt(self, plaintext: bytes) -> tuple[str, bytes]:
+        """The cipher's name and the sealed bytes."""
+        ...
 
-    sha256: str
-    kind: Kind
-    size: int
-
-    def to_state(self) -> dict[str, Any]:
-        """The form that is saved in checkpoints."""
-        return {_TAG: self.sha256, "kind": self.kind, "size": self.size}
-
-    @classmethod
-    def from_state(cls, value: Mapping[str, Any]) -> ContentRef:
-        """Inverse of `to_state`."""
-        return cls(value[_TAG], value["kind"], value["size"])
-
-
-def is_ref(value: object) -> bool:
-    """Whether a state value is a packed reference."""
-    return isinstance(value, Mapping) and _TAG in value
+    def decrypt(self, ciphername: str, ciphertext: bytes) -> bytes:
+        """Inverse of `encrypt`; raises when the bytes were altered."""
+        ...
 
 
 class ContentStore:
     """Stores values by the hash of their bytes.
 
+    Making one touches no file: directories appear at the first use. Values are written to a temporary name and renamed,
+    so a reader sees all or nothing; their hash and size are checked when they are read. All methods may be called from
+    several threads and processes at once. They block: on an event loop use the forms that begin with ``a``.
+
     Args:
         location: None for a directory of this process's own that is removed at its end; a path for a directory that
             lasts; or any fsspec URL (``s3://bucket/prefix``, ``memory://x``), kept beside a private local cache.
+        cipher: seals content before it leaves the process. A graph whose saver has an ``EncryptedSerializer`` uses the
+            saver's cipher by itself.
+        ttl: content that a thread or a caller has not added to for so long is removed at the first use in each process,
+            and by `sweep`. Seconds or a ``timedelta``; None: never.
 
-    Values are written to a temporary name and renamed, so a reader sees all or nothing, and their hash is checked when
-    they are read. All methods may be called from several threads and processes at once.
+    Raises:
+        InputError: an argument cannot be used.
     """
 
-    def __init__(self, location: str | os.PathLike[str] | None = None) -> None:
-        self._remote: Any = None
-        self._prefix = ""
+    def __init__(
+        self,
+        location: str | os.PathLike[str] | None = None,
+        *,
+        cipher: Cipher | None = None,
+        ttl: float | timedelta | None = None,
+    ) -> None:
         self.durable = location is not None
-        if location is not None and "://" in os.fspath(location):
-            import fsspec  # noqa: PLC0415 - only needed for remote stores
+        self.cipher = cipher
+        self.ttl = _seconds(ttl)
+        self._place: Place = place_of(location)
+        self._recent = Recent()
+        self._verified: set[tuple[str, int, int]] = set()
+        self._swept = not self.durable
 
-            self._remote, self._prefix = fsspec.core.url_to_fs(os.fspath(location))
-            self._remote.makedirs(self._prefix, exist_ok=True)
-            location = None
-        if location is None:
-            _sweep_abandoned()
-            self._root = Path(tempfile.mkdtemp(prefix=f"rlm-content-{os.getpid()}-"))
-            self._cleanup = weakref.finalize(self, shutil.rmtree, str(self._root), True)
-        else:
-            self._root = Path(location).expanduser().absolute()
-            self._root.mkdir(parents=True, exist_ok=True)
+    def sealed(self, cipher: Cipher) -> ContentStore:
+        """The same store, whose new content is sealed by a cipher."""
+        other = ContentStore.__new__(ContentStore)
+        other.__dict__.update(self.__dict__)
+        other.cipher = cipher
+        return other
+
+    def of(self, owner: str) -> OwnedStore:
+        """The same store, whose new content belongs to an owner."""
+        return OwnedStore(self, owner)
 
     # -- writing
 
-    def put(self, value: object) -> ContentRef:
+    def put(self, value: object, *, owner: str = SHARED) -> ContentRef:
         """Store a str, bytes or JSON value.
 
         Raises:
             InputError: the value is none of these.
+            ContentError: it cannot be written.
         """
         if isinstance(value, str):
-            return self._write(_encoded(value), "text", len(value))
+            if len(value) > _SLICE:
+                return self._write(_encoded(value), "text", len(value), owner)
+            data = value.encode("utf-8", "replace")  # lone surrogates, which no file can hold, become '?'
+            ref = self._write([data], "text", len(value), owner)
+            self._recent.keep(_name(ref), data.decode() if len(data) < _BLOCK else value)
+            return ref
         if isinstance(value, bytes | bytearray | memoryview):
             data = bytes(value)
-            return self._write([data], "bytes", len(data))
+            return self._write([data], "bytes", len(data), owner)
         size = len(value) if isinstance(value, list | dict) else 1
-        return self._write(_json_chunks(value), "json", size)
+        return self._write(_json_chunks(value), "json", size, owner)
 
-    def pack(self, value: Any, *, limit: int = INLINE_CHARS) -> Packed:
-        """The form of a value for the state: itself when small, else a reference."""
-        if value is None or isinstance(value, bool | int | float):
-            return value
-        if isinstance(value, str):
-            return value if len(value) <= limit else self.put(value).to_state()
-        if isinstance(value, bytes):
-            return self.put(value).to_state()
-        if is_ref(value):
-            return value
-        size = 0
-        for chunk in _json_chunks(value):  # a call's few arguments are not worth a file
-            size += len(chunk)
-            if size > limit:
-                return self.put(value).to_state()
-        return value
+    async def aput(self, value: object, *, owner: str = SHARED) -> ContentRef:
+        """Async form of `put`."""
+        return await asyncio.to_thread(self.put, value, owner=owner)
 
     # -- reading
 
@@ -131,86 +121,287 @@ class ContentStore:
         """Read a stored value back.
 
         Raises:
-            RLMError: it is not there, or its bytes do not have the hash that names them.
+            ContentError: it is not there, or its bytes do not have the hash that names them.
         """
-        data = self.path(ref).read_bytes()
-        if hashlib.sha256(data).hexdigest() != ref.sha256:
-            raise RLMError(
-                f"stored content {ref.sha256[:12]} is damaged: its bytes have another hash; restore it from a copy"
-            )
-        if ref.kind == "bytes":
-            return data
-        text = data.decode()
-        return text if ref.kind == "text" else json.loads(text)
+        kept = self.known(ref)
+        if kept is not None:
+            return kept
+        return self._decoded(ref, self._bytes(ref))
+
+    async def aget(self, ref: ContentRef) -> Any:
+        """Async form of `get`."""
+        kept = self.known(ref)
+        return kept if kept is not None else await asyncio.to_thread(self.get, ref)
+
+    def known(self, ref: ContentRef) -> Any:
+        """The value if it is in memory, else None; never blocks."""
+        kept = self._recent.get(_name(ref))
+        return json.loads(kept) if ref.kind == "json" and kept is not None else kept
 
     def unpack(self, value: Packed) -> Any:
-        """Inverse of `pack`."""
+        """The value that stands packed in a state."""
         return self.get(ContentRef.from_state(value)) if is_ref(value) else value
 
     def path(self, ref: ContentRef) -> Path:
-        """A local file with the stored bytes (fetched first when the store is remote).
+        """A local file with the stored bytes (fetched first when the store is remote), checked.
 
         Raises:
-            RLMError: the store does not have it.
+            ContentError: the store does not have it, it is damaged, or it is sealed (see `open_plain`).
         """
-        path = self._root / ref.sha256
-        if path.exists():
-            return path
-        if self._remote is not None:
-            remote = f"{self._prefix}/{ref.sha256}"
-            if self._remote.exists(remote):
-                partial = self._partial()
-                self._remote.get_file(remote, str(partial))
-                partial.replace(path)
-                return path
-        raise RLMError(
-            f"content {ref.sha256[:12]} is not in the store {self._prefix or self._root}; "
-            "resume with the content store that the run was started with"
-        )
+        if ref.cipher:
+            raise ContentError(f"content {ref.sha256[:12]} is sealed with {ref.cipher!r}: its file is no plain content")
+        path = self._find(ref)
+        found = path.stat()
+        mark = (_name(ref), found.st_ino, found.st_mtime_ns)
+        if mark not in self._verified:
+            if found.st_size != ref.nbytes:
+                raise _damaged(ref)
+            digest = hashlib.sha256()
+            with _opened(path, ref) as file:
+                for block in iter(lambda: file.read(_BLOCK), b""):
+                    digest.update(block)
+            if digest.hexdigest() != ref.sha256:
+                raise _damaged(ref)
+            self._verified.add(mark)
+        return path
+
+    def check(self, ref: ContentRef) -> None:
+        """Find a reference's content, without reading it.
+
+        Raises:
+            ContentError: the store does not have it.
+        """
+        self._find(ref)
+
+    def open_plain(self, ref: ContentRef) -> Any:
+        """A binary file object with the unsealed bytes, in memory where the system has such files."""
+        file: Any
+        if hasattr(os, "memfd_create"):
+            file = os.fdopen(os.memfd_create("rlm-content", os.MFD_CLOEXEC), "w+b")
+        else:
+            file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's to close
+        file.write(self._bytes(ref))
+        file.flush()
+        file.seek(0)
+        return file
+
+    # -- the end of content
+
+    def forget(self, owner: str) -> None:
+        """Remove all content of an owner.
+
+        Raises:
+            ContentError: the place cannot be reached.
+        """
+        self._recent.forget(f"{owner}/")
+        with _told("removed", owner):
+            self._place.remove(owner)
+
+    def delete_thread(self, thread_id: object) -> None:
+        """Remove the content of a LangGraph thread; call it when the saver's thread is deleted."""
+        self.forget(thread_owner(thread_id))
+
+    async def adelete_thread(self, thread_id: object) -> None:
+        """Async form of `delete_thread`."""
+        await asyncio.to_thread(self.delete_thread, thread_id)
+
+    def sweep(self, older_than: float | timedelta | None = None) -> int:
+        """Remove what is too old, and what unsaved runs of killed processes have left.
+
+        Args:
+            older_than: in place of the store's ``ttl``.
+
+        Returns:
+            How many owners (threads, unsaved runs, the shared content as one) lost their content.
+        """
+        most = self.ttl if older_than is None else _seconds(older_than)
+        removed = 0
+        with _told("swept", "all owners"):
+            for owner, age in list(self._place.owners()):
+                if (most is not None and age > most) or (owner.startswith("run-") and age > _ABANDONED_SECONDS):
+                    self.forget(owner)
+                    removed += 1
+        return removed
+
+    async def asweep(self, older_than: float | timedelta | None = None) -> int:
+        """Async form of `sweep`."""
+        return await asyncio.to_thread(self.sweep, older_than)
 
     def close(self) -> None:
-        """Remove the private directory; a durable store stays."""
-        if not self.durable or self._remote is not None:
-            self._cleanup()
+        """Remove what is private to this process; a durable store's content stays."""
+        self._place.close()
 
     # -- parts
 
-    def _partial(self) -> Path:
-        return self._root / f".{uuid.uuid4().hex}.part"
+    def _write(self, chunks: Iterable[bytes], kind: Kind, size: int, owner: str) -> ContentRef:
+        if not self._swept:
+            self._swept = True
+            self.sweep()
+        cipher = ""
+        if self.cipher is not None:
+            cipher, sealed = self.cipher.encrypt(b"".join(chunks))
+            chunks = [sealed]
+        counted = _Counted(chunks)
+        with _told("written", owner):
+            key = self._place.write(owner, counted, counted.name)
+        return ContentRef(key, kind, size, counted.nbytes, owner, cipher)
 
-    def _write(self, chunks: Iterable[bytes], kind: Kind, size: int) -> ContentRef:
-        digest = hashlib.sha256()
-        partial = self._partial()
+    def _find(self, ref: ContentRef) -> Path:
+        with _told("read", ref.sha256[:12]):
+            path = self._place.find(ref.owner, ref.sha256)
+        if path is None:
+            raise ContentError(
+                f"content {ref.sha256[:12]} is not in the content store: resume with the store that the run was "
+                "started with; content that was deleted or swept cannot be had again"
+            )
+        return path
+
+    def _bytes(self, ref: ContentRef) -> bytes:
+        """The plain bytes, never more of them than the reference says."""
+        with _opened(self._find(ref), ref) as file:
+            data: bytes = file.read(ref.nbytes + 1)
+        if len(data) != ref.nbytes or hashlib.sha256(data).hexdigest() != ref.sha256:
+            raise _damaged(ref)
+        if not ref.cipher:
+            return data
+        if self.cipher is None:
+            raise ContentError(
+                f"content {ref.sha256[:12]} is sealed with {ref.cipher!r}: give the store (or the saver) that cipher"
+            )
         try:
-            with partial.open("wb") as file:
-                for chunk in chunks:
-                    digest.update(chunk)
-                    file.write(chunk)
-                if self.durable and self._remote is None:
-                    file.flush()
-                    os.fsync(file.fileno())
-            ref = ContentRef(digest.hexdigest(), kind, size)
-            final = self._root / ref.sha256
-            if final.exists():
-                return ref
-            if self._remote is not None:
-                self._upload(partial, ref.sha256)
-            partial.replace(final)
-        finally:
-            partial.unlink(missing_ok=True)
-        return ref
+            return self.cipher.decrypt(ref.cipher, data)
+        except Exception as error:
+            raise ContentError(
+                f"content {ref.sha256[:12]} cannot be unsealed ({type(error).__name__}): give its own key"
+            ) from error
 
-    def _upload(self, file: Path, name: str) -> None:
-        target = f"{self._prefix}/{name}"
-        if not self._remote.exists(target):
-            partial = f"{target}.{uuid.uuid4().hex}.part"
-            self._remote.put_file(str(file), partial)
-            self._remote.cp_file(partial, target)  # `mv` would take brackets in a path for a pattern
-            self._remote.rm_file(partial)
+    def _decoded(self, ref: ContentRef, data: bytes) -> Any:
+        if ref.kind == "bytes":
+            return data
+        try:
+            text = data.decode()
+            value = text if ref.kind == "text" else json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise _damaged(ref) from error
+        if ref.kind == "text" and len(text) != ref.size:
+            raise _damaged(ref)
+        self._recent.keep(_name(ref), text)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedStore:
+    """A store whose new content belongs to one thread or run."""
+
+    store: ContentStore
+    owner: str
+
+    def put(self, value: object) -> ContentRef:
+        """Store a value; see `ContentStore.put`."""
+        return self.store.put(value, owner=self.owner)
+
+    def pack(self, value: Any) -> Packed:
+        """The form of a value for the state: itself when small, else a reference."""
+        return value if is_small(value) else self.put(value).to_state()
+
+    def unpack(self, value: Packed) -> Any:
+        """Inverse of `pack`."""
+        return self.store.unpack(value)
+
+    def forget(self) -> None:
+        """Remove the owner's content."""
+        self.store.forget(self.owner)
+
+
+def is_small(value: object, limit: int = INLINE_CHARS) -> bool:
+    """Whether a value can stand in the state itself: JSON types of at most about ``limit`` characters.
+
+    It looks at no more than ``limit`` parts of a value. Bytes are never small: bytes in the state are references.
+    """
+    left = limit
+    waiting: list[Any] = [value]
+    while waiting:
+        one = waiting.pop()
+        kind = type(one)
+        if kind is str:
+            left -= len(one)
+        elif kind is list or kind is tuple:
+            left -= 2 * len(one)
+            waiting += one if left > 0 else ()
+        elif kind is dict:
+            left -= 4 * len(one)
+            if left > 0:
+                waiting += [*one, *one.values()]
+        elif one is None or kind in (bool, float) or (kind is int and -(2**63) <= one < 2**63):
+            left -= 1 if waiting else 0
+        else:
+            return False
+        if left < 0:
+            return False
+    return True
+
+
+class _Counted:
+    """Hashes and counts chunks on their way."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = chunks
+        self._digest = hashlib.sha256()
+        self.nbytes = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            self._digest.update(chunk)
+            self.nbytes += len(chunk)
+            yield chunk
+
+    def name(self) -> str:
+        return self._digest.hexdigest()
+
+
+@contextmanager
+def _told(what: str, which: str) -> Iterator[None]:
+    """Turns what a place raises into a `ContentError` without paths of this machine."""
+    try:
+        yield
+    except RLMError:
+        raise
+    except Exception as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        raise ContentError(
+            f"content ({which}) cannot be {what}: {reason}; check that the content store can be reached, has room, and "
+            "belongs to this user"
+        ) from error
+
+
+def _opened(path: Path, ref: ContentRef) -> Any:
+    try:
+        return os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb")
+    except OSError as error:
+        raise ContentError(f"content {ref.sha256[:12]} cannot be read: {error.strerror}") from error
+
+
+def _damaged(ref: ContentRef) -> ContentError:
+    return ContentError(
+        f"stored content {ref.sha256[:12]} is damaged: its bytes have another hash or size; restore it from a copy"
+    )
+
+
+def _name(ref: ContentRef) -> str:
+    return f"{ref.owner}/{ref.sha256}"
+
+
+def _seconds(given: float | timedelta | None) -> float | None:
+    if given is None:
+        return None
+    seconds = given.total_seconds() if isinstance(given, timedelta) else given
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+        raise InputError(f"{given!r} is no time to live: give seconds of at least 0, or a timedelta")
+    return float(seconds)
 
 
 def _encoded(text: str) -> Iterator[bytes]:
-    """UTF-8 in slices; lone surrogates, which no file can hold, become '?'."""
+    """UTF-8 in slices."""
     for start in range(0, len(text), _SLICE):
         yield text[start : start + _SLICE].encode("utf-8", "replace")
 
@@ -232,22 +423,3 @@ def _json_chunks(value: object) -> Iterator[bytes]:
         yield b"]"
     else:
         yield dump(value)
-
-
-@cache
-def _sweep_abandoned() -> None:
-    """Remove private directories whose process was killed before it could do so itself; once in a process's life."""
-    for path in Path(tempfile.gettempdir()).glob("rlm-content-*"):
-        pid = path.name.split("-")[2]
-        if pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -1,5 +1,7 @@
 """Cells that hang, crash or fail, models that fail, limits that end a run."""
 
+from pathlib import Path
+
 import pytest
 
 from rlm_adapters import InputError, Limits, ModelCallError, Sandbox, SandboxLimits, create_rlm_graph
@@ -107,7 +109,7 @@ def test_wall_time_ends_a_run_in_the_middle_of_a_cell(model_server, chat, sandbo
         ({"query": "q", "inputs": {"llm_query": "x"}}, "REPL gives itself"),
         ({"query": "q", "inputs": {"two words": "x"}}, "Python name"),
         ({"query": "q", "context": object()}, "cannot be stored"),
-        ({"query": "q", "files": {"a.txt": "/does/not/exist"}}, "cannot read"),
+        ({"query": "q", "files": {"a.txt": Path("/does/not/exist")}}, "cannot read"),
     ],
 )
 def test_bad_input_is_refused_before_any_model_call(given, message, model_server, chat, sandbox, run):

@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
-from rlm_adapters import ContentRef, ContentStore, InputError, RLMError
+from rlm_adapters import ContentRef, ContentStore, InputError
+from rlm_adapters.errors import ContentError
+from rlm_adapters.values.refs import run_owner, thread_owner
 
 
 @pytest.fixture(params=["private", "path", "memory"])
@@ -27,12 +29,16 @@ def test_equal_values_are_stored_once(store):
 
 
 def test_small_values_stay_in_the_state_and_big_ones_become_references(store):
-    assert store.pack("short") == "short"
-    assert store.pack({"a": 1}) == {"a": 1}
-    packed = store.pack("x" * 10_000)
-    assert len(str(packed)) < 200
-    assert store.unpack(packed) == "x" * 10_000
-    assert store.pack(packed) is packed
+    owned = store.of(thread_owner("1"))
+    assert owned.pack("short") == "short"
+    assert owned.pack({"a": 1}) == {"a": 1}
+    packed = owned.pack("x" * 10_000)
+    assert isinstance(packed, bytes)
+    assert len(packed) < 200
+    assert owned.unpack(packed) == "x" * 10_000
+    again = owned.pack(packed)  # bytes of a user's, whatever they spell, are stored themselves
+    assert again != packed
+    assert owned.unpack(again) == packed
 
 
 def test_a_text_longer_than_one_slice_is_counted_and_kept_whole(store):
@@ -43,15 +49,21 @@ def test_a_text_longer_than_one_slice_is_counted_and_kept_whole(store):
 
 
 def test_damaged_content_is_noticed(store):
-    ref = store.put("precious")
-    store.path(ref).write_bytes(b"damaged!")
-    with pytest.raises(RLMError, match="damaged"):
-        store.get(ref)
+    for value, damage in (("precious", b"damaged!"), ("more than that", b"less"), ("less", b"more than that")):
+        ref = store.put(value)
+        path = store.path(ref)
+        path.write_bytes(damage)
+        store._recent.forget("")
+        with pytest.raises(ContentError, match="damaged"):
+            store.get(ref)
+        with pytest.raises(ContentError, match="damaged"):
+            store.path(ref)
 
 
 def test_missing_content_names_the_store(store):
-    with pytest.raises(RLMError, match="is not in the store"):
-        store.get(ContentRef("0" * 64, "text", 1))
+    for owner in ("shared", thread_owner("gone"), run_owner()):
+        with pytest.raises(ContentError, match="is not in the content store"):
+            store.get(ContentRef("0" * 64, "text", 1, 1, owner))
 
 
 def test_what_is_no_json_value_is_refused_with_the_remedy(store):
@@ -66,7 +78,7 @@ def test_a_remote_store_serves_another_process_s_cache():
 
 
 def test_a_private_store_is_removed_at_the_end_of_its_process_and_after_a_kill(tmp_path):
-    code = "from rlm_adapters import ContentStore\ns = ContentStore()\ns.put('x')\nprint(s._root, flush=True)\n"
+    code = "from rlm_adapters import ContentStore\ns = ContentStore()\ns.put('x')\nprint(s._place.root, flush=True)\n"
     environment = {"TMPDIR": str(tmp_path), "PATH": ""}
     for end in ("", "import os; os.kill(os.getpid(), 9)"):
         subprocess.run([sys.executable, "-c", code + end], env=environment, check=False, capture_output=True)

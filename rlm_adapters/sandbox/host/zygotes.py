@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -117,8 +118,12 @@ class SharedZygote:
         """Count one more user, and have the zygote starting."""
         with self._lock:
             self._users += 1
-            if self._zygote is None:
+            if self._zygote is not None:
+                return
+            if not _on_event_loop():
                 self._zygote = Zygote(self._modules)
+                return
+        threading.Thread(target=self._current, daemon=True, name="rlm-zygote").start()  # starting it blocks
 
     def release(self) -> None:
         """Count one user less; with the last one the zygote ends."""
@@ -178,6 +183,14 @@ class SharedZygote:
         if self._zygote is not None:
             self._zygote.forget()
             self._zygote = None
+
+
+def _on_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 _shared: Final[weakref.WeakValueDictionary[tuple[str, ...], SharedZygote]] = weakref.WeakValueDictionary()

@@ -1,0 +1,282 @@
+"""Where stored content lies: a local directory, or a remote file system with a local cache before it.
+
+One folder for each owner, one file for each content in it, named by the hash of its bytes. Directories have mode 0700
+and files 0600. Nothing is touched before the first use, so that a store can be made on an event loop.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import tempfile
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from rlm_adapters.errors import InputError
+from rlm_adapters.values.refs import check_key, check_owner
+
+_PREFIX = "rlm-content-"
+_OF_A_RUN = "run-"
+
+
+class NameOf(Protocol):
+    """Tells the name of a file when its last chunk is written."""
+
+    def __call__(self) -> str:
+        """The name."""
+        ...
+
+
+class Place(Protocol):
+    """A place for content. All methods may block, and may be called from several threads and processes at once."""
+
+    def write(self, owner: str, chunks: Iterable[bytes], name: NameOf) -> str:
+        """Write a file under the name that ``name`` tells when all chunks are through; returns it."""
+        ...
+
+    def find(self, owner: str, key: str) -> Path | None:
+        """A local file with the content, None when it is not there."""
+        ...
+
+    def remove(self, owner: str) -> None:
+        """Remove all content of an owner."""
+        ...
+
+    def owners(self) -> Iterator[tuple[str, float]]:
+        """The owners and how many seconds ago each of them last got content."""
+        ...
+
+    def close(self) -> None:
+        """Remove what is private to this process."""
+        ...
+
+
+class LocalPlace:
+    """A local directory.
+
+    Args:
+        location: None for a directory of this process's own in the temporary directory, removed at its end. A relative
+            path is taken from the working directory at the first use. What is written there is synced to the disk.
+    """
+
+    def __init__(self, location: Path | None = None) -> None:
+        self._location = location
+        self._durable = location is not None
+        self._root: Path | None = None
+        self._made: set[str] = set()
+        self._lock = threading.Lock()
+        self._remove: weakref.finalize[..., Any] | None = None
+
+    @property
+    def root(self) -> Path:
+        """The directory; made at the first use."""
+        if self._root is None:
+            with self._lock:
+                if self._root is None:
+                    self._root = self._make()
+        return self._root
+
+    def _make(self) -> Path:
+        if self._location is None:
+            _remove_abandoned()
+            root = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+            self._remove = weakref.finalize(self, _remove_own, str(root), os.getpid())
+            return root
+        root = self._location.expanduser().absolute()
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return root
+
+    def write(self, owner: str, chunks: Iterable[bytes], name: NameOf) -> str:
+        """Write to a temporary name and rename, so that a reader sees all or nothing."""
+        folder = self._folder(owner)
+        partial = folder / f".{uuid.uuid4().hex}.part"
+        try:
+            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                for chunk in chunks:
+                    file.write(chunk)
+                if self._durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            key = check_key(name())
+            partial.replace(folder / key)
+        finally:
+            partial.unlink(missing_ok=True)
+        return key
+
+    def find(self, owner: str, key: str) -> Path | None:
+        """The file, if it is a regular one: no link, device or pipe that somebody has put there."""
+        path = self.root / check_owner(owner) / check_key(key)
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            return None
+        return path if stat.S_ISREG(found.st_mode) else None
+
+    def remove(self, owner: str) -> None:
+        """Remove the owner's folder; a folder that is gone already is no fault."""
+        folder = self.root / check_owner(owner)
+        with self._lock:
+            self._made.discard(owner)
+        for _ in range(3):  # a run that still writes may add a file between two passes
+            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                return
+        shutil.rmtree(folder)  # say what is in the way
+
+    def owners(self) -> Iterator[tuple[str, float]]:
+        """Owners with the age of their folder, which every new file renews."""
+        now = time.time()
+        for folder in list(self.root.iterdir()):
+            if _is_owner(folder.name):
+                try:
+                    yield folder.name, now - folder.stat().st_mtime
+                except FileNotFoundError:  # another process has swept it
+                    continue
+
+    def close(self) -> None:
+        """Remove the private directory; another one stays."""
+        if self._remove is not None:
+            self._remove()
+
+    def _folder(self, owner: str) -> Path:
+        folder = self.root / check_owner(owner)
+        if owner not in self._made or not folder.is_dir():
+            folder.mkdir(mode=0o700, exist_ok=True)
+            with self._lock:
+                self._made.add(owner)
+        return folder
+
+
+class RemotePlace:
+    """A file system of fsspec's, and a private local cache of what was written or read here.
+
+    Content of unsaved runs stays in the cache: no other process will ever ask for it.
+
+    Args:
+        url: such as ``s3://bucket/prefix`` or ``memory://x``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._cache = LocalPlace()
+        self._made: set[str] = set()
+        self._opened: tuple[Any, str] | None = None
+        self._lock = threading.Lock()
+
+    def _open(self) -> tuple[Any, str]:
+        with self._lock:
+            if self._opened is None:
+                import fsspec  # noqa: PLC0415 - only needed for remote stores
+
+                try:
+                    fs, prefix = fsspec.core.url_to_fs(self._url)
+                except (ValueError, ImportError) as error:
+                    raise InputError(f"the content store {self._url!r} cannot be opened: {error}") from error
+                self._opened = fs, prefix.rstrip("/")
+            return self._opened
+
+    def write(self, owner: str, chunks: Iterable[bytes], name: NameOf) -> str:
+        """Write into the cache, then upload. A reader of half an upload sees that its hash is wrong."""
+        key = self._cache.write(owner, chunks, name)
+        if owner.startswith(_OF_A_RUN):
+            return key
+        fs, prefix = self._open()
+        folder = f"{prefix}/{check_owner(owner)}"
+        with self._lock:
+            known = owner in self._made
+            self._made.add(owner)
+        if not known:
+            fs.makedirs(folder, exist_ok=True)
+        fs.put_file(str(self._cache.find(owner, key)), f"{folder}/{key}")
+        return key
+
+    def find(self, owner: str, key: str) -> Path | None:
+        """The cached file; fetched when it is not there."""
+        cached = self._cache.find(owner, key)
+        if cached is not None or owner.startswith(_OF_A_RUN):
+            return cached
+        fs, prefix = self._open()
+        target = f"{prefix}/{check_owner(owner)}/{check_key(key)}"
+        if not fs.exists(target):
+            return None
+        with fs.open(target, "rb") as file:
+            self._cache.write(owner, iter(lambda: file.read(1 << 20), b""), lambda: key)
+        return self._cache.find(owner, key)
+
+    def remove(self, owner: str) -> None:
+        """Remove the owner's folder there and in the cache."""
+        self._cache.remove(owner)
+        if owner.startswith(_OF_A_RUN):
+            return
+        with self._lock:
+            self._made.discard(owner)
+        fs, prefix = self._open()
+        folder = f"{prefix}/{check_owner(owner)}"
+        if fs.exists(folder):
+            fs.rm(folder, recursive=True)
+
+    def owners(self) -> Iterator[tuple[str, float]]:
+        """Owners with the age of their newest file."""
+        fs, prefix = self._open()
+        if not fs.exists(prefix):
+            return
+        now = time.time()
+        for folder in fs.ls(prefix, detail=False, refresh=True):
+            owner = folder.rstrip("/").rpartition("/")[2]
+            if _is_owner(owner):
+                times = [fs.modified(file).timestamp() for file in fs.find(folder)]
+                yield owner, now - max(times) if times else float("inf")
+
+    def close(self) -> None:
+        """Remove the cache."""
+        self._cache.close()
+
+
+def place_of(location: str | os.PathLike[str] | None) -> LocalPlace | RemotePlace:
+    """The place that a location names."""
+    if location is None:
+        return LocalPlace()
+    text = os.fspath(location)
+    if "\0" in text or not text.strip():
+        raise InputError(f"location={text!r} of a content store: give a directory, or a URL such as 's3://bucket/x'")
+    return RemotePlace(text) if isinstance(location, str) and "://" in text else LocalPlace(Path(text))
+
+
+def _is_owner(name: str) -> bool:
+    try:
+        check_owner(name)
+    except InputError:
+        return False
+    return True
+
+
+def _remove_own(root: str, pid: int) -> None:
+    if os.getpid() == pid:  # a forked child must not remove what its parent uses
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@cache
+def _remove_abandoned() -> None:
+    """Remove private directories whose process was killed before it could do so itself; once in a process's life."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        found = re.fullmatch(rf"{_PREFIX}(\d+)-\w+", path.name)
+        if found and not _alive(int(found[1])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
