@@ -24,8 +24,8 @@ from rich.console import Console
 from scripted import ScriptedChatModel, by_turn
 
 from rlm_adapters import Limits, create_rlm_graph
-from rlm_adapters.cli.console import ConsoleView
 from rlm_adapters.models.providers import open_chat_model
+from rlm_adapters.views.console import ConsoleView
 
 QUESTION = "Which five modules define the most coroutines (`async def`), how many each, and what is each one for?"
 LARGEST_PROMPT = 20_000  # bytes; the input is some 500 times that

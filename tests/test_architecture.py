@@ -15,7 +15,7 @@ PACKAGE = ROOT / "rlm_adapters"
 
 FLOORS = [
     {"errors", "effects", "events", "replies", "sandbox/hardening"},
-    {"models", "values", "sandbox/protocol"},
+    {"models", "values", "views", "sandbox/protocol"},
     {"prompts", "sandbox/host", "sandbox/runtime"},
     {"sandbox/language", "sandbox/monty"},
     {"sandbox/repl"},

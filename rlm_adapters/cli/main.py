@@ -23,7 +23,6 @@ from rich.panel import Panel
 from rich.text import Text
 
 from rlm_adapters import __version__
-from rlm_adapters.cli.console import ConsoleView, answer_text, safe
 from rlm_adapters.cli.options import parse_output_type, parse_price
 from rlm_adapters.errors import InputError, MissingExtraError, RLMError
 from rlm_adapters.events import Event, EventHandler
@@ -31,6 +30,7 @@ from rlm_adapters.models.budget import Limits
 from rlm_adapters.models.failures import connection_error
 from rlm_adapters.models.providers import open_chat_model
 from rlm_adapters.values.inputs import STDIN, load_paths
+from rlm_adapters.views.console import ConsoleView, answer_text, safe
 
 
 class ExitCode(IntEnum):

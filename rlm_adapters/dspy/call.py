@@ -28,6 +28,8 @@ from rlm_adapters.prompts.steps import Step
 from rlm_adapters.values.content import OwnedStore
 
 _KEYS = ("answer", "finish_reason", "usage", "iterations", "error", "turns")
+_UNREAD = "the extract predictor's reply could not be parsed, it began"
+_UNREAD_CHARS = 300
 RESULT_FIELD = "rlm"
 """The field of a prediction that tells how the run ended: ``finish_reason``, ``usage``, ``iterations``, ``error``."""
 
@@ -152,13 +154,17 @@ class Call:
             told |= {"finish_reason": "interrupted", "interrupts": [one.value for one in result["__interrupt__"]]}
             return self._filled(dict.fromkeys(self.output.fields), steps, "", told)
         if result["finish_reason"] not in ("submitted", "text"):
-            return self._filled(self._extracted(result["answer"]), steps, "Extract forced final output", told)
+            target = self.writer.extract_target
+            if target.unread is not None:
+                told["error"] = f"{told['error']}; {_UNREAD}: {target.unread[:_UNREAD_CHARS]!r}"
+            reasoning = "Extract forced final output" if target.made else str(told["error"])
+            return self._filled(self._extracted(result["answer"]), steps, reasoning, told)
         fields = self.output.typed(result["answer"])
         steps[-1]["output"] = f"FINAL: {fields}"
         return self._filled(fields, steps, steps[-1]["reasoning"], told)
 
     def _extracted(self, answer: Any) -> dict[str, Any]:
-        """The fields that the extract predictor gave; what it raised is the caller's to see."""
+        """The fields that the extract predictor gave, else the best answer so far; what it raised is for the caller."""
         target = self.writer.extract_target
         if target.made:
             return {name: getattr(target.made[-1], name, None) for name in self.output.fields}

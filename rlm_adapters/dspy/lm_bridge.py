@@ -45,6 +45,27 @@ def lm_from_chat_model(model: BaseChatModel, name: str | None = None, **options:
     return dspy.LM(name or f"langchain/{model_name(model)}", **engines, **options)
 
 
+def dspy_lm(given: Any, what: str) -> Any:
+    """What a user gives where DSPy wants an LM: one, its name, or a LangChain chat model.
+
+    Args:
+        given: None stays None.
+        what: the argument's name, for the error.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    if isinstance(given, str):
+        if not given.strip():
+            raise InputError(f"{what}={given!r}: give a name such as 'openai/gpt-5'")
+        return dspy.LM(given)
+    if isinstance(given, BaseChatModel):
+        return lm_from_chat_model(given)
+    if given is not None and (isinstance(given, type) or not callable(given)):
+        raise InputError(f"{what}={given!r}: give a dspy.LM, a name such as 'openai/gpt-5', or a LangChain chat model")
+    return given
+
+
 class ChatEngine:
     """DSPy's engine interface over a chat model.
 

@@ -9,8 +9,6 @@ subclass; the loop, the sandbox, budgets, recursion, parallel sub-calls and chec
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, Literal, cast
@@ -31,6 +29,8 @@ from rlm_adapters.dspy.call import RESULT_FIELD, Call
 from rlm_adapters.dspy.foreign import InterpreterSandbox
 from rlm_adapters.dspy.inputs import Prelude, PreparedSandbox, described, to_repl
 from rlm_adapters.dspy.interpreter import RestrictedPythonInterpreter
+from rlm_adapters.dspy.limits import merged_limits
+from rlm_adapters.dspy.lm_bridge import dspy_lm
 from rlm_adapters.dspy.predictors import ActionTarget, PredictorTarget
 from rlm_adapters.dspy.runtime import Runtime
 from rlm_adapters.dspy.sub_agents import SubAgents
@@ -48,9 +48,9 @@ from rlm_adapters.prompts.fields import FieldsSpec
 from rlm_adapters.prompts.rules import our_rules, without_foreign_rules
 from rlm_adapters.sandbox import Executor, MontySandbox
 from rlm_adapters.values.content import ContentStore
+from rlm_adapters.views.console import ConsoleView
 
-_LOG = logging.getLogger("rlm_adapters")
-
+_ANY_CALLS: Final = 1_000_000  # what the prompt and dspy.RLM's own budget are told where calls are not limited
 _WHOLE_OUTPUT: Final = 200_000  # the prediction's trajectory has outputs in full; the prompt has them shortened
 
 
@@ -66,13 +66,15 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         max_iters: steps of the root LM; then the extract predictor gives the answer.
         max_llm_calls: sub-calls of the whole call tree.
         max_output_chars: of each output that the prompt shows.
-        verbose: log every step.
+        verbose: show every step on standard error while it runs.
         tools: functions or ``dspy.Tool`` objects that cells may call, sync or async.
-        sub_lm: answers ``llm_query``; default ``dspy.settings.lm``. A DSPy program with one input and one output
-            field, such as another RLM, may stand in for an LM.
+        sub_lm: answers ``llm_query``; default ``dspy.settings.lm``. A name such as ``"openai/gpt-5"`` and a LangChain
+            chat model become a ``dspy.LM``. A DSPy program with one input and one output field, such as another RLM,
+            may stand in for an LM.
         interpreter_factory: makes a dspy ``CodeInterpreter`` for each call. Default: ``dspy.settings``' own, else the
             sandbox of this package, which alone offers recursion, parallel sub-calls and checkpoints.
-        limits: further limits of a run (tokens, cost, seconds, concurrency); see `Limits`.
+        limits: further limits of a run (tokens, cost, seconds, concurrency, repairs): `Limits`, or a dict of its
+            fields. ``max_iterations``, ``max_calls`` and ``max_depth`` may be given there as well.
         prices: dollars per million tokens (input, output) by model name, for ``limits.max_cost``.
         max_depth: 1: sub-calls only; 2: ``rlm_query`` starts child RLMs, whose predictors are ``child.*``.
         parallel: ``"ahead"`` makes the sub-calls of a plain loop together, where they do not depend on each other;
@@ -110,7 +112,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         sub_lm: Any = None,
         interpreter_factory: Callable[[], CodeInterpreter] | None = None,
         *,
-        limits: Limits | None = None,
+        limits: Limits | Mapping[str, Any] | None = None,
         prices: Mapping[str, Any] | None = None,
         max_depth: int = 1,
         parallel: Literal["ahead", "off"] = "ahead",
@@ -124,35 +126,39 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
     ) -> None:
         if sub_agents and (sandbox == "monty" or isinstance(sandbox, MontySandbox)):
             raise InputError("sub_agents=True needs classes in the cells, which monty has not: leave one of them out")
-        self.max_depth = max_depth
-        self.sub_agents = sub_agents
-        super().__init__(
-            signature,
+        merged = merged_limits(
+            limits,
             max_iters=max_iters,
             max_llm_calls=max_llm_calls,
             max_output_chars=max_output_chars,
+            max_depth=max_depth,
+        )
+        self.max_depth = max_depth = merged.max_depth
+        self.sub_agents = sub_agents
+        super().__init__(
+            signature,
+            max_iters=merged.max_iterations,
+            max_llm_calls=_ANY_CALLS if merged.max_calls is None else merged.max_calls,
+            max_output_chars=merged.max_output_chars,
             verbose=verbose,
             tools=tools,
-            sub_lm=sub_lm,
+            sub_lm=dspy_lm(sub_lm, "sub_lm"),
             interpreter_factory=interpreter_factory or _settings_factory() or RestrictedPythonInterpreter,
         )
         self._interpreter_factory = interpreter_factory
         self.trajectory_demos = trajectory_demos
-        self._limits = replace(
-            limits or Limits(call_timeout=math.inf),  # a DSPy LM has a time-out of its own
-            max_iterations=max_iters,
-            max_calls=max_llm_calls,
-            max_depth=max_depth,
-            max_output_chars=_WHOLE_OUTPUT,
-            max_repairs=max_iters,
-        )
+        self._limits = replace(merged, max_output_chars=_WHOLE_OUTPUT)
         self._parallel = parallel
         self._prices = PriceTable(prices)
         self._runtime = Runtime(sandbox, store, checkpointer, on_event)
         self.sub_call = dspy.Predict(sub_call_signature(sub_call)) if sub_call else None
         if max_depth > 1:
             self.child = RLM(
-                "context, query -> answer", max_iters, max_llm_calls, max_depth=max_depth - 1, sub_agents=sub_agents
+                "context, query -> answer",
+                self.max_iters,
+                self.max_llm_calls,
+                max_depth=max_depth - 1,
+                sub_agents=sub_agents,
             )
 
     # -- calling
@@ -255,7 +261,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             sandbox=sandbox,
             parallel="off" if isinstance(sandbox, InterpreterSandbox) else self._parallel,
             sessions=self._runtime.sessions,
-            on_event=self._listener(),
+            on_event=self._listener(call),
         )
         call.graph = self._runtime.graph
 
@@ -291,13 +297,14 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         """The writer of child runs, whose inputs are known when they start."""
         return replace(self._writer(None), variable_names={"query": "query"}, bare_answer=True)
 
-    def _listener(self) -> EventHandler | None:
+    def _listener(self, call: Call) -> EventHandler | None:
         on_event = self._runtime.on_event
         if not self.verbose:
             return on_event
+        view = call.cleanup.enter_context(ConsoleView())
 
         def listen(event: Event) -> None:
-            _LOG.info("RLM %s %s: %s", event.type, event.iteration or "", dict(event.data))
+            view.handle(event)
             if on_event is not None:
                 on_event(event)
 

@@ -52,6 +52,7 @@ class PredictorTarget:
         signature: gives the signature of a call where it differs from the predictor's own.
         made: predictions in the order in which they were made, for whoever tidies the trace.
         failure: what the last call that failed had raised.
+        unread: the last reply that could not be parsed.
     """
 
     predictor: Any
@@ -59,6 +60,7 @@ class PredictorTarget:
     signature: Callable[[], Any] | None = None
     made: list[Any] = field(default_factory=list)
     failure: Exception | None = None
+    unread: str | None = None
     _estimated: tuple[Any, int] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -86,7 +88,7 @@ class PredictorTarget:
         except GraphBubbleUp:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it raises goes to the caller of the module
-            return self._failed(error)
+            return self._failed(error, prompt, usage)
         return self._reply(prompt, prediction, usage)
 
     async def ainvoke(self, prompt: Any, config: RunnableConfig, max_tokens: int | None) -> ModelReply:  # noqa: ARG002
@@ -97,7 +99,7 @@ class PredictorTarget:
         except GraphBubbleUp:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it raises goes to the caller of the module
-            return self._failed(error)
+            return self._failed(error, prompt, usage)
         return self._reply(prompt, prediction, usage)
 
     def _options(self, max_tokens: int | None) -> dict[str, Any]:
@@ -115,24 +117,33 @@ class PredictorTarget:
             output_tokens=usage.output_tokens or estimate_tokens(text),
         )
 
-    def _failed(self, error: Exception) -> ModelReply:
-        self.failure = error
-        raise PredictorError(error) from error
-
-
-class ActionTarget(PredictorTarget):
-    """The action predictor: a reply that cannot be parsed is the model's mistake, and goes back to it."""
-
-    def _failed(self, error: Exception) -> ModelReply:
+    def _failed(self, error: Exception, prompt: Any, usage: Measured) -> ModelReply:
+        """A reply that DSPy cannot parse is the model's mistake: it was paid, and a run goes on with it."""
         if not isinstance(error, AdapterParseError):
             self.failure = error
             raise PredictorError(error) from error
-        reply = str(getattr(error, "lm_response", "") or "")[:_REPLY_CHARS]
+        reply = str(getattr(error, "lm_response", "") or "")
+        return ModelReply(
+            text=self._unparsable(reply),
+            input_tokens=usage.input_tokens or self.estimate(prompt),
+            output_tokens=usage.output_tokens or estimate_tokens(reply),
+        )
+
+    def _unparsable(self, reply: str) -> str:
+        """The text in place of a reply that could not be parsed: no fields at all."""
+        self.unread = reply
+        return "{}"
+
+
+class ActionTarget(PredictorTarget):
+    """The action predictor, whose reply is a step of the trajectory."""
+
+    def _unparsable(self, reply: str) -> str:
         problem = (
             "Your reply could not be read: give the fields `reasoning` and `code` in the format that was asked for. "
-            f"Your reply began: {reply!r}"
+            f"Your reply began: {reply[:_REPLY_CHARS]!r}"
         )
-        return ModelReply(text=Step("", "", problem).to_text(), output_tokens=estimate_tokens(reply))
+        return Step("", "", problem).to_text()
 
     def _reply(self, prompt: Any, prediction: Any, usage: Measured) -> ModelReply:
         self.made.append(prediction)

@@ -70,8 +70,10 @@ class PredictorWriter:
         return observed(outcome)
 
     def read_answer(self, reply: ModelReply) -> Any:
-        """The output fields."""
+        """The output fields; None when the reply could not be parsed."""
         fields = json.loads(reply.text)
+        if not fields:
+            return None
         return next(iter(fields.values())) if self.bare_answer else fields
 
     def for_child(self) -> PredictorWriter:

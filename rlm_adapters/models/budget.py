@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
@@ -64,6 +64,23 @@ class Limits:
     """Seconds after which one model call is given up (and retried); ``math.inf``: never."""
     max_retries: int = 3
     """Retries of a model call on rate limits, server errors, time-outs and lost connections."""
+
+    @classmethod
+    def of(cls, given: Limits | Mapping[str, Any] | None, **defaults: Any) -> Limits:
+        """Limits from what a user gives: `Limits`, a dict of some of its fields, or None.
+
+        Args:
+            given: limits.
+            **defaults: fields that differ from the class's defaults where ``given`` is None or a dict.
+
+        Raises:
+            InputError: it is none of these, or a limit is unusable.
+        """
+        if isinstance(given, Limits):
+            return given
+        if given is None or isinstance(given, Mapping):
+            return cls(**{**defaults, **{str(name): value for name, value in (given or {}).items()}})
+        raise InputError(f"limits={given!r}: give Limits(max_iterations=...), or a dict of limits")
 
     def describe(self, *, sub_calls: bool = True) -> str:
         """The limits of the tree in a few words for the root LM; empty when there are none."""

@@ -1,0 +1,44 @@
+"""One set of limits from dspy.RLM's arguments and from `Limits`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from rlm_adapters.errors import InputError
+from rlm_adapters.models.budget import Limits
+
+_ARGUMENTS: Final = {
+    "max_iters": "max_iterations",
+    "max_llm_calls": "max_calls",
+    "max_output_chars": "max_output_chars",
+    "max_depth": "max_depth",
+}
+"""Arguments of the module by the field of `Limits` that means the same."""
+
+_DEFAULTS: Final = {"max_iters": 20, "max_llm_calls": 50, "max_output_chars": 10_000, "max_depth": 1}
+
+
+def merged_limits(limits: Limits | Mapping[str, Any] | None, **arguments: int) -> Limits:
+    """The limits of a run. Each may be given as dspy.RLM's argument or in ``limits``.
+
+    Args:
+        limits: as the module takes them.
+        **arguments: ``max_iters``, ``max_llm_calls``, ``max_output_chars``, ``max_depth``, as the module takes them.
+
+    Raises:
+        InputError: a limit is unusable, or given twice with different values.
+    """
+    given = Limits.of(limits, call_timeout=math.inf)  # a DSPy LM has a time-out of its own
+    named = limits if isinstance(limits, Mapping) else {}
+    chosen: dict[str, Any] = {}
+    for argument, field in _ARGUMENTS.items():
+        value, other = arguments[argument], getattr(given, field)
+        in_limits = field in named or other != getattr(Limits(), field)
+        as_argument = value != _DEFAULTS[argument]
+        if in_limits and as_argument and value != other:
+            raise InputError(f"{argument}={value!r} and limits' {field}={other!r} differ: give one of them")
+        chosen[field] = other if in_limits else value
+    return replace(given, **chosen)
