@@ -116,10 +116,14 @@ class Run:
         if first and seconds:
             self.ledger.restore_time(seconds)
 
+    def session_key(self, run_id: str) -> str:
+        """The key of a run's live session: its id is in the state, which a client may edit, the owner is not."""
+        return f"{self.store.owner}/{run_id}"
+
     def finish(self, run_id: str) -> None:
         """End a run: its worker goes."""
         self.unfinished.discard(run_id)
-        self._sessions.discard(run_id)
+        self._sessions.discard(self.session_key(run_id))
 
     def close(self) -> None:
         """End all runs that are left (error, cancellation)."""

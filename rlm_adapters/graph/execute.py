@@ -45,7 +45,7 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
     asked = dict(state.get("asked") or {}) if suspended else {}
     cells = list(state.get("cells") or ())
     place = position(cells, state.get("pending") or ())
-    session = node.config.sessions.take(run_id, place)
+    session = node.config.sessions.take(node.run.session_key(run_id), place)
     live = session is not None
     try:
         if session is None:
@@ -59,7 +59,7 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
             outcome = yield from _step(session, node, code, answers, resume=suspended and live)
             if isinstance(outcome, Pending):
                 pending = [_request(call, content) for call in outcome.calls]
-                node.config.sessions.keep(run_id, position(cells, pending), session)
+                node.config.sessions.keep(node.run.session_key(run_id), position(cells, pending), session)
                 _tell_calls(node, run_id, iteration, pending)
                 more = count_asked(asked, outcome.calls)
                 if tiny_calls(asked, node) is None and (warning := tiny_calls(more, node)) is not None:
@@ -92,7 +92,7 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
             if outcome.final is not None:
                 update["submitted"] = {"function": outcome.final.function, "value": content.write(outcome.final.value)}
             if outcome.final is not None or outcome.error is not None or not queue:
-                node.config.sessions.keep(run_id, position(cells), session)
+                node.config.sessions.keep(node.run.session_key(run_id), position(cells), session)
                 update |= {"queue": [], "pending": []}
                 break
     except TimeoutError:

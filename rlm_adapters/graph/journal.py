@@ -17,12 +17,21 @@ from rlm_adapters.sandbox import Answer, CellRecord, Failure, Value
 from rlm_adapters.values.content import OwnedStore, is_small
 from rlm_adapters.values.refs import ContentRef, is_ref
 
+_CELL_KEYS = frozenset(CellEntry.__annotations__)
 _REF = "ref"
 """In stored records (never in the state itself, which a client may edit): the value is stored by itself."""
 
 
 def position(cells: Sequence[CellEntry], pending: Iterable[Mapping[str, Any]] = ()) -> str:
-    """Where a session stands that has run these cells and waits for these requests."""
+    """Where a session stands that has run these cells and waits for these requests.
+
+    Raises:
+        InputError: the cells were edited into something that is no journal.
+    """
+    if not isinstance(cells, list | tuple) or not all(
+        isinstance(cell, dict) and cell.keys() >= _CELL_KEYS for cell in cells
+    ):
+        raise _edited("'cells'", f"it is a list of dicts with {', '.join(sorted(_CELL_KEYS))}")
     tip = cells[-1]["tip"] if cells else ""
     return tip + "|" + ",".join(request["id"] for request in pending)
 

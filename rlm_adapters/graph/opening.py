@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from rlm_adapters.effects import Steps, wait_for_future
+from rlm_adapters.errors import InputError
 from rlm_adapters.graph.calls import host_functions
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.journal import from_entry, position
@@ -21,12 +22,12 @@ def open_early(state: RLMState, node: NodeContext) -> None:
     """Begin to open the session that the next cell will need, while the root LM writes it."""
     place = position(state.get("cells") or ())
     pool = node.config.sandbox.thread_pool()
-    node.config.sessions.open_early(state["run_id"], place, lambda: _open(state, node), pool)
+    node.config.sessions.open_early(node.run.session_key(state["run_id"]), place, lambda: _open(state, node), pool)
 
 
 def opened(state: RLMState, node: NodeContext, place: str) -> Steps[ExecutorSession]:
     """The session that was begun early, or a new one; one that opens after a cancellation is closed again."""
-    future = node.config.sessions.opening(state["run_id"], place)
+    future = node.config.sessions.opening(node.run.session_key(state["run_id"]), place)
     if future is None:
         future = node.config.sandbox.thread_pool().submit(_open, state, node)
     try:
@@ -70,7 +71,9 @@ def _variable(value: Packed, store: OwnedStore, plain: ExitStack) -> Any:
 
 def _file(value: Packed, store: OwnedStore) -> Any:
     """A file of the workspace: a path of a stored one, else its bytes. Text that a client put there is text."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace")
     if not is_ref(value):
-        return value.encode("utf-8", "replace") if isinstance(value, str) else value
+        raise InputError(f"the state's 'files' were edited: a file is text, not a {type(value).__name__}")
     ref = ContentRef.from_state(value)
     return store.store.get(ref) if ref.cipher else store.store.path(ref)

@@ -27,32 +27,32 @@ class _Kept:
 
 
 class SessionCache:
-    """Sessions by run id, each with the journal position at which it stands. Thread-safe."""
+    """Sessions by the key of their run (`Run.session_key`), each with its position in the journal. Thread-safe."""
 
     def __init__(self) -> None:
         self._kept: dict[str, _Kept] = {}
         self._opening: dict[str, tuple[str, Future[ExecutorSession]]] = {}
         self._lock = threading.Lock()
 
-    def open_early(self, run_id: str, position: str, open_: Callable[[], ExecutorSession], pool: Pool) -> None:
+    def open_early(self, run: str, position: str, open_: Callable[[], ExecutorSession], pool: Pool) -> None:
         """Begin to open a session that a later step will ask for, unless the run has one."""
         with self._lock:
-            if run_id not in self._kept and run_id not in self._opening:
-                self._opening[run_id] = position, pool.submit(open_)
+            if run not in self._kept and run not in self._opening:
+                self._opening[run] = position, pool.submit(open_)
 
-    def opening(self, run_id: str, position: str) -> Future[ExecutorSession] | None:
+    def opening(self, run: str, position: str) -> Future[ExecutorSession] | None:
         """Take out the session that was begun by `open_early`, if it will stand at this position."""
         with self._lock:
-            begun, future = self._opening.pop(run_id, (None, None))
+            begun, future = self._opening.pop(run, (None, None))
         if future is not None and begun != position:
             close_when_open(future)
             return None
         return future
 
-    def take(self, run_id: str, position: str) -> ExecutorSession | None:
+    def take(self, run: str, position: str) -> ExecutorSession | None:
         """Take the session of a run out, if it stands at this position."""
         with self._lock:
-            kept = self._kept.pop(run_id, None)
+            kept = self._kept.pop(run, None)
         if kept is None:
             return None
         if kept.position == position and not kept.session.closed:
@@ -60,23 +60,23 @@ class SessionCache:
         kept.session.close()
         return None
 
-    def keep(self, run_id: str, position: str, session: ExecutorSession) -> None:
+    def keep(self, run: str, position: str, session: ExecutorSession) -> None:
         """Put a session back."""
         now = time.monotonic()
         with self._lock:
-            old = self._kept.pop(run_id, None)
-            self._kept[run_id] = _Kept(position, session, now)
+            old = self._kept.pop(run, None)
+            self._kept[run] = _Kept(position, session, now)
             stale = [key for key, kept in self._kept.items() if now - kept.since > _KEEP_SECONDS]
             excess = sorted(self._kept, key=lambda key: self._kept[key].since)[: max(0, len(self._kept) - _KEEP_COUNT)]
-            gone = [self._kept.pop(key) for key in {*stale, *excess} - {run_id}]
+            gone = [self._kept.pop(key) for key in {*stale, *excess} - {run}]
         for kept in [*gone, *([old] if old else [])]:
             kept.session.close()
 
-    def discard(self, run_id: str) -> None:
+    def discard(self, run: str) -> None:
         """End the session of a run, if there is one."""
         with self._lock:
-            kept = self._kept.pop(run_id, None)
-            _, future = self._opening.pop(run_id, (None, None))
+            kept = self._kept.pop(run, None)
+            _, future = self._opening.pop(run, (None, None))
         if kept is not None:
             kept.session.close()
         if future is not None:

@@ -176,7 +176,7 @@ class Runs:
         try:
             result = yield from self._result(self._saving, given, config, run)
             if interrupts := result.get("__interrupt__"):
-                self.suspended.put_back(thread, run.unfinished, digest)
+                self.suspended.put_back(thread, map(run.session_key, run.unfinished), digest)
                 calls = tool_calls_of(thread, interrupts)
                 return Outcome(
                     tool_calls=tuple(calls if ask.parallel else calls[:1]),

@@ -35,7 +35,7 @@ class Waiting:
 
     Attributes:
         since: seconds of the clock.
-        runs: the engine's ids of the runs of its tree, whose workers wait too.
+        runs: the session keys of the runs of its tree, whose workers wait too.
         returned: hash of the results that it was last resumed with.
         given_up: whether nobody can come back for it.
     """
@@ -53,7 +53,7 @@ class SuspendedRuns:
         saver: where LangGraph saves them.
         seconds: how long a suspended run is kept.
         count: how many are kept at most; the oldest go first.
-        end_worker: ends the worker of a run, by the engine's id.
+        end_worker: ends the worker of a run, by its session key.
         end_content: removes the stored content of a saver's thread; may block.
         clock: seconds since the epoch, as the saver's time stamps.
     """

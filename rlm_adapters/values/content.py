@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -29,6 +29,7 @@ INLINE_CHARS: Final = 4_000
 
 _SLICE: Final = 8 << 20  # characters encoded at a time, so that a big text is never held twice
 _BLOCK: Final = 1 << 20
+_MOST_VERIFIED: Final = 1_000  # owners whose files are remembered as checked
 _ABANDONED_SECONDS: Final = 24 * 3600.0  # content of an unsaved run that nobody has added to for so long is left over
 
 
@@ -75,7 +76,7 @@ class ContentStore:
         self.ttl = _seconds(ttl)
         self._place: Place = place_of(location)
         self._recent = Recent()
-        self._verified: set[tuple[str, int, int]] = set()
+        self._verified: dict[str, set[tuple[str, int, int]]] = {}
         self._swept = not self.durable
 
     def sealed(self, cipher: Cipher) -> ContentStore:
@@ -152,8 +153,7 @@ class ContentStore:
             raise ContentError(f"content {ref.sha256[:12]} is sealed with {ref.cipher!r}: its file is no plain content")
         path = self._find(ref)
         found = path.stat()
-        mark = (_name(ref), found.st_ino, found.st_mtime_ns)
-        if mark not in self._verified:
+        if _mark(ref, found) not in self._verified.get(ref.owner, ()):
             if found.st_size != ref.nbytes:
                 raise _damaged(ref)
             digest = hashlib.sha256()
@@ -162,7 +162,7 @@ class ContentStore:
                     digest.update(block)
             if digest.hexdigest() != ref.sha256:
                 raise _damaged(ref)
-            self._verified.add(mark)
+            self._note_verified(ref, found)
         return path
 
     def check(self, ref: ContentRef) -> None:
@@ -194,6 +194,7 @@ class ContentStore:
             ContentError: the place cannot be reached.
         """
         self._recent.forget(f"{owner}/")
+        self._verified.pop(owner, None)
         with _told("removed", owner):
             self._place.remove(owner)
 
@@ -236,7 +237,8 @@ class ContentStore:
     def _write(self, chunks: Iterable[bytes], kind: Kind, size: int, owner: str) -> ContentRef:
         if not self._swept:
             self._swept = True
-            self.sweep()
+            with suppress(ContentError):  # what is wrong with the place is told by the writing
+                self.sweep()
         cipher = ""
         if self.cipher is not None:
             cipher, sealed = self.cipher.encrypt(b"".join(chunks))
@@ -244,7 +246,16 @@ class ContentStore:
         counted = _Counted(chunks)
         with _told("written", owner):
             key = self._place.write(owner, counted, counted.name)
-        return ContentRef(key, kind, size, counted.nbytes, owner, cipher)
+            written = self._place.find(owner, key)
+        ref = ContentRef(key, kind, size, counted.nbytes, owner, cipher)
+        if written is not None:
+            self._note_verified(ref, written.stat())  # hashed just now
+        return ref
+
+    def _note_verified(self, ref: ContentRef, found: os.stat_result) -> None:
+        while len(self._verified) > _MOST_VERIFIED:
+            self._verified.pop(next(iter(self._verified)), None)
+        self._verified.setdefault(ref.owner, set()).add(_mark(ref, found))
 
     def _find(self, ref: ContentRef) -> Path:
         with _told("read", ref.sha256[:12]):
@@ -385,6 +396,11 @@ def _damaged(ref: ContentRef) -> ContentError:
     return ContentError(
         f"stored content {ref.sha256[:12]} is damaged: its bytes have another hash or size; restore it from a copy"
     )
+
+
+def _mark(ref: ContentRef, found: os.stat_result) -> tuple[str, int, int]:
+    """What tells that a file is still the one that was checked."""
+    return ref.sha256, found.st_ino, found.st_mtime_ns
 
 
 def _name(ref: ContentRef) -> str:

@@ -16,6 +16,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -221,7 +222,8 @@ class RemotePlace:
         fs, prefix = self._open()
         folder = f"{prefix}/{check_owner(owner)}"
         if fs.exists(folder):
-            fs.rm(folder, recursive=True)
+            with suppress(FileNotFoundError):  # another process was faster
+                fs.rm(folder, recursive=True)
 
     def owners(self) -> Iterator[tuple[str, float]]:
         """Owners with the age of their newest file."""
