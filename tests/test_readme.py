@@ -7,7 +7,8 @@ import pytest
 
 from tests.server import Reply, by_question, cell
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 FIND = """

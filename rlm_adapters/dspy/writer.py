@@ -65,6 +65,10 @@ class PredictorWriter:
             return replace(reading, code=(STAND_IN, *reading.code))
         return reading
 
+    def as_reply(self, cells: Sequence[str], text: str) -> str:
+        """A step of this code; the reasoning stays."""
+        return replace(Step.from_text(text), code="\n\n".join(cells), problem="").to_text()
+
     def observe(self, outcome: Outcome, trajectory: Trajectory) -> str:  # noqa: ARG002
         """The output, as it stands in the REPL history."""
         return observed(outcome)

@@ -17,14 +17,15 @@ from langgraph.types import Checkpointer, Command
 from rlm_adapters.errors import InputError
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.graph.context import RLMConfig, RLMContext, Run
-from rlm_adapters.graph.execute import after_execute, execute
-from rlm_adapters.graph.finish import after_check, check_final, extract
+from rlm_adapters.graph.execute import execute
+from rlm_adapters.graph.finish import check_final, extract
 from rlm_adapters.graph.generate import generate_code
 from rlm_adapters.graph.node import Node
 from rlm_adapters.graph.ownership import content_of
 from rlm_adapters.graph.prepare import prepare
 from rlm_adapters.graph.recurse import recurse
 from rlm_adapters.graph.requests import pack_input
+from rlm_adapters.graph.routing import Route, after_check, after_execute
 from rlm_adapters.graph.sessions import SessionCache
 from rlm_adapters.graph.state import RecurseInput, RLMInput, RLMOutput, RLMState
 from rlm_adapters.graph.tools import check_name, tool_table
@@ -337,15 +338,16 @@ def compile_graph(
     builder = StateGraph(RLMState, input_schema=RLMInput, output_schema=RLMOutput)
     builder.add_node("prepare", Node(prepare, "prepare"))
     builder.add_node("generate_code", Node(generate_code, "generate_code"))
-    builder.add_node("execute", Node(execute, "execute", after_execute), destinations=("recurse", "check_final"))
+    builder.add_node("execute", Node(execute, "execute"))
     builder.add_node("recurse", Node(recurse, "recurse"), input_schema=RecurseInput)
-    ends = ("generate_code", "extract", END)
-    builder.add_node("check_final", Node(check_final, "check_final", after_check), destinations=ends)
+    builder.add_node("check_final", Node(check_final, "check_final"))
     builder.add_node("extract", Node(extract, "extract"))
     builder.add_edge(START, "prepare")
     builder.add_edge("prepare", "generate_code")
     builder.add_edge("generate_code", "execute")
+    builder.add_conditional_edges("execute", Route(after_execute), ["recurse", "execute", "check_final"])
     builder.add_edge("recurse", "execute")
+    builder.add_conditional_edges("check_final", Route(after_check), ["generate_code", "extract", END])
     builder.add_edge("extract", END)
     compiled = builder.compile(checkpointer=checkpointer, name=name)
     return RLMGraph(rlm=config, owned=owned, **vars(compiled))

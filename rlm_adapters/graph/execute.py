@@ -6,16 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.types import Overwrite, Send
 
 from rlm_adapters.effects import Steps, Wait
-from rlm_adapters.graph.calls import LLM_QUERY
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.cures import count_asked, tiny_calls
 from rlm_adapters.graph.journal import from_answer_record, position, to_entry
 from rlm_adapters.graph.opening import opened
-from rlm_adapters.graph.ownership import is_saved
-from rlm_adapters.graph.state import FORM, CellOutput, Request, RLMState
+from rlm_adapters.graph.state import CellOutput, Request, RLMState
 from rlm_adapters.graph.stored import Stored
 from rlm_adapters.models.budget import Usage, add_usage
 from rlm_adapters.prompts import cut_middle
@@ -44,7 +41,7 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
     suspended = bool(state.get("pending"))
     asked = dict(state.get("asked") or {}) if suspended else {}
     cells = list(state.get("cells") or ())
-    place = position(cells, state.get("pending") or ())
+    place = position(cells, state.get("pending") or (), content.read(queue[0]))
     session = node.config.sessions.take(node.run.session_key(run_id), place)
     live = session is not None
     try:
@@ -59,7 +56,7 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
             outcome = yield from _step(session, node, code, answers, resume=suspended and live)
             if isinstance(outcome, Pending):
                 pending = [_request(call, content) for call in outcome.calls]
-                node.config.sessions.keep(node.run.session_key(run_id), position(cells, pending), session)
+                node.config.sessions.keep(node.run.session_key(run_id), position(cells, pending, code), session)
                 _tell_calls(node, run_id, iteration, pending)
                 more = count_asked(asked, outcome.calls)
                 if tiny_calls(asked, node) is None and (warning := tiny_calls(more, node)) is not None:
@@ -105,40 +102,8 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
             session.close()
         raise
     if finished := cells[len(state.get("cells") or ()) :]:
-        update |= {"cells": finished, "answers": Overwrite({})}
+        update |= {"cells": finished, "answers": None}
     return {**update, "outputs": outputs, "seconds": node.run.ledger.seconds}
-
-
-def after_execute(state: RLMState, config: RunnableConfig) -> list[Send] | str:
-    """Where to go from `execute`: to the calls that the cell waits for, or on."""
-    pending = state.get("pending")
-    if not pending:
-        return "check_final"
-    return [
-        Send(
-            "recurse",
-            {
-                "form": FORM,
-                "requests": requests,
-                "run_id": state["run_id"],
-                "iteration": state["iterations"],
-                "variables": state["variables"],
-                "batch": len(pending),
-            },
-        )
-        for requests in _tasks(pending, saved=is_saved(config))
-    ]
-
-
-def _tasks(pending: list[Request], *, saved: bool) -> list[list[Request]]:
-    """The requests, by the task that answers them.
-
-    A task of its own has its answer saved as soon as it is there, and a name of its own in streams. Without a saver
-    the calls to sub-LMs have nothing of this: together they cost a fraction of as many tasks.
-    """
-    together = [] if saved else [request for request in pending if request["function"] == LLM_QUERY.name]
-    alone = [[request] for request in pending if saved or request["function"] != LLM_QUERY.name]
-    return [together, *alone] if together else alone
 
 
 def _step(

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.graph import END
-from langgraph.types import Overwrite
 
 from rlm_adapters.effects import Steps
 from rlm_adapters.errors import BudgetExceededError, ModelCallError
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.cures import confirmed
 from rlm_adapters.graph.direct import DIRECT
+from rlm_adapters.graph.edited import reply_as_run
 from rlm_adapters.graph.state import CellOutput, FinishReason, RLMState, TurnEntry
 from rlm_adapters.graph.view import load_trajectory, trajectory_of
-from rlm_adapters.models.budget import add_usage
+from rlm_adapters.models.budget import Usage, add_usage, subtract_usage
 from rlm_adapters.models.calling import ModelReply
 from rlm_adapters.prompts import CellResult, Outcome
 from rlm_adapters.replies import TextFinish, accept_provisional
@@ -32,8 +32,8 @@ def check_final(state: RLMState, node: NodeContext, config: RunnableConfig) -> S
         return {}
     yield from load_trajectory(state, node)
     yield from node.content.load(state.get("reply"), state.get("outputs"), state.get("submitted"))
-    verdict = _judge(state, node)
-    reply = state.get("reply")
+    reply, edited = yield from reply_as_run(state, node)
+    verdict = _judge({**state, "reply": reply}, node)
     replied = reply["text"] if reply is not None else ""
     if "finish_reason" in verdict:
         return {**_end(state, node, verdict), "turns": [{"reply": replied, "observation": ""}]}
@@ -49,7 +49,10 @@ def check_final(state: RLMState, node: NodeContext, config: RunnableConfig) -> S
         candidate = verdict.get("candidate") or state.get("candidate")
         return _end(state, node, {"finish_reason": "error", "answer": _fitting(candidate, node), "error": error})
     trajectory = trajectory_of(state, node, iteration=iteration + 1)
-    observation = node.config.writer.observe(verdict["outcome"], trajectory)
+    outcome: Outcome = verdict["outcome"]
+    if edited:
+        outcome = replace(outcome, note="\n".join(filter(None, (edited, outcome.note))))
+    observation = node.config.writer.observe(outcome, trajectory)
     turn: TurnEntry = {"reply": replied, "observation": node.content.write(observation)}
     return {
         "turns": [turn],
@@ -59,13 +62,6 @@ def check_final(state: RLMState, node: NodeContext, config: RunnableConfig) -> S
         "candidate": verdict.get("candidate") or state.get("candidate"),
         "stop": stop,
     }
-
-
-def after_check(state: RLMState, config: RunnableConfig) -> str:  # noqa: ARG001 - as every such function
-    """Where to go from `check_final`."""
-    if state.get("finish_reason"):
-        return END
-    return "extract" if state.get("stop") else "generate_code"
 
 
 def extract(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
@@ -180,8 +176,9 @@ def _end(
     """Close the run: its worker goes, the result stands."""
     run_id = state["run_id"]
     node.run.finish(run_id)
-    # The ledger also knows what failed children used; a child's own figures are its deltas.
-    total = node.run.ledger.used if node.depth == 0 else add_usage(state.get("usage"), usage)
+    # The ledger also counts the tokens of child runs that failed. A child run itself reports what it has added up.
+    known: Usage = state.get("usage") or {}
+    total = node.run.ledger.used if node.depth == 0 else add_usage(known, usage)
     if verdict.get("function"):
         node.emit("final", run_id, state["iterations"], answer=verdict["answer"], function=verdict["function"])
     seconds = node.run.ledger.seconds
@@ -199,7 +196,7 @@ def _end(
         "answer": verdict["answer"],
         "finish_reason": verdict["finish_reason"],
         "error": verdict.get("error"),
-        "usage": Overwrite(total),
+        "usage": subtract_usage(total, known),
         "seconds": seconds,
         "reply": None,
         "submitted": None,

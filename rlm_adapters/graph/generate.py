@@ -12,6 +12,7 @@ from rlm_adapters.errors import BudgetExceededError, ModelCallError
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.cures import confirmations
 from rlm_adapters.graph.direct import answer_directly, is_short
+from rlm_adapters.graph.journal import digest
 from rlm_adapters.graph.opening import open_early
 from rlm_adapters.graph.state import Reply, RLMState
 from rlm_adapters.graph.view import load_trajectory, trajectory_of
@@ -39,13 +40,14 @@ def generate_code(state: RLMState, node: NodeContext, config: RunnableConfig) ->
     except BudgetExceededError as error:
         return {"stop": error.limit, "error": str(error), "seconds": node.run.ledger.seconds}
     reading = node.config.writer.read(reply, state.get("names") or ())
+    cells = _cells(reading)
     return {
         "iterations": iteration,
         "folded": folded,
         "usage": usage,
         "seconds": node.run.ledger.seconds,
-        "reply": _entry(reply, reading, node),
-        "queue": [node.content.write(cell) for cell in _cells(reading)],
+        "reply": _entry(reply, reading, cells, node),
+        "queue": [node.content.write(cell) for cell in cells],
         "outputs": [],
         "submitted": None,
         "candidate": reading.best_so_far or state.get("candidate"),
@@ -99,7 +101,7 @@ def _cells(reading: Reading) -> tuple[str, ...]:
     return (*reading.code, call)
 
 
-def _entry(reply: ModelReply, reading: Reading, node: NodeContext) -> Reply:
+def _entry(reply: ModelReply, reading: Reading, cells: tuple[str, ...], node: NodeContext) -> Reply:
     write, final = node.content.write, reading.final
     answer = None
     if final is not None and final.kind == "text":
@@ -111,4 +113,5 @@ def _entry(reply: ModelReply, reading: Reading, node: NodeContext) -> Reply:
         "problem": reading.repair,
         "message": reading.message,
         "thought": cut_middle(reading.thought, _THOUGHT_CHARS),
+        "written": [digest(cell) for cell in cells],
     }

@@ -22,8 +22,8 @@ _REF = "ref"
 """In stored records (never in the state itself, which a client may edit): the value is stored by itself."""
 
 
-def position(cells: Sequence[CellEntry], pending: Iterable[Mapping[str, Any]] = ()) -> str:
-    """Where a session stands that has run these cells and waits for these requests.
+def position(cells: Sequence[CellEntry], pending: Iterable[Mapping[str, Any]] = (), code: str = "") -> str:
+    """Where a session stands that has run these cells and waits for these requests in a cell of this code.
 
     Raises:
         InputError: the cells were edited into something that is no journal.
@@ -33,7 +33,13 @@ def position(cells: Sequence[CellEntry], pending: Iterable[Mapping[str, Any]] = 
     ):
         raise _edited("'cells'", f"it is a list of dicts with {', '.join(sorted(_CELL_KEYS))}")
     tip = cells[-1]["tip"] if cells else ""
-    return tip + "|" + ",".join(request["id"] for request in pending)
+    waiting = ",".join(request["id"] for request in pending)
+    return f"{tip}|{waiting}|{digest(code)}" if waiting else f"{tip}|"
+
+
+def digest(code: str) -> str:
+    """A short hash of a cell, to tell whether it was edited."""
+    return hashlib.sha256(code.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def to_entry(

@@ -9,7 +9,6 @@ import uuid
 from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.types import Overwrite
 
 from rlm_adapters.effects import Steps, off_loop
 from rlm_adapters.graph.context import NodeContext
@@ -58,10 +57,10 @@ def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
         "epoch": time.time(),
         "variables": variables,
         "file_sizes": {name: _bytes(value) for name, value in packed["files"].items()},
-        "turns": Overwrite([]),
-        "cells": Overwrite([]),
-        "answers": Overwrite({}),
-        "usage": Overwrite({}),
+        "turns": None,
+        "cells": None,
+        "answers": None,
+        "usage": None,
         "folded": 0,
         "names": list(variables),
         "reply": None,

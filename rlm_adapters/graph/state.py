@@ -7,7 +7,6 @@ JSON has none: whoever edits a state through a server can put in plain values, a
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, NotRequired, Required, TypeAlias
 
@@ -112,6 +111,8 @@ class Reply(TypedDict):
     """What the root LM is told about its reply."""
     thought: str
     """The text around the code, shortened, for views of the run."""
+    written: list[str]
+    """`digest` of each cell as the root LM wrote it: what ran may have been edited."""
 
 
 class TurnEntry(TypedDict):
@@ -128,9 +129,19 @@ class Submission(TypedDict):
     value: Packed
 
 
-def merge_answers(left: dict[str, AnswerRecord], right: dict[str, AnswerRecord]) -> dict[str, AnswerRecord]:
-    """Answers of parallel `recurse` tasks, joined; idempotent, since ids are deterministic."""
-    return {**left, **right}
+def append(left: list[Any], right: list[Any] | None) -> list[Any]:
+    """Entries after those that are there; None begins anew."""
+    return [] if right is None else [*left, *right]
+
+
+def merge_answers(left: dict[str, AnswerRecord], right: dict[str, AnswerRecord] | None) -> dict[str, AnswerRecord]:
+    """Answers of parallel `recurse` tasks, joined; None begins anew. Idempotent, since ids are deterministic."""
+    return {} if right is None else {**left, **right}
+
+
+def count(left: Usage, right: Usage | None) -> Usage:
+    """Figures added up; None begins anew."""
+    return {} if right is None else add_usage(left, right)
 
 
 class RLMState(TypedDict, total=False):
@@ -151,8 +162,8 @@ class RLMState(TypedDict, total=False):
     described: bytes
     file_sizes: dict[str, int]
     # the trajectory
-    turns: Annotated[list[TurnEntry], operator.add]
-    cells: Annotated[list[CellEntry], operator.add]
+    turns: Annotated[list[TurnEntry], append]
+    cells: Annotated[list[CellEntry], append]
     folded: int
     names: list[str]
     # the current turn
@@ -168,7 +179,7 @@ class RLMState(TypedDict, total=False):
     # counts
     iterations: int
     repairs: int
-    usage: Annotated[Usage, add_usage]
+    usage: Annotated[Usage, count]
     seconds: float
     # the end
     candidate: str | None

@@ -178,14 +178,3 @@ def last_chunk(usage: UsageMetadata | None, metadata: Mapping[str, Any]) -> Chat
             content="", usage_metadata=usage, response_metadata=dict(metadata), chunk_position="last"
         )
     )
-
-
-def subtract_usage(total: Usage, before: Usage) -> Usage:
-    """What came on top of ``before``."""
-    counts: Usage = {key: value - before.get(key, 0) for key, value in total.items() if isinstance(value, int | float)}
-    earlier = before.get("by_model", {})
-    models = {
-        name: {key: value - earlier.get(name, {}).get(key, 0) for key, value in figures.items()}
-        for name, figures in total.get("by_model", {}).items()
-    }
-    return {**counts, "by_model": {name: figures for name, figures in models.items() if any(figures.values())}}

@@ -21,12 +21,12 @@ from rlm_adapters.graph import RLMConfig, RLMContext, RLMGraph
 from rlm_adapters.graph.context import Run
 from rlm_adapters.graph.ownership import content_of
 from rlm_adapters.graph.stored import refs_in
-from rlm_adapters.langchain.answer import Outcome, subtract_usage
+from rlm_adapters.langchain.answer import Outcome
 from rlm_adapters.langchain.conversation import read_conversation
 from rlm_adapters.langchain.progress import Progress
 from rlm_adapters.langchain.suspended import OURS, SuspendedRuns, Waiting, thread_name
 from rlm_adapters.langchain.tools import Returned, answering_tools, is_tool_call, new_thread, returned, tool_calls_of
-from rlm_adapters.models.budget import Ledger, Usage
+from rlm_adapters.models.budget import Ledger, Usage, subtract_usage
 from rlm_adapters.values.content import ContentStore, OwnedStore
 from rlm_adapters.values.refs import ContentRef
 

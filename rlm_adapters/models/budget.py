@@ -121,6 +121,17 @@ def add_usage(left: Usage | None, right: Usage | None) -> Usage:
     return total
 
 
+def subtract_usage(total: Usage, before: Usage) -> Usage:
+    """What came on top of ``before``."""
+    counts: Usage = {key: value - before.get(key, 0) for key, value in total.items() if isinstance(value, int | float)}
+    earlier = before.get("by_model", {})
+    models = {
+        name: {key: value - earlier.get(name, {}).get(key, 0) for key, value in figures.items()}
+        for name, figures in total.get("by_model", {}).items()
+    }
+    return {**counts, "by_model": {name: figures for name, figures in models.items() if any(figures.values())}}
+
+
 def empty_usage() -> Usage:
     """A usage of nothing."""
     return {**dict.fromkeys(_COUNTS, 0), "by_model": {}}

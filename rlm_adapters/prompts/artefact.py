@@ -25,6 +25,7 @@ from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapt
 from rlm_adapters.errors import InputError
 from rlm_adapters.models.calling import ChatTarget, ModelReply
 from rlm_adapters.prompts.fields import FieldsSpec
+from rlm_adapters.prompts.render import as_blocks
 from rlm_adapters.prompts.rules import our_rules, without_foreign_rules
 from rlm_adapters.prompts.steps import Step, action_inputs, describe_variable, history_of, observed, variables_info
 from rlm_adapters.prompts.trajectory import InputInfo, Outcome, Trajectory
@@ -226,6 +227,10 @@ class ArtefactWriter:
             refusal=reply.refusal,
             tool_calls=reply.tool_calls,
         )
+
+    def as_reply(self, cells: Sequence[str], text: str) -> str:  # noqa: ARG002 - what it says of its code may be wrong now
+        """Code blocks, which `read` takes as well."""
+        return as_blocks(cells)
 
     def observe(self, outcome: Outcome, trajectory: Trajectory) -> str:  # noqa: ARG002
         """The output, as it stands in the REPL history."""

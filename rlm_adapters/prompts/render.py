@@ -6,6 +6,8 @@ all that went before. The question stands in the first message and again, shorte
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from rlm_adapters.prompts.describe import cut_middle, input_line
@@ -39,6 +41,11 @@ def extract_messages(trajectory: Trajectory, reason: str, candidate: str | None 
         f"Question: {trajectory.query}"
     )
     return [*root_messages(trajectory), HumanMessage(last)]
+
+
+def as_blocks(cells: Sequence[str]) -> str:
+    """Cells as a reply of the root LM has them."""
+    return "\n\n".join(f"```repl\n{cell.strip()}\n```" for cell in cells)
 
 
 def observation(outcome: Outcome, trajectory: Trajectory) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from rlm_adapters.models.calling import ChatTarget, ModelReply, ModelTarget
 from rlm_adapters.prompts.describe import describe_input
-from rlm_adapters.prompts.render import extract_messages, observation, root_messages
+from rlm_adapters.prompts.render import as_blocks, extract_messages, observation, root_messages
 from rlm_adapters.prompts.trajectory import InputInfo, Outcome, Trajectory
 from rlm_adapters.replies import Reading, read_reply
 
@@ -49,6 +49,10 @@ class CodeWriter(Protocol):
 
     def read(self, reply: ModelReply, names: Sequence[str]) -> Reading:
         """How a reply of `target` is to be acted on; ``names`` are those that exist in the REPL."""
+        ...
+
+    def as_reply(self, cells: Sequence[str], text: str) -> str:
+        """A reply with these cells, in the form that the target writes: somebody edited those of the reply ``text``."""
         ...
 
     def observe(self, outcome: Outcome, trajectory: Trajectory) -> str:
@@ -113,6 +117,10 @@ class ChatCodeWriter:
             refusal=reply.refusal,
             tool_calls=reply.tool_calls,
         )
+
+    def as_reply(self, cells: Sequence[str], text: str) -> str:  # noqa: ARG002 - what it says of its code may be wrong now
+        """Code blocks."""
+        return as_blocks(cells)
 
     def observe(self, outcome: Outcome, trajectory: Trajectory) -> str:
         """Outputs, the note, and where the run stands."""

@@ -1,0 +1,29 @@
+"""Cells that somebody edited before they ran: the root LM is shown what ran, not what it wrote."""
+
+from __future__ import annotations
+
+from rlm_adapters.effects import Steps
+from rlm_adapters.graph.context import NodeContext
+from rlm_adapters.graph.journal import digest
+from rlm_adapters.graph.state import Reply, RLMState
+
+EDITED = "This code was edited by a person before it ran: the block above is what ran."
+
+
+def reply_as_run(state: RLMState, node: NodeContext) -> Steps[tuple[Reply | None, str]]:
+    """The reply of the current turn, with the cells that ran in place of those that the root LM wrote.
+
+    Returns:
+        The reply, and what the root LM is told about it; nothing when the cells ran as they were written.
+    """
+    reply, ran = state.get("reply"), len(state.get("outputs") or ())
+    if reply is None or not ran:
+        return reply, ""
+    entries = state["cells"][-ran:]
+    yield from node.content.load([entry["code"] for entry in entries])
+    cells = [node.content.read(entry["code"]) for entry in entries]
+    if [digest(cell) for cell in cells] == reply["written"][:ran]:
+        return reply, ""
+    text = node.config.writer.as_reply(cells, node.content.read(reply["text"]))
+    edited: Reply = {**reply, "text": node.content.write(text), "final": None, "problem": "", "message": ""}
+    return edited, EDITED
