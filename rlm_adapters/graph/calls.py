@@ -8,14 +8,14 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from rlm_adapters.effects import Steps
+from rlm_adapters.effects import Steps, off_loop
 from rlm_adapters.errors import ModelCallError
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.models.budget import Usage, add_usage, estimate_tokens
 from rlm_adapters.models.calling import SubModel, as_prompt
 from rlm_adapters.prompts import cut_middle
 from rlm_adapters.sandbox import HostFunction
-from rlm_adapters.values.answers import InvalidAnswerError, OutputSpec
+from rlm_adapters.values.answers import CellSpec, InvalidAnswerError
 
 LLM_QUERY = HostFunction(
     name="llm_query",
@@ -81,8 +81,8 @@ def ask_sub_model(
             kind="bad_request",
         )
     _check_length(target, prompt)
-    spec = OutputSpec.of(given.get("returns"))
-    if spec.schema is not None:
+    if (returns := given.get("returns")) is not None:
+        spec: CellSpec = yield off_loop(lambda: CellSpec.of(returns))
         return (yield from _ask_typed(node, target, prompt, owner, config, spec=spec))
     return (yield from _ask_text(node, target, prompt, owner, config))
 
@@ -107,20 +107,20 @@ def _ask(
 
 
 def _ask_typed(
-    node: NodeContext, target: SubModel, prompt: Any, owner: str, config: RunnableConfig, *, spec: OutputSpec
+    node: NodeContext, target: SubModel, prompt: Any, owner: str, config: RunnableConfig, *, spec: CellSpec
 ) -> Steps[tuple[Any, Usage]]:
     """Ask for JSON of a schema; a reply that does not fit is sent back once with what is wrong."""
     wanted = f"\n\nReply with JSON only, of this JSON schema:\n{json.dumps(spec.schema)}"
     text = prompt + wanted if isinstance(prompt, str) else [*prompt, {"type": "text", "text": wanted}]
     reply, usage = yield from _ask_text(node, target, text, owner, config)
     try:
-        return spec.to_json(spec.validate(reply)), usage
+        return (yield off_loop(lambda: spec.validate(reply))), usage
     except InvalidAnswerError as error:
         again = f"\n\nYour reply was:\n{reply}\n\nIt does not fit: {error}\nReply again, with JSON only."
         text = text + again if isinstance(text, str) else [*text, {"type": "text", "text": again}]
-    reply, more = yield from _ask_text(node, target, text, owner, config)
+    second, more = yield from _ask_text(node, target, text, owner, config)
     try:
-        return spec.to_json(spec.validate(reply)), add_usage(usage, more)
+        return (yield off_loop(lambda: spec.validate(second))), add_usage(usage, more)
     except InvalidAnswerError as error:
         raise ModelCallError(f"the sub-LM's reply does not fit `returns`, twice: {error}", kind="invalid") from error
 

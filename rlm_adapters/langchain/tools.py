@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jsonschema
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.config import get_config
@@ -24,6 +23,7 @@ from rlm_adapters.errors import InputError
 from rlm_adapters.graph.tools import Tool
 from rlm_adapters.langchain.variables import python_name
 from rlm_adapters.values.answers import InvalidAnswerError, OutputSpec, describe_schema
+from rlm_adapters.values.schemas import errors_of
 
 _ID = re.compile(r"rlm_([0-9a-f]{24})_([0-9a-f]{8})")
 """``rlm_<saved run>_<interrupt>``: 37 characters; OpenAI takes ids of at most 40."""
@@ -111,7 +111,7 @@ def _suspending(name: str, order: Sequence[str], schema: Mapping[str, Any] | Non
     def call(*args: Any, **kwargs: Any) -> Any:
         given = {**dict(zip(order, args, strict=False)), **kwargs}
         if schema is not None:
-            errors = list(jsonschema.validators.validator_for(schema)(schema).iter_errors(given))
+            errors = errors_of(schema, given)
             if errors:
                 raise InputError(f"{name}: {errors[0].message}")
         return _result(interrupt({"name": name, "args": given, "position": _position()}))

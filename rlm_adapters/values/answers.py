@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jsonschema
+from jsonschema.exceptions import ValidationError as SchemaMismatch
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from rlm_adapters.errors import InputError
+from rlm_adapters.values.schemas import check_cell_schema, check_schema, errors_of, errors_of_cell_schema
 
 
 class InvalidAnswerError(ValueError):
@@ -49,11 +50,10 @@ class OutputSpec:
         if isinstance(output, OutputSpec):
             return output
         if isinstance(output, Mapping):
-            try:
-                jsonschema.validators.validator_for(output).check_schema(output)
-            except jsonschema.SchemaError as error:
-                raise InputError(f"output_type is not a valid JSON schema: {error.message}") from error
+            check_schema(output)
             return cls(dict(output), None, _field_names(output))
+        if isinstance(output, str):  # pydantic would evaluate it as Python
+            raise InputError(f"output_type={output[:80]!r} is text: give the type itself, or a JSON schema as a dict")
         try:
             adapter: TypeAdapter[Any] = TypeAdapter(output)
             schema = adapter.json_schema()
@@ -111,9 +111,14 @@ class OutputSpec:
                     f"{_path(item['loc'])}: {item['msg']} (got {_short(item['input'])})" for item in error.errors()
                 ]
                 return InvalidAnswerError(_message(lines))
-        validator = jsonschema.validators.validator_for(self.schema)(self.schema)
-        lines = [f"{_path(list(error.absolute_path))}: {error.message[:300]}" for error in validator.iter_errors(value)]
+        lines = [
+            f"{_path(list(error.absolute_path))}: {error.message[:300]}"
+            for error in self._errors(self.schema or {}, value)
+        ]
         return InvalidAnswerError(_message(lines)) if lines else value
+
+    def _errors(self, schema: Mapping[str, Any], value: Any) -> Sequence[SchemaMismatch]:
+        return errors_of(schema, value)
 
     def _alternatives(self, value: Any) -> Sequence[Any]:
         """What the model may have meant: JSON text, a text number, a single field given bare."""
@@ -127,6 +132,23 @@ class OutputSpec:
         if self.schema is not None and self.schema.get("type") == "string" and isinstance(value, int | float):
             found.append(str(value))
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class CellSpec(OutputSpec):
+    """What a cell asks of a sub-LM's reply (``returns=``): a schema that a stranger wrote."""
+
+    @classmethod
+    def of(cls, output: Any) -> CellSpec:
+        """Build from None or a JSON schema; text and types are none.
+
+        Raises:
+            InputError: it is none of these, or cannot be checked in bounded time.
+        """
+        return cls() if output is None else cls(dict(check_cell_schema(output)))
+
+    def _errors(self, schema: Mapping[str, Any], value: Any) -> Sequence[SchemaMismatch]:
+        return errors_of_cell_schema(schema, value)
 
 
 def _field_names(schema: Mapping[str, Any]) -> tuple[str, ...]:
