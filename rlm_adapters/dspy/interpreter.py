@@ -27,6 +27,7 @@ from pydantic_core import PydanticSerializationError
 from rlm_adapters.dspy.echo import ECHO, with_echo, without_echo
 from rlm_adapters.dspy.inputs import to_repl
 from rlm_adapters.dspy.runtime import default_sandbox
+from rlm_adapters.dspy.signatures import check_facade_call
 from rlm_adapters.dspy.sub_agents import STAND_IN, names_dspy, sandbox_name
 from rlm_adapters.effects import Wait, drive, run_coroutine
 from rlm_adapters.errors import InputError, SandboxError
@@ -144,6 +145,8 @@ class RestrictedPythonInterpreter:
         tool = self.tools.get(tool_name)
         if tool is None:
             raise CodeInterpreterError(f"Unknown tool: {tool_name}")
+        custom_types = getattr(getattr(tool, "__self__", None), "_custom_types", None) or ()
+        check_facade_call(tool_name, args, kwargs, custom_types)
         positional, named = _by_name(tool, args, kwargs)
         result = tool(*positional, **named)
         return run_coroutine(lambda: _awaited(result)) if inspect.isawaitable(result) else result

@@ -19,6 +19,7 @@ from dspy.dsp.utils.settings import settings
 from dspy.primitives.facade import CALL_TOOL, CONSTRUCT_TOOL, FacadeInvocation
 from langgraph.runtime import get_runtime
 
+from rlm_adapters.dspy.signatures import check_inputs, check_predictor
 from rlm_adapters.dspy.streaming import where_it_can_stream
 from rlm_adapters.dspy.usage import Measured, measured
 from rlm_adapters.graph.context import RLMContext
@@ -133,10 +134,12 @@ class SubAgents:
         return {name: Tool(name, "", None, function) for name, function in named.items()}
 
     def _construct(self, kind: str, signature: Any, attr_name: str, kwargs: dict[str, Any] | None = None) -> str:
+        check_predictor(signature, kwargs)
         unique = f"{attr_name}_{uuid.uuid4().hex}"  # the REPLs of child runs count their agents for themselves
         return str(self._host.construct(kind, signature, unique, kwargs))
 
     def _call(self, handle: str, inputs: dict[str, Any] | None = None) -> dict[str, Any]:
+        check_inputs(inputs)
         usage = Measured()
         try:
             with measured() as usage:
