@@ -45,12 +45,13 @@ def sleep(seconds: float) -> Wait:
 
 
 def wait_for_future(future: Future[Any], timeout: float | None = None) -> Wait:
-    """Wait for a `concurrent.futures.Future` that somebody else completes."""
+    """Wait for a `concurrent.futures.Future` that somebody else completes; ``TimeoutError`` after some seconds."""
 
     async def arun() -> Any:
-        return await asyncio.wrap_future(future)
+        async with asyncio.timeout(timeout):
+            return await asyncio.wrap_future(future)
 
-    return Wait(future.result, arun, timeout)
+    return Wait(lambda: future.result(timeout), arun)  # no thread is needed to give a future up
 
 
 def off_loop(work: Callable[[], Any]) -> Wait:

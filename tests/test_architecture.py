@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rlm_adapters"
 
 FLOORS = [
-    {"errors", "effects", "events", "replies", "sandbox/hardening"},
+    {"errors", "effects", "events", "forking", "replies", "sandbox/hardening"},
     {"models", "values", "views", "sandbox/protocol"},
     {"prompts", "sandbox/host", "sandbox/runtime"},
     {"sandbox/language", "sandbox/monty"},
@@ -100,7 +100,7 @@ def test_no_room_of_the_worker_s_side_imports_the_host_and_the_host_imports_noth
     for room in WORKER_SIDE:
         assert "sandbox/host" not in found[room], room
         assert not {other for other in found[room] if not other.startswith("sandbox/")}, room
-    assert found["sandbox/host"] <= {"errors", "sandbox/protocol", "sandbox/hardening"}
+    assert found["sandbox/host"] <= {"errors", "forking", "sandbox/protocol", "sandbox/hardening"}
 
 
 def test_the_modules_that_a_worker_loads_are_of_its_side_or_shared():
@@ -129,7 +129,9 @@ def test_the_sandbox_imports_nothing_but_itself_restrictedpython_and_errors():
                 names = [node.module or ""]
             for name in names:
                 if name.startswith("rlm_adapters"):
-                    assert name.startswith(("rlm_adapters.sandbox", "rlm_adapters.errors")), f"{path}: {name}"
+                    assert name.startswith(("rlm_adapters.sandbox", "rlm_adapters.errors", "rlm_adapters.forking")), (
+                        f"{path}: {name}"
+                    )
                 else:
                     assert name.split(".")[0] in allowed, f"{path}: {name}"
 

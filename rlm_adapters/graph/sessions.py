@@ -13,6 +13,7 @@ from concurrent.futures import Executor as Pool
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from rlm_adapters.forking import forget_in_children
 from rlm_adapters.sandbox import ExecutorSession
 
 _KEEP_SECONDS = 600.0  # a run suspended for longer is replayed from its journal when it goes on
@@ -33,6 +34,14 @@ class SessionCache:
         self._kept: dict[str, _Kept] = {}
         self._opening: dict[str, tuple[str, Future[ExecutorSession]]] = {}
         self._lock = threading.Lock()
+        forget_in_children(self)
+
+    def forget_parent(self) -> object:
+        """In a forked copy of this process: the sessions are the parent's."""
+        inherited = (self._kept, self._opening)
+        self._kept, self._opening = {}, {}
+        self._lock = threading.Lock()
+        return inherited
 
     def open_early(self, run: str, position: str, open_: Callable[[], ExecutorSession], pool: Pool) -> None:
         """Begin to open a session that a later step will ask for, unless the run has one."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
@@ -22,7 +22,7 @@ from langgraph.errors import GraphBubbleUp
 from rlm_adapters.effects import Steps, Wait, off_loop, sleep, wait_for_future
 from rlm_adapters.errors import BudgetExceededError
 from rlm_adapters.models.budget import CallKind, Ledger, Reservation, Usage, estimate_tokens
-from rlm_adapters.models.failures import classify, retry_after
+from rlm_adapters.models.failures import classify, is_stale, retry_after
 from rlm_adapters.models.limiter import Limiter
 from rlm_adapters.models.prices import load_prices, prices_are_loaded
 
@@ -183,6 +183,7 @@ def quiet(config: RunnableConfig) -> RunnableConfig:
 
 _FIRST_DELAY = 0.5  # seconds before the first retry; doubled for each further one
 _LONGEST_DELAY = 60.0
+_MOST_STALE = 1_000  # connections of a pool; httpx keeps 100, openai's client 1,000
 
 
 class ModelCaller:
@@ -238,21 +239,48 @@ class ModelCaller:
             place = self.ledger.try_reserve(model, kind, estimate)
             if not isinstance(place, Future):
                 return place
-            yield wait_for_future(place)
+            try:
+                yield wait_for_future(place, self.ledger.seconds_left(kind))
+            except TimeoutError:
+                raise self._over() from None
+
+    def _slot(self, owner: str, reservation: Reservation) -> Steps[Callable[[], None]]:
+        """A place to call; every limit is looked at when it is there, not when it was asked for.
+
+        Raises:
+            BudgetExceededError: the run's time is over.
+        """
+
+        def left() -> float | None:
+            seconds = self.ledger.seconds_left(reservation.kind)
+            return None if seconds is None else max(0.0, seconds)
+
+        try:
+            release = yield from self.limiter.slot(owner, reservation.tokens, left)
+        except TimeoutError:
+            raise self._over() from None
+        if left() == 0.0:
+            release()
+            raise self._over()
+        return release
+
+    def _over(self) -> BudgetExceededError:
+        return BudgetExceededError(
+            f"the run's {self.ledger.limits.max_seconds:g} seconds are over", limit="max_seconds"
+        )
 
     def _attempts(
         self, target: ModelTarget, prompt: Any, reservation: Reservation, owner: str, config: RunnableConfig
     ) -> Steps[ModelReply]:
         limits = self.ledger.limits
         most = reservation.output_tokens
-        for attempt in range(limits.max_retries + 1):
-            left = self.ledger.seconds_left(reservation.kind)
-            if left is not None and left <= 0:
-                raise BudgetExceededError(f"the run's {limits.max_seconds:g} seconds are over", limit="max_seconds")
-            timeout = limits.call_timeout if left is None else min(limits.call_timeout, left)
-            release = yield from self.limiter.slot(owner, reservation.tokens)
+        attempt = stale = 0
+        while True:
+            release = yield from self._slot(owner, reservation)
             try:
                 with self.limiter.held(release):
+                    left = self.ledger.seconds_left(reservation.kind)
+                    timeout = limits.call_timeout if left is None else max(0.0, min(limits.call_timeout, left))
                     reply: ModelReply = yield Wait(
                         lambda: target.invoke(prompt, config, most),
                         lambda: target.ainvoke(prompt, config, most),
@@ -261,13 +289,16 @@ class ModelCaller:
             except GraphBubbleUp:
                 raise  # an interrupt is no failure
             except Exception as error:
+                if is_stale(error) and stale < _MOST_STALE:
+                    stale += 1  # no attempt: nothing was sent
+                    continue
                 failure = classify(error)
                 if not failure.retryable or attempt == limits.max_retries:
                     raise failure from error
                 yield sleep(self._delay(attempt, retry_after(error)))
+                attempt += 1
             else:
                 return reply
-        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _delay(self, attempt: int, asked: float | None) -> float:
         # Full jitter keeps a batch that was refused together from coming back together.

@@ -24,8 +24,7 @@ def classify(error: BaseException) -> ModelCallError:
     short = text if len(text) <= 500 else text[:500] + " ..."
     status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
     lowered = text.lower()
-    if isinstance(error, RuntimeError) and "event loop is closed" in lowered:
-        # A connection of the client's pool from an earlier `asyncio.run`; the client drops it, and makes a new one.
+    if is_stale(error):
         return ModelCallError(f"connection to the model failed: {short}", kind="network", retryable=True)
     if connection_error(error) is not None:  # some transports report a refused connection as a time-out
         return ModelCallError(f"connection to the model failed: {short}", kind="network", retryable=True)
@@ -73,6 +72,14 @@ def chain(error: BaseException) -> Iterator[BaseException]:
             seen.add(id(link))
             yield link
             waiting += [link.__cause__, link.__context__]
+
+
+def is_stale(error: BaseException) -> bool:
+    """Whether a call met a connection of the client's pool from an earlier ``asyncio.run``.
+
+    Nothing was sent. The client drops that connection, and takes the next one of its pool: there may be many of them.
+    """
+    return any(isinstance(link, RuntimeError) and "event loop is closed" in str(link).lower() for link in chain(error))
 
 
 def connection_error(error: BaseException) -> ConnectionError | None:

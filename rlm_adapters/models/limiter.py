@@ -46,26 +46,35 @@ class Limiter:
         self._started: deque[tuple[float, int]] = deque()
         self._started_tokens = 0
 
-    def slot(self, owner: str, tokens: int) -> Steps[Callable[[], None]]:
+    def slot(
+        self, owner: str, tokens: int, seconds_left: Callable[[], float | None] = lambda: None
+    ) -> Steps[Callable[[], None]]:
         """Wait for a place to call a model.
 
         Args:
             owner: whose call it is; free places go to the owners in turn, so that a batch of one child does not make
                 its siblings wait for all of it.
             tokens: estimated tokens of the call.
+            seconds_left: until the run is over; None: no bound.
 
         Returns:
             A function that gives the place back.
+
+        Raises:
+            TimeoutError: the run is over before there is a place.
         """
         future = self._queue(owner)
         if not future.done():
             try:
-                yield wait_for_future(future)
+                yield wait_for_future(future, seconds_left())
             except BaseException:
                 self._abandon(owner, future)
                 raise
         try:
             while (delay := self._start(tokens)) > 0:
+                left = seconds_left()
+                if left is not None and left < delay:
+                    raise TimeoutError("the run is over before the next minute begins")  # noqa: TRY301 - gives the place back
                 yield sleep(delay)
         except BaseException:
             self._release()

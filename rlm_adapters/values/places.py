@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rlm_adapters.errors import InputError
+from rlm_adapters.forking import forget_in_children
 from rlm_adapters.values.refs import check_key, check_owner
 
 _PREFIX = "rlm-content-"
@@ -75,6 +76,15 @@ class LocalPlace:
         self._made: set[str] = set()
         self._lock = threading.Lock()
         self._remove: weakref.finalize[..., Any] | None = None
+        self._inherited: Path | None = None
+        forget_in_children(self)
+
+    def forget_parent(self) -> None:
+        """In a forked copy of this process: write into a directory of its own, and still find what the parent's has."""
+        self._lock = threading.Lock()
+        if self._location is None and self._root is not None:
+            self._inherited, self._root = self._root, None
+            self._made = set()
 
     @property
     def root(self) -> Path:
@@ -114,12 +124,12 @@ class LocalPlace:
 
     def find(self, owner: str, key: str) -> Path | None:
         """The file, if it is a regular one: no link, device or pipe that somebody has put there."""
-        path = self.root / check_owner(owner) / check_key(key)
-        try:
-            found = path.lstat()
-        except FileNotFoundError:
-            return None
-        return path if stat.S_ISREG(found.st_mode) else None
+        name = Path(check_owner(owner), check_key(key))
+        for root in (self.root, self._inherited):
+            path = root / name if root is not None else None
+            if path is not None and _is_regular(path):
+                return path
+        return None
 
     def remove(self, owner: str) -> None:
         """Remove the owner's folder; a folder that is gone already is no fault."""
@@ -250,6 +260,13 @@ def place_of(location: str | os.PathLike[str] | None) -> LocalPlace | RemotePlac
     if "\0" in text or not text.strip():
         raise InputError(f"location={text!r} of a content store: give a directory, or a URL such as 's3://bucket/x'")
     return RemotePlace(text) if isinstance(location, str) and "://" in text else LocalPlace(Path(text))
+
+
+def _is_regular(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _is_owner(name: str) -> bool:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
 
 from rlm_adapters.errors import InputError, IsolationError, SandboxError
+from rlm_adapters.forking import forget_in_children
 from rlm_adapters.sandbox.hardening.confinement import ALL_LAYERS
 from rlm_adapters.sandbox.host.driving import describe_functions
 from rlm_adapters.sandbox.host.inputs import Inputs
@@ -108,6 +109,7 @@ class Sandbox:
         self._zygote.acquire()
         self._held_inputs = HeldInputs(self._zygote)
         self._release = weakref.finalize(self, SharedZygote.release, self._zygote)
+        forget_in_children(self)
         if require == "os" and self.isolation != "os":
             report = self.report
             self.close()
@@ -207,6 +209,15 @@ class Sandbox:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(_MAX_THREADS, "rlm-sandbox")
             return self._threads
+
+    def forget_parent(self) -> Any:
+        """In a forked copy of the host: no threads, no sessions, no held inputs yet."""
+        inherited = (list(self._sessions), self._held_inputs, self._threads)
+        self._sessions = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._threads = None
+        self._held_inputs = HeldInputs(self._zygote)
+        return inherited
 
     async def in_pool(self, work: Callable[[], _T]) -> _T:
         """Do something that blocks (opening a session, say) without blocking the event loop."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from rlm_adapters.errors import SandboxError
+from rlm_adapters.forking import forget_in_children
 from rlm_adapters.sandbox.host.channel import ChannelClosedError, ChannelTimeoutError
 from rlm_adapters.sandbox.host.forkserver import ForkClient, ForkServerGoneError, Holder, WorkerProcess
 from rlm_adapters.sandbox.protocol.frames import Message, ProtocolError
@@ -113,6 +114,7 @@ class SharedZygote:
         self._lock = threading.RLock()  # a finalizer may release while this thread is starting the zygote
         self._zygote: Zygote | None = None
         self._users = 0
+        forget_in_children(self)
 
     def acquire(self) -> None:
         """Count one more user, and have the zygote starting."""
@@ -177,7 +179,7 @@ class SharedZygote:
             self._zygote = Zygote(self._modules)
         dead.close()
 
-    def forget(self) -> None:
+    def forget_parent(self) -> None:
         """In a forked copy of the host: start over with a zygote of its own."""
         self._lock = threading.RLock()
         if self._zygote is not None:
@@ -194,25 +196,27 @@ def _on_event_loop() -> bool:
 
 
 _shared: Final[weakref.WeakValueDictionary[tuple[str, ...], SharedZygote]] = weakref.WeakValueDictionary()
-_shared_lock = threading.Lock()
 
 
 def shared_zygote(modules: Sequence[str]) -> SharedZygote:
     """The zygote of this process that imports these modules. It holds no inputs, so runs cannot meet in it."""
     key = tuple(modules)
-    with _shared_lock:
+    with _shared_lock.lock:
         zygote = _shared.get(key)
         if zygote is None:
             zygote = _shared[key] = SharedZygote(key)
         return zygote
 
 
-def _after_fork_in_child() -> None:
-    global _shared_lock  # noqa: PLW0603 - the old one may be held by a thread that does not exist here
-    _shared_lock = threading.Lock()
-    for zygote in list(_shared.values()):
-        zygote.forget()
+class _SharedLock:
+    """The lock around `_shared`: in a child a new one, since the old one may be held by a thread that is not there."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        forget_in_children(self)
+
+    def forget_parent(self) -> None:
+        self.lock = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+_shared_lock: Final = _SharedLock()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from rlm_adapters.errors import InputError, IsolationError, MissingExtraError, SandboxError
+from rlm_adapters.forking import forget_in_children
 from rlm_adapters.sandbox.host.driving import describe_functions
 from rlm_adapters.sandbox.host.inputs import FileVariable, Inputs
 from rlm_adapters.sandbox.host.runahead import DEFAULT_WIDTH, AheadAccount
@@ -64,6 +65,7 @@ class MontySandbox:
         self._lock = threading.Lock()
         self._pool: Any = None
         self._threads: ThreadPoolExecutor | None = None
+        forget_in_children(self)
         self._sessions: weakref.WeakSet[MontySession] = weakref.WeakSet()
 
     @property
@@ -132,6 +134,14 @@ class MontySandbox:
     def ahead_account(self, width: int = DEFAULT_WIDTH) -> AheadAccount:  # noqa: ARG002 - there is no run-ahead
         """One that is not enabled: there is no run-ahead."""
         return AheadAccount(enabled=False)
+
+    def forget_parent(self) -> Any:
+        """In a forked copy of the host: no threads and no sessions yet."""
+        inherited = (self._threads, self._pool, list(self._sessions))
+        self._threads = self._pool = None
+        self._sessions = weakref.WeakSet()
+        self._lock = threading.Lock()
+        return inherited
 
     def thread_pool(self) -> ThreadPoolExecutor:
         """Threads for the asynchronous forms of the sessions' methods, apart from asyncio's own."""

@@ -1,0 +1,83 @@
+"""A process that has used this package and then forks: the child starts anew, and the parent notices nothing."""
+
+import multiprocessing
+
+import pytest
+
+from rlm_adapters import ChatRLM, ContentStore, create_rlm_graph
+from tests.server import cell
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
+WAIT = 60
+
+
+def in_child(work):
+    """The result of some work in a forked child, or what it raised."""
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+
+    def child():
+        try:
+            results.put(work())
+        except BaseException as error:
+            results.put(repr(error))
+
+    process = context.Process(target=child)
+    process.start()
+    process.join(WAIT)
+    if process.is_alive():
+        process.kill()
+        return f"the child hung for {WAIT} s"
+    return results.get()
+
+
+@pytest.fixture
+def scripted(model_server):
+    model_server.script("root", lambda messages, request: cell("SUBMIT(llm_query('say it') + str(len(context)))"))
+    model_server.script("sub", lambda messages, request: "ok ")
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["unused", "used"])
+@pytest.mark.parametrize("sandbox", [None, "monty"], ids=["process", "monty"])
+def test_a_graph_works_in_the_child_and_goes_on_in_the_parent(used, sandbox, scripted, chat):
+    graph = create_rlm_graph(chat("root"), chat("sub"), sandbox=sandbox)
+
+    def work():
+        return graph.invoke({"query": "q", "context": "x" * 9000})["answer"]
+
+    if used:
+        assert work() == "ok 9000"
+    assert [in_child(work) for _ in range(2)] == ["ok 9000"] * 2
+    assert work() == "ok 9000"
+    graph.close()
+
+
+def test_a_chat_model_works_in_the_child_and_goes_on_in_the_parent(scripted, chat):
+    model = ChatRLM(model=chat("root"), sub_model=chat("sub"), direct_below=0).bind(context="x" * 9000)
+    assert model.invoke("q").text == "ok 9000"
+    assert in_child(lambda: model.invoke("q").text) == "ok 9000"
+    assert model.invoke("q").text == "ok 9000"
+
+
+def test_a_session_that_waits_in_the_parent_survives_the_child(sandbox):
+    from rlm_adapters.sandbox import HostFunction, Value
+
+    with sandbox.open(functions=[HostFunction(name="ask")]) as session:
+        waiting = session.start("answer = ask('x')\nprint(answer)")
+        assert in_child(lambda: sandbox.open().start("print(1 + 1)").stdout) == "2\n"
+        done = session.resume({call.id: Value("hello") for call in waiting.calls})
+        assert done.stdout == "hello\n"
+
+
+def test_the_child_finds_what_the_parent_stored_and_removes_nothing():
+    store = ContentStore()
+    ref = store.put("from the parent " * 1000)
+
+    def work():
+        own = store.put("from the child " * 1000)
+        store._recent.forget("")
+        return store.get(ref)[:15], store.get(own)[:14]
+
+    assert in_child(work) == ("from the parent", "from the child")
+    store._recent.forget("")
+    assert store.get(ref).startswith("from the parent")
