@@ -47,6 +47,9 @@ def test_a_graph_works_in_the_child_and_goes_on_in_the_parent(used, sandbox, scr
 
     if used:
         assert work() == "ok 9000"
+    if used and sandbox == "monty":  # the library's threads are gone, and it has no way to start new ones
+        assert "cannot be used in the child" in in_child(work)
+        return
     assert [in_child(work) for _ in range(2)] == ["ok 9000"] * 2
     assert work() == "ok 9000"
     graph.close()

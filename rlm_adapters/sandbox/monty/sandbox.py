@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -30,6 +31,16 @@ _MAX_THREADS: Final = 512
 _MAX_CALLS: Final = 1_000_000
 _BASE_BYTES: Final = 512 << 20
 _INPUT_FACTOR: Final = 6
+
+
+@dataclass(slots=True)
+class _Library:
+    """What has become of pydantic-monty, whose threads are its own and one set for the whole process."""
+
+    used_in: int | None = None
+
+
+_library: Final = _Library()
 
 
 class MontySandbox:
@@ -169,6 +180,12 @@ class MontySandbox:
         self.close()
 
     def _make_worker(self, files: Mapping[str, bytes], size: int, seed: int, epoch: float) -> Worker:
+        if _library.used_in not in (None, os.getpid()):
+            raise SandboxError(
+                "pydantic-monty was used before this process was forked, and cannot be used in the child: use it the "
+                "first time after the fork, or use the default sandbox"
+            )
+        _library.used_in = os.getpid()
         from rlm_adapters.sandbox.monty.worker import Worker  # noqa: PLC0415 - imports the extra
 
         memory = self._limits.memory_bytes
