@@ -11,7 +11,7 @@ SHORT := tests/cli tests/models tests/graph/test_runs.py tests/langchain/test_st
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-postgres lint lock \
-	lock-upgrade security fuzz bench clean
+	lock-upgrade prices security fuzz bench clean
 
 help:  ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ lint: $(VENV)/.installed  ## ruff and mypy
 lock: $(VENV)/.installed  ## write requirements/dev.txt anew where pyproject.toml has changed
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--custom-compile-command 'make lock' --output-file requirements/dev.txt $(UPGRADE)
+
+prices: $(VENV)/.installed  ## take the installed litellm's prices of common models into the bundled price list
+	$(BIN)/python tools/prices.py
 
 lock-upgrade:  ## take the newest version of every dependency into the lock
 	$(MAKE) lock UPGRADE=--upgrade

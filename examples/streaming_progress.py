@@ -16,7 +16,8 @@ def told(event: dict) -> str | None:
     data, progress = event["data"], event["progress"]
     match event["type"]:
         case "iteration_started":
-            return f"turn {progress['iterations']} (so far ${progress['cost']:.4f})"
+            cost = "unknown cost" if progress["cost"] is None else f"${progress['cost']:.4f}"
+            return f"turn {progress['iterations']} (so far {cost})"
         case "code":
             return "".join(f"    | {line}\n" for line in data["code"].splitlines()).rstrip()
         case "cell_output":

@@ -35,7 +35,8 @@ EventType: TypeAlias = Literal[
 ``run_started``
     ``query``; ``inputs``: list of {name, type, size}; ``model?``, ``sub_model?``: names; ``max_iterations?``.
 ``iteration_started``
-    The root LM is about to be asked. ``prompt_chars?``: size of the messages that it is sent.
+    The root LM is about to be asked. ``prompt_chars?``: size of the messages that it is sent; ``used?``: what the
+    whole tree of calls has used so far, as in :data:`rlm_adapters.models.budget.Usage`.
 ``code``
     The cell that it wrote. ``code``; ``reasoning?``: the text around it.
 ``cell_output``

@@ -158,8 +158,8 @@ class SubAgents:
     def _book(self, **spent: int) -> None:
         lm = self._lm if self._lm is not None else settings.lm
         model = str(getattr(lm, "model", None) or type(lm).__name__)
-        price = _context().config.prices.find(model)
-        cost = price.cost(spent.get("input_tokens", 0), spent.get("output_tokens", 0)) if price else 0.0
+        tokens = spent.get("input_tokens", 0), spent.get("output_tokens", 0)
+        cost = _context().config.prices.cost(model, *tokens) if any(tokens) else 0.0
         _ledger().book({**spent, "cost": cost, "by_model": {model: {**spent, "cost": cost}}})
 
 

@@ -71,7 +71,8 @@ def _ask(
     if node.depth == 0:
         node.run.ledger.keep_for_last(writer.extract_target.name, writer.target.estimate(prompt))
     for last in (False, True):
-        node.emit("iteration_started", state["run_id"], iteration, prompt_chars=3 * writer.target.estimate(prompt))
+        size, used = 3 * writer.target.estimate(prompt), node.run.ledger.used
+        node.emit("iteration_started", state["run_id"], iteration, prompt_chars=size, used=used)
         try:
             reply, usage = yield from caller.call(
                 writer.target,

@@ -108,7 +108,7 @@ def response_metadata(outcome: Outcome, model_name: str) -> dict[str, Any]:
         "finish_reason": outcome.finish_reason,
         "iterations": outcome.iterations,
         "calls": usage.get("calls", 0),
-        "cost": usage.get("cost", 0.0),
+        "cost": usage.get("cost", 0),
         "run_id": outcome.run_id,
         "usage_by_model": usage.get("by_model", {}),
     }

@@ -264,8 +264,7 @@ class DirectStream:
     def _figures(self, input_tokens: int, output_tokens: int) -> Usage:
         """Usage of the tokens alone: the call itself was counted when its first token came."""
         name = self._call.target.name
-        price = self._call.prices.find(name)
-        cost = price.cost(input_tokens, output_tokens) if price else 0.0
+        cost = self._call.prices.cost(name, input_tokens, output_tokens)
         counts = {"input_tokens": input_tokens, "output_tokens": output_tokens, "cost": cost}
         return {**counts, "by_model": {name: counts}}
 

@@ -65,7 +65,7 @@ class Progress:
             return
         with self._lock:
             self._count(event)
-            told = {**event.to_dict(), "progress": {**self._counts, "cost": self._used().get("cost", 0.0)}}
+            told = {**event.to_dict(), "progress": {**self._counts, "cost": self._used().get("cost", 0)}}
             if self._write is not None:
                 self._write(told)
             if isinstance(self._callbacks, CallbackManager):

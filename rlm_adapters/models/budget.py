@@ -20,11 +20,16 @@ from rlm_adapters.models.prices import PriceTable
 CallKind: TypeAlias = Literal["root", "sub", "extract"]
 Usage: TypeAlias = dict[str, Any]
 """Plain dict, as saved in the state: ``calls`` (sub-LM calls and the turns of child RLMs), ``root_calls`` (turns of the
-outermost root LM), ``input_tokens``, ``output_tokens``, ``cost`` (US dollars, models without a known price left out),
-``ahead_calls``, ``ahead_wasted``, ``by_model`` (the same figures per model name)."""
+outermost root LM), ``extract_calls`` (questions for a last answer when a limit ended a run), ``failed_calls`` (calls of
+any kind that failed for good; they are in none of the other counts), ``input_tokens``, ``output_tokens``, ``cost`` (US
+dollars; None: unknown, since a model that answered has no known price), ``ahead_calls``, ``ahead_wasted``, ``by_model``
+(``calls``, ``failed_calls``, ``input_tokens``, ``output_tokens`` and ``cost`` by model name)."""
 
-_COUNTS = ("calls", "root_calls", "input_tokens", "output_tokens", "cost", "ahead_calls", "ahead_wasted")
-_MODEL_COUNTS = ("calls", "input_tokens", "output_tokens", "cost")
+_COUNTS = (
+    "calls", "root_calls", "extract_calls", "failed_calls", "input_tokens", "output_tokens", "ahead_calls",
+    "ahead_wasted",
+)  # fmt: skip
+_MODEL_COUNTS = ("calls", "failed_calls", "input_tokens", "output_tokens")
 
 _MIN_OUTPUT_TOKENS = 16  # an answer shorter than this is not worth its call
 _LAST_OUTPUT_TOKENS = 1_000  # kept for the answer that is asked for when a limit ends the run
@@ -45,7 +50,7 @@ class Limits:
     max_tokens: int | None = None
     """*Tree*: input and output tokens of all calls."""
     max_cost: float | None = None
-    """*Tree*: US dollars; needs a price for every model (``prices=`` or an installed litellm)."""
+    """*Tree*: US dollars; needs a price for every model: common ones are known, ``prices=`` gives others."""
     max_seconds: float | None = None
     """*Tree*: wall time from the start of the run, in seconds, time before a resume included."""
     max_concurrency: int = 32
@@ -112,29 +117,55 @@ def add_usage(left: Usage | None, right: Usage | None) -> Usage:
     """Sum of two usages (the reducer of the state's ``usage``)."""
     if not left or not right:
         return dict(left or right or {})
-    total: Usage = {key: left.get(key, 0) + right.get(key, 0) for key in _COUNTS if key in left or key in right}
+    total = _added(left, right, [key for key in _COUNTS if key in left or key in right])
     models = {**left.get("by_model", {})}
     for name, counts in right.get("by_model", {}).items():
-        mine = models.get(name, {})
-        models[name] = {key: mine.get(key, 0) + counts.get(key, 0) for key in _MODEL_COUNTS}
+        models[name] = _added(models.get(name, {}), counts, _MODEL_COUNTS)
     total["by_model"] = models
     return total
 
 
 def subtract_usage(total: Usage, before: Usage) -> Usage:
     """What came on top of ``before``."""
-    counts: Usage = {key: value - before.get(key, 0) for key, value in total.items() if isinstance(value, int | float)}
     earlier = before.get("by_model", {})
-    models = {
-        name: {key: value - earlier.get(name, {}).get(key, 0) for key, value in figures.items()}
-        for name, figures in total.get("by_model", {}).items()
-    }
-    return {**counts, "by_model": {name: figures for name, figures in models.items() if any(figures.values())}}
+    models = {name: _difference(figures, earlier.get(name, {})) for name, figures in total.get("by_model", {}).items()}
+    models = {name: figures for name, figures in models.items() if any(figures.values())}
+    rest = _difference({key: value for key, value in total.items() if key != "by_model"}, before)
+    costs = [figures.get("cost", 0) for figures in models.values()]
+    if "cost" in rest and rest["cost"] is None and None not in costs:
+        rest["cost"] = sum(costs)  # what is unknown was there before
+    return {**rest, "by_model": models}
 
 
 def empty_usage() -> Usage:
     """A usage of nothing."""
-    return {**dict.fromkeys(_COUNTS, 0), "by_model": {}}
+    return {**dict.fromkeys(_COUNTS, 0), "cost": 0, "by_model": {}}
+
+
+def _added(left: Mapping[str, Any], right: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    total: dict[str, Any] = {key: left.get(key, 0) + right.get(key, 0) for key in keys}
+    if "cost" in left or "cost" in right:
+        costs = left.get("cost", 0), right.get("cost", 0)
+        total["cost"] = None if None in costs else sum(costs)
+    return total
+
+
+def _difference(total: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Figure by figure; an unknown cost is unknown as long as anything came on top."""
+    counts = {key: value - before.get(key, 0) for key, value in total.items() if key != "cost"}
+    if "cost" in total:
+        costs = total["cost"], before.get("cost", 0)
+        unknown = None if any(counts.values()) else 0
+        counts["cost"] = unknown if None in costs else costs[0] - costs[1]
+    return counts
+
+
+def _known_cost(usage: Usage) -> float:
+    """Dollars of the models whose prices are known."""
+    cost = usage.get("cost")
+    if cost is None:
+        return float(sum(figures.get("cost") or 0.0 for figures in usage.get("by_model", {}).values()))
+    return float(cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,9 +303,9 @@ class Ledger:
         Returns:
             Its usage alone, to be added to the state.
         """
-        price = self._prices.find(reservation.model)
-        cost = price.cost(input_tokens, output_tokens) if price else 0.0
+        cost = self._prices.cost(reservation.model, input_tokens, output_tokens)
         usage: Usage = {
+            **({"extract_calls": 1} if reservation.kind == "extract" else {}),
             "calls": int(reservation.kind == "sub"),
             "root_calls": int(reservation.kind == "root"),
             "input_tokens": input_tokens,
@@ -283,6 +314,7 @@ class Ledger:
             "by_model": {
                 reservation.model: {
                     "calls": 1,
+                    "failed_calls": 0,
                     "input_tokens": input_tokens,
                     "output_tokens": output_tokens,
                     "cost": cost,
@@ -293,8 +325,18 @@ class Ledger:
         return usage
 
     def release(self, reservation: Reservation) -> None:
-        """Give a reservation back unused (the call failed)."""
+        """Give a reservation back unused (the call never left, or was given up)."""
         self._give_back(reservation, None)
+
+    def fail(self, reservation: Reservation) -> Usage:
+        """Book a call that failed for good: it is counted, and costs nothing that anybody told.
+
+        Returns:
+            Its usage alone, to be added to the state.
+        """
+        usage: Usage = {"failed_calls": 1, "by_model": {reservation.model: {"failed_calls": 1, "cost": 0}}}
+        self._give_back(reservation, usage)
+        return usage
 
     def book(self, usage: Usage) -> None:
         """Add usage that came from elsewhere: restored from a checkpoint, or counts of run-ahead."""
@@ -383,7 +425,7 @@ class Ledger:
 
     def _left_cost(self, beside: Iterable[Reservation], kind: CallKind = "extract") -> float:
         kept = 0.0 if kind == "extract" else self._last_cost
-        return (self.limits.max_cost or 0.0) - float(self._used["cost"]) - kept - sum(one.cost for one in beside)
+        return (self.limits.max_cost or 0.0) - _known_cost(self._used) - kept - sum(one.cost for one in beside)
 
     def _output_room(
         self, model: str, kind: CallKind, input_tokens: int, *, beside: Collection[Reservation]

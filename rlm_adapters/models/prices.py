@@ -4,12 +4,35 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, Final
 
 from rlm_adapters.errors import InputError
+
+BUNDLED: Final = Path(__file__).with_name("prices.json")
+"""List prices of common models with their date, for machines without litellm; written by ``make prices``."""
+
+_MODES: Final = ("chat", "completion", "responses")
+
+_LIST_PRICED: Final = frozenset({
+    "anthropic", "azure", "azure_ai", "bedrock", "chat", "cohere", "converse", "deepseek", "gemini", "google",
+    "google_genai", "google_vertexai", "langchain", "litellm_proxy", "mistral", "mistralai", "models", "openai",
+    "openrouter", "responses", "vertex_ai", "x-ai", "xai",
+})  # fmt: skip
+"""Prefixes behind which a model costs what its maker asks. A host with prices of its own (Groq, Together) or of the
+user's own (vLLM, Ollama) is not among them: its models are known by their full names or not at all."""
+
+_MAKERS: Final = ("openai", "anthropic", "gemini", "mistral", "xai", "deepseek", "cohere")
+"""Prefixes that price lists put before some makers' models, and clients do not."""
+
+_DATE: Final = re.compile(r"[-@](?:20\d{2}-\d{2}-\d{2}|20\d{6}|latest)$")
+_BEDROCK: Final = re.compile(r"^(?:(?:us|eu|apac|jp|au|global)\.)?(?:anthropic|amazon|meta|mistral|cohere)\.")
+_POINT: Final = re.compile(r"(?<=\d)\.(?=\d)")
+_BEDROCK_VERSION: Final = re.compile(r"-v\d+(?::\d+)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +48,11 @@ class ModelPrice:
 
 
 class PriceTable:
-    """Looks up prices: the user's table first (exact name, then the longest prefix), then litellm's when installed.
+    """Looks up prices: the user's table first (exact name, then the longest prefix), then a public price list.
+
+    The list is the one of an installed litellm, else the dated one that this package brings. A name is looked up as it
+    is, then without the provider in front (``openrouter/openai/gpt-5``) and without the date behind
+    (``gpt-5-2025-08-07``). Prices are those for prompts of ordinary length, without discounts for cached tokens.
 
     Args:
         prices: model name to `ModelPrice`, or to a pair (input, output) in dollars per million tokens.
@@ -41,10 +68,13 @@ class PriceTable:
     def find(self, model: str) -> ModelPrice | None:
         """The price of a model, None when nobody knows it."""
         if model not in self._found:
-            prefixes = [name for name in self._prices if model.startswith(name)]
-            longest = max(prefixes, key=len, default=None)
-            self._found[model] = _litellm_prices().get(model) if longest is None else self._prices[longest]
+            self._found[model] = self._of_user(model) or _public_price(model)
         return self._found[model]
+
+    def cost(self, model: str, input_tokens: int, output_tokens: int) -> float | None:
+        """Dollars that a call costs, None when the model's price is unknown."""
+        price = self.find(model)
+        return None if price is None else price.cost(input_tokens, output_tokens)
 
     def require(self, model: str) -> ModelPrice:
         """Like `find`.
@@ -56,34 +86,99 @@ class PriceTable:
         if price is None:
             raise InputError(
                 f"max_cost is set but the price of model {model!r} is unknown: pass prices={{{model!r}: "
-                "ModelPrice(input=..., output=...)}} in dollars per million tokens, or install litellm"
+                "ModelPrice(input=..., output=...)}} in dollars per million tokens (rlm: --price)"
             )
         return price
 
+    def _of_user(self, model: str) -> ModelPrice | None:
+        for name in _without_providers(model):
+            prefixes = [known for known in self._prices if name.startswith(known)]
+            if prefixes:
+                return self._prices[max(prefixes, key=len)]
+        return None
+
 
 def load_prices() -> None:
-    """Read the price list that is installed, once in a process's life; later look-ups touch no file."""
-    _litellm_prices()
+    """Read the price list, once in a process's life; later look-ups touch no file."""
+    _public_prices()
 
 
 def prices_are_loaded() -> bool:
     """Whether `load_prices` was called."""
-    return _litellm_prices.cache_info().currsize > 0
+    return _public_prices.cache_info().currsize > 0
 
 
-@cache
-def _litellm_prices() -> Mapping[str, ModelPrice]:
-    """The price list that an installed litellm ships, read as a file: importing litellm would ask the network."""
-    spec = importlib.util.find_spec("litellm")
-    if spec is None or spec.origin is None:
-        return {}
-    path = Path(spec.origin).with_name("model_prices_and_context_window_backup.json")
+def prices_source() -> str:
+    """Where public prices come from, and of when they are."""
+    if _litellm_file() is not None:
+        return "the price list of the installed litellm"
+    return f"the bundled price list of {json.loads(BUNDLED.read_bytes())['date']}"
+
+
+def of_litellm(wanted: Callable[[Mapping[str, Any]], bool]) -> dict[str, ModelPrice]:
+    """Prices of the language models in the list that an installed litellm ships.
+
+    It is read as a file: importing litellm would ask the network.
+
+    Args:
+        wanted: whether to take an entry of the list.
+    """
+    path = _litellm_file()
     try:
-        entries = json.loads(path.read_bytes())
+        entries = {} if path is None else json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
     return {
-        name: ModelPrice(entry["input_cost_per_token"] * 1e6, entry.get("output_cost_per_token", 0) * 1e6)
+        name: ModelPrice(_per_million(entry["input_cost_per_token"]), _per_million(entry.get("output_cost_per_token")))
         for name, entry in entries.items()
-        if isinstance(entry, dict) and isinstance(entry.get("input_cost_per_token"), int | float)
+        if isinstance(entry, dict)
+        and isinstance(entry.get("input_cost_per_token"), int | float)
+        and entry.get("mode") in _MODES
+        and wanted(entry)
     }
+
+
+def _per_million(price: float | None) -> float:
+    return round((price or 0.0) * 1e6, 6)
+
+
+def _litellm_file() -> Path | None:
+    spec = importlib.util.find_spec("litellm")
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).with_name("model_prices_and_context_window_backup.json")
+    return path if path.is_file() else None
+
+
+@cache
+def _public_prices() -> Mapping[str, ModelPrice]:
+    """The price list; a name that it has only with dates also stands for the newest of them."""
+    bundled = json.loads(BUNDLED.read_bytes())["prices"]
+    prices = {name: ModelPrice(*price) for name, price in bundled.items()} | of_litellm(lambda _: True)
+    undated = {_DATE.sub("", name): prices[name] for name in sorted(prices)}
+    return undated | prices
+
+
+def _public_price(model: str) -> ModelPrice | None:
+    prices = _public_prices()
+    return next((prices[name] for name in _spellings(model) if name in prices), None)
+
+
+def _without_providers(model: str) -> Iterator[str]:
+    """A name, and what is left of it when providers are taken off its front one by one."""
+    yield model
+    provider, slash, rest = model.partition("/")
+    while slash and provider.lower() in _LIST_PRICED:
+        yield rest
+        provider, slash, rest = rest.partition("/")
+
+
+def _spellings(model: str) -> Iterator[str]:
+    """Names under which a price list may have a model, the nearest first."""
+    for name in _without_providers(model.strip()):
+        plain = _BEDROCK_VERSION.sub("", _BEDROCK.sub("", name))
+        dashed = _POINT.sub("-", name)  # OpenRouter writes claude-sonnet-4.5
+        for spelling in dict.fromkeys((name, name.lower(), _DATE.sub("", name), plain, _DATE.sub("", plain), dashed)):
+            yield spelling
+            if "/" not in spelling:
+                yield from (f"{maker}/{spelling}" for maker in _MAKERS)

@@ -53,16 +53,24 @@ def _clipped_line(line: str) -> str:
 
 def describe_usage(usage: Mapping[str, Any]) -> str:
     """Calls, tokens and cost of a run in one line."""
-    calls = usage.get("calls", 0) + usage.get("root_calls", 0)
     parts = [
-        _count(calls, "model call"),
+        _count(model_calls(usage), "model call"),
         f"{usage.get('input_tokens', 0):,} + {usage.get('output_tokens', 0):,} tokens",
     ]
-    if usage.get("cost"):
+    if usage.get("failed_calls"):
+        parts.insert(1, f"{usage['failed_calls']:,} failed")
+    if usage.get("cost", 0) is None:
+        parts.append("cost unknown")
+    elif usage.get("cost"):
         parts.append(f"${usage['cost']:.4f}")
     if usage.get("ahead_wasted"):
         parts.append(f"{usage['ahead_wasted']} run ahead in vain")
     return ", ".join(parts)
+
+
+def model_calls(usage: Mapping[str, Any]) -> int:
+    """How many model calls were answered, of whatever kind."""
+    return sum(int(usage.get(key, 0)) for key in ("calls", "root_calls", "extract_calls"))
 
 
 class ConsoleView:
@@ -111,6 +119,9 @@ class ConsoleView:
         )
 
     def _iteration_started(self, event: Event, run: _Run) -> None:
+        used = event.data.get("used") or {}
+        if model_calls(used):
+            self._screen.line(run.title(f"so far: {describe_usage(used)}"), "dim", run.depth)
         self._screen.working(event.run_id, run.title(f"the root LM writes cell {event.iteration}"), None)
 
     def _code(self, event: Event, run: _Run) -> None:

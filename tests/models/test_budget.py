@@ -6,7 +6,7 @@ import pytest
 
 from rlm_adapters import InputError, Limits, ModelPrice
 from rlm_adapters.errors import BudgetExceededError
-from rlm_adapters.models.budget import Ledger, add_usage, estimate_tokens
+from rlm_adapters.models.budget import Ledger, add_usage, empty_usage, estimate_tokens, subtract_usage
 from rlm_adapters.models.prices import PriceTable
 
 
@@ -111,9 +111,52 @@ def test_usages_add_up_by_model():
     total = add_usage(add_usage({}, one), two)
     assert (total["calls"], total["root_calls"], total["input_tokens"]) == (1, 1, 30)
     assert total["by_model"]["b"]["output_tokens"] == 2
-    assert ledger.used == {**total, "ahead_calls": 0, "ahead_wasted": 0}
+    assert ledger.used == {**empty_usage(), **total}
+    assert total["cost"] is None, "nobody knows the prices"
 
 
 def test_estimates_are_upper_bounds_for_text_of_any_script():
     assert estimate_tokens("word " * 100) >= 100
     assert estimate_tokens("漢字" * 50) >= 100
+
+
+def used(ledger, model, kind="sub", tokens=(10, 10)):
+    return ledger.settle(ledger.try_reserve(model, kind, tokens[0]), *tokens)
+
+
+def test_a_cost_is_unknown_as_soon_as_one_model_has_no_price():
+    ledger = Ledger(Limits(), PriceTable({"known": (1.0, 1.0)}))
+    known = used(ledger, "known")
+    assert ledger.used["cost"] == known["cost"] == pytest.approx(2e-5)
+    unknown = used(ledger, "nobody-knows")
+    assert unknown["cost"] is None
+    assert ledger.used["cost"] is None
+    assert ledger.used["by_model"]["known"]["cost"] == known["cost"]
+    assert ledger.used["by_model"]["nobody-knows"]["cost"] is None
+
+
+def test_what_came_on_top_is_known_where_only_the_part_before_is_not():
+    ledger = Ledger(Limits(), PriceTable({"known": (1.0, 1.0)}))
+    before = used(ledger, "nobody-knows")
+    same = subtract_usage(ledger.used, before)
+    assert same["cost"] == 0
+    used(ledger, "known")
+    assert subtract_usage(ledger.used, before)["cost"] == pytest.approx(2e-5)
+    used(ledger, "nobody-knows")
+    assert subtract_usage(ledger.used, before)["cost"] is None
+
+
+def test_a_cost_limit_counts_on_where_an_earlier_model_had_no_price():
+    ledger = Ledger(Limits(max_cost=1.0), PriceTable({"m": (1.0, 1.0)}))
+    ledger.book({"cost": None, "by_model": {"m": {"cost": 0.75}, "nobody-knows": {"cost": None}}})
+    assert ledger.balance().cost == pytest.approx(0.25)
+
+
+def test_failed_and_last_calls_have_counts_of_their_own():
+    ledger = Ledger(Limits(max_calls=1))
+    failed = ledger.fail(reserve(ledger))
+    used(ledger, "m", "extract")
+    total = ledger.used
+    assert (total["failed_calls"], total["extract_calls"], total["calls"], total["root_calls"]) == (1, 1, 0, 0)
+    assert total["by_model"]["m"]["failed_calls"] == failed["by_model"]["m"]["failed_calls"] == 1
+    assert subtract_usage(total, failed)["failed_calls"] == 0

@@ -205,3 +205,15 @@ def test_usage_in_one_line():
 
 def test_safe_text_keeps_tabs_and_lines():
     assert safe("a\tb\r\nc\x00é漢") == "a\tb\nc\\x00é漢"
+
+
+def test_an_unknown_cost_is_said_and_so_are_calls_that_failed():
+    usage = {"calls": 3, "root_calls": 2, "extract_calls": 1, "failed_calls": 4, "cost": None}
+    assert describe_usage(usage) == "6 model calls, 4 failed, 0 + 0 tokens, cost unknown"
+
+
+def test_the_running_total_is_shown_with_each_turn(screen):
+    screen.show("iteration_started", 1, used={})
+    screen.show("iteration_started", 2, used={"calls": 9, "root_calls": 1, "input_tokens": 1200, "cost": 0.5})
+    assert screen.text.count("so far") == 1
+    assert "so far: 10 model calls, 1,200 + 0 tokens, $0.5000" in screen.text
