@@ -11,6 +11,7 @@ from langchain_core.runnables import RunnableConfig
 from rlm_adapters.effects import Steps, off_loop
 from rlm_adapters.errors import ModelCallError
 from rlm_adapters.graph.context import NodeContext
+from rlm_adapters.graph.media import check_blocks
 from rlm_adapters.models.budget import Usage, add_usage, estimate_tokens
 from rlm_adapters.models.calling import SubModel, as_prompt
 from rlm_adapters.prompts import cut_middle
@@ -80,6 +81,7 @@ def ask_sub_model(
             f"prompt={cut_middle(repr(prompt), 300)}: give text, or a list of texts and content blocks",
             kind="bad_request",
         )
+    check_blocks(parts)
     _check_length(target, prompt)
     if (returns := given.get("returns")) is not None:
         spec: CellSpec = yield off_loop(lambda: CellSpec.of(returns))

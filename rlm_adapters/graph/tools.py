@@ -92,10 +92,16 @@ class Tool:
 
         Returns:
             Its result as plain JSON types. What it raises is the caller's to turn into a failure.
+
+        Raises:
+            InputError: the arguments are not those that it was offered with: a tool may have others, which its author
+                fills in (LangChain's ``InjectedToolArg``), and a cell must not.
         """
         source = self.source
+        names = [name.rstrip("=") for name in self.parameters or ()]
+        if self.parameters is not None and (len(args) > len(names) or not kwargs.keys() <= set(names[len(args) :])):
+            raise InputError(f"{self.name}() takes {', '.join(names) or 'no arguments'}: give each of them once")
         if isinstance(source, BaseTool):
-            names = [name.rstrip("=") for name in self.parameters or ()]
             given = {**dict(zip(names, args, strict=False)), **kwargs}
             result = yield Wait(lambda: source.invoke(given, config), lambda: source.ainvoke(given, config))
         elif inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(getattr(source, "__call__", None)):  # noqa: B004
