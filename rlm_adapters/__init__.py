@@ -81,9 +81,28 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "dspy":
             raise
-        from rlm_adapters.errors import MissingExtraError  # noqa: PLC0415 - kept light
+        return _stand_in(name)
 
-        raise MissingExtraError(f"rlm_adapters.{name} needs DSPy: pip install 'rlm-adapters[dspy]'") from error
+
+def _stand_in(name: str) -> Any:
+    """A class in place of a name whose extra is not installed; using it says what to install.
+
+    Looking is no use: ``from rlm_adapters import *``, ``hasattr`` and ``help`` work without any extra.
+    """
+    from rlm_adapters.errors import MissingExtraError  # noqa: PLC0415 - kept light
+
+    message = f"rlm_adapters.{name} needs DSPy: pip install 'rlm-adapters[dspy]'"
+
+    class Missing(type):
+        def __call__(cls, *_: Any, **__: Any) -> Any:
+            raise MissingExtraError(message)
+
+        def __getattr__(cls, attribute: str) -> Any:
+            if attribute.startswith("__"):
+                raise AttributeError(attribute)
+            raise AttributeError(message)
+
+    return Missing(name, (), {"__doc__": message, "__module__": __name__})
 
 
 def __dir__() -> list[str]:

@@ -1,5 +1,19 @@
-"""``python -m rlm_adapters`` is the command ``rlm``."""
+"""The command ``rlm``, also as ``python -m rlm_adapters``."""
 
-from rlm_adapters.cli.main import main
+import sys
 
-main()
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C ends it at once, also while it is still being loaded."""
+    try:
+        from rlm_adapters.cli.main import main as run  # noqa: PLC0415 - loading takes a while: see above
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -49,5 +49,10 @@ def test_the_code_of_the_readme_runs(block, world, capsys):
 
 
 def test_the_files_that_the_readme_points_to_exist():
-    for target in re.findall(r"\]\(((?!http)[^)]+)\)", README):
-        assert (Path(__file__).parent.parent / target).exists(), target
+    ours = "https://github.com/rlm-adapters/rlm-adapters/blob/main/"
+    targets = re.findall(r"\]\(([^)]+)\)", README)
+    assert not [target for target in targets if not target.startswith("http")], "PyPI shows no relative links"
+    pages = [target.removeprefix(ours) for target in targets if target.startswith(ours)]
+    assert len(pages) >= 5
+    for page in pages:
+        assert (Path(__file__).parent.parent / page).exists(), page

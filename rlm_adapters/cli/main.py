@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -28,7 +29,7 @@ from rlm_adapters.errors import InputError, MissingExtraError, RLMError
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.models.budget import Limits
 from rlm_adapters.models.failures import connection_error
-from rlm_adapters.models.providers import open_chat_model
+from rlm_adapters.models.providers import open_chat_model, split_name
 from rlm_adapters.values.inputs import STDIN, load_paths
 from rlm_adapters.views.console import ConsoleView, answer_text, safe
 
@@ -238,7 +239,17 @@ def _run(job: _Job, *, trace: Path | None, show: bool) -> Mapping[str, Any]:
             if show:
                 errors.print(Text(f"note: {safe(text)}", style="yellow"))
 
+        _load_engine(job)
         return asyncio.run(_answer(job, tell, note))
+
+
+def _load_engine(job: _Job) -> None:
+    """Import what the run needs: seconds in which Ctrl-C ends the command, as no event loop holds it back yet."""
+    import_module("rlm_adapters.graph")
+    for name in filter(None, (job.model, job.sub_model)):
+        provider, _ = split_name(name, openai_compatible=job.base_url is not None)
+        with suppress(ImportError):  # opening the model says what to install
+            import_module(f"langchain_{provider}")
 
 
 async def _answer(job: _Job, tell: EventHandler, note: Callable[[str], None]) -> Mapping[str, Any]:

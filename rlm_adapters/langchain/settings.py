@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from langchain_core.language_models import BaseChatModel, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
@@ -33,6 +33,22 @@ from rlm_adapters.values.answers import OutputSpec
 from rlm_adapters.values.content import ContentStore
 
 ToolMode: TypeAlias = Literal["caller", "repl"]
+
+
+_SHOWN: Final = frozenset(
+    {"limits", "instructions", "worked_example", "context_threshold", "direct_below", "tool_mode", "prompt", "require"}
+)
+_SHOWN_CHARS: Final = 40
+
+
+class _Shown(str):
+    """Text that stands in a repr as it is."""
+
+    __slots__ = ()
+
+    @override
+    def __repr__(self) -> str:
+        return str(self)
 
 
 class RLMSettings(BaseChatModel):
@@ -199,6 +215,17 @@ class RLMSettings(BaseChatModel):
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> int:
         """As the root LM counts."""
         return self.model.get_num_tokens_from_messages(messages, *args, **kwargs)
+
+    @override
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """The models by name, and what was set: a line, and no keys."""
+        yield "model", model_name(self.model)
+        if self.sub_model is not None:
+            yield "sub_model", model_name(self.sub_model)
+        for name, field in type(self).model_fields.items():
+            if field.repr and name in _SHOWN & self.model_fields_set:
+                shown = repr(getattr(self, name))
+                yield name, getattr(self, name) if len(shown) <= _SHOWN_CHARS else _Shown(f"{shown[:_SHOWN_CHARS]}...")
 
     # -- one call
 
