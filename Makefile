@@ -10,7 +10,7 @@ SHORT := tests/cli tests/models tests/graph/test_runs.py tests/langchain/test_st
 	tests/dspy/test_rlm_module.py tests/test_examples.py tests/test_readme.py tests/test_architecture.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-postgres lint lock \
+.PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-postgres test-server serve lint lock \
 	lock-upgrade prices security fuzz bench clean
 
 help:  ## print the targets
@@ -32,6 +32,17 @@ test: $(VENV)/.installed lint  ## lint, type check and run the tests
 
 test-postgres: $(VENV)/.installed  ## suspended runs in PostgreSQL (starts a server of its own; needs its programs)
 	$(BIN)/python -m pytest -m postgres tests/langchain
+
+$(VENV)-server/.installed: $(VENV)/.installed
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-server
+	$(BIN)/uv pip install --quiet --python $(VENV)-server --editable '.[openai,server]'
+	@touch $@
+
+serve: $(VENV)-server/.installed  ## serve the graphs on LangGraph's own server, for Studio (models from the environment)
+	$(VENV)-server/bin/langgraph dev
+
+test-server: $(VENV)-server/.installed  ## the graphs on LangGraph's own server
+	LANGGRAPH_PROGRAM=$(CURDIR)/$(VENV)-server/bin/langgraph $(BIN)/python -m pytest -m server tests/served
 
 lint: $(VENV)/.installed  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -74,4 +85,4 @@ bench: $(VENV)/.installed  ## ratios against baselines in the same run
 	$(BIN)/python -m benchmarks
 
 clean:  ## remove the virtual environments and caches
-	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV)-server .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -35,11 +35,11 @@ def write(state: ResearchState) -> ResearchState:
     return {"report": f"# {state['topic']}{partial}\n\n{state['answer']}"}
 
 
-def make_graph() -> CompiledStateGraph[ResearchState, Any, ResearchState, ResearchState]:
+async def make_graph() -> CompiledStateGraph[ResearchState, Any, ResearchState, ResearchState]:
     """Make the larger graph."""
     builder = StateGraph(ResearchState)
     builder.add_node("plan", plan)
-    builder.add_node("rlm", make_rlm())
+    builder.add_node("rlm", await make_rlm())
     builder.add_node("write", write)
     builder.add_edge(START, "plan")
     builder.add_edge("plan", "rlm")

@@ -1,15 +1,18 @@
 """The RLM graph as LangGraph's server and Studio serve it (see ``langgraph.json``).
 
-The models come from the environment: ``RLM_MODEL`` and ``RLM_SUB_MODEL`` as ``provider:name``; an OpenAI-compatible
-server through ``OPENAI_BASE_URL``.
+From the environment: the models ``RLM_MODEL`` and ``RLM_SUB_MODEL`` as ``provider:name``; an OpenAI-compatible server
+through ``OPENAI_BASE_URL``; and ``RLM_CONTENT_STORE``, a directory or an fsspec URL for what is too big for a checkpoint.
+Without the last one threads cannot go on after a restart of the server.
 """
 
+import asyncio
 import os
+import threading
 
 from langchain.chat_models import init_chat_model
 from langchain_core.language_models import BaseChatModel
 
-from rlm_adapters import create_rlm_graph
+from rlm_adapters import ContentStore, create_rlm_graph
 from rlm_adapters.graph import RLMGraph
 
 
@@ -18,7 +21,28 @@ def _model(variable: str, default: str) -> BaseChatModel:
     return model
 
 
-def make_graph() -> RLMGraph:
-    """Make the graph; the server brings its own checkpointer."""
-    root = os.environ.get("RLM_MODEL", "openai:gpt-5-mini")
-    return create_rlm_graph(_model("RLM_MODEL", root), _model("RLM_SUB_MODEL", root))
+class _Deployment:
+    """One graph for all requests of a process: its sandbox, its live sessions and its content store are shared."""
+
+    def __init__(self) -> None:
+        self._graph: RLMGraph | None = None
+        self._lock = threading.Lock()
+
+    def graph(self) -> RLMGraph:
+        with self._lock:
+            if self._graph is None:
+                root = os.environ.get("RLM_MODEL", "openai:gpt-5-mini")
+                self._graph = create_rlm_graph(
+                    _model("RLM_MODEL", root),
+                    _model("RLM_SUB_MODEL", root),
+                    store=ContentStore(os.environ.get("RLM_CONTENT_STORE") or None),
+                )
+            return self._graph
+
+
+_deployment = _Deployment()
+
+
+async def make_graph() -> RLMGraph:
+    """The graph; the server brings its own checkpointer. Off the event loop: making the models' clients reads files."""
+    return await asyncio.to_thread(_deployment.graph)
