@@ -1,7 +1,7 @@
 """The RLM graph as LangGraph's server and Studio serve it (see ``langgraph.json``).
 
 From the environment: the models ``RLM_MODEL`` and ``RLM_SUB_MODEL`` as ``provider:name``; an OpenAI-compatible server
-through ``OPENAI_BASE_URL``; and ``RLM_CONTENT_STORE``, a directory or an fsspec URL for what is too big for a checkpoint.
+through ``OPENAI_BASE_URL``; and ``RLM_CONTENT_STORE``, a directory or an fsspec URL for what no checkpoint takes.
 Without the last one threads cannot go on after a restart of the server.
 """
 
