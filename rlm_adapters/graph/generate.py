@@ -7,7 +7,7 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from rlm_adapters.effects import Steps
+from rlm_adapters.effects import Steps, off_loop
 from rlm_adapters.errors import BudgetExceededError, ModelCallError
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.cures import confirmations
@@ -23,6 +23,7 @@ from rlm_adapters.replies import UNSET, Reading
 
 _FILL = 0.7  # share of the window at which older turns are folded into a summary
 _THOUGHT_CHARS = 2_000  # of the text around the code, for views of the run
+_LONG_REPLY = 20_000  # characters
 _KEEP_TURNS = 3  # turns that folding leaves whole
 
 
@@ -39,7 +40,7 @@ def generate_code(state: RLMState, node: NodeContext, config: RunnableConfig) ->
         reply, usage, folded = yield from _ask(state, node, config, iteration)
     except BudgetExceededError as error:
         return {"stop": error.limit, "error": str(error), "seconds": node.run.ledger.seconds}
-    reading = node.config.writer.read(reply, state.get("names") or ())
+    reading = yield from _read(reply, state, node)
     cells = _cells(reading)
     return {
         "iterations": iteration,
@@ -91,6 +92,18 @@ def _ask(
         else:
             return reply, usage, trajectory.folded
     raise AssertionError("unreachable: the second attempt returns or raises")
+
+
+def _read(reply: ModelReply, state: RLMState, node: NodeContext) -> Steps[Reading]:
+    """Read a reply; a long one, which takes tens of milliseconds, beside the event loop."""
+
+    def read() -> Reading:
+        return node.config.writer.read(reply, state.get("names") or ())
+
+    if len(reply.text) < _LONG_REPLY:
+        return read()
+    reading: Reading = yield off_loop(read)
+    return reading
 
 
 def _cells(reading: Reading) -> tuple[str, ...]:
