@@ -7,7 +7,7 @@ that the model reads, never an exception. So what is raised here concerns the ca
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 
 class RLMError(Exception):
@@ -41,19 +41,51 @@ class ReplayDivergenceError(SandboxError):
     """A journal replayed in a new worker did not ask for what the first worker had asked for."""
 
 
+PERMANENT: Final = frozenset({"auth", "unknown_model", "address", "quota"})
+"""Kinds of failures that no later call will mend: somebody has to change the key, the name, the address, the plan."""
+
+
 class ModelCallError(RLMError):
-    """A model call failed for good, after the retries.
+    """A model call failed for good, after the retries. The message names the model, its role, its address, the remedy.
 
     Attributes:
-        kind: ``rate_limit``, ``timeout``, ``server``, ``auth``, ``context_length``, ``refusal``, ``bad_request``,
-            ``network`` or ``other``.
+        kind: ``rate_limit``, ``timeout``, ``server``, ``auth``, ``quota``, ``unknown_model``, ``address`` (no such
+            server, or another kind of server), ``context_length``, ``refusal``, ``bad_request``, ``network`` or
+            ``other``.
         retryable: whether the same call may succeed later.
+        detail: what the model's server said.
+        model: name of the model; None where the failure was not one of a call.
+        role: ``root LM`` or ``sub-LM``.
+        address: that was called, as far as it is known.
+        remedy: what to do.
+        tries: how often the call was made.
+        usage: what the run had used, where this ended one.
     """
 
     def __init__(self, message: str, *, kind: str = "other", retryable: bool = False) -> None:
         super().__init__(message)
         self.kind = kind
         self.retryable = retryable
+        self.detail = message
+        self.model: str | None = None
+        self.role = ""
+        self.address: str | None = None
+        self.remedy = ""
+        self.tries = 1
+        self.usage: dict[str, Any] = {}
+
+    @property
+    def permanent(self) -> bool:
+        """Whether every further call of this model would fail in the same way: such a failure ends the run."""
+        return self.kind in PERMANENT
+
+    def __str__(self) -> str:
+        if self.model is None:
+            return self.detail
+        place = f" at {self.address}" if self.address else ""
+        tries = f" {self.tries} times" if self.tries > 1 else ""
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"{self.role} {self.model!r}{place} failed{tries} ({self.kind}): {self.detail}{remedy}"
 
 
 class BudgetExceededError(RLMError):

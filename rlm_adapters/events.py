@@ -52,7 +52,8 @@ EventType: TypeAlias = Literal[
 ``child_started``
     A call becomes a run of its own, whose events carry this run's id as ``parent_run_id``. ``query``.
 ``warning``
-    Something that the user should know and that does not end the run. ``message``.
+    Something that the user should know and that does not end the run. ``message``; ``retry?``: of a model call that
+    is made again, as in :class:`rlm_adapters.models.calling.Retry`.
 ``repair``
     A reply could not be used and the model is asked again. ``reason``: short name (``no_code``, ``syntax``,
     ``length``, ``refusal``, ``empty``, ``invalid_answer``); ``message``: what the model is told.

@@ -28,7 +28,6 @@ from rlm_adapters.cli.options import parse_output_type, parse_price
 from rlm_adapters.errors import InputError, MissingExtraError, RLMError
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.models.budget import Limits
-from rlm_adapters.models.failures import connection_error
 from rlm_adapters.models.providers import open_chat_model, split_name
 from rlm_adapters.values.inputs import STDIN, load_paths
 from rlm_adapters.views.console import ConsoleView, answer_text, safe
@@ -168,6 +167,7 @@ def ask(
 
     The answer goes to standard output, the trajectory to standard error.
     """
+    used = _Used()
     try:
         job = _Job(
             question=_checked(question, "the question", "give it as the first argument"),
@@ -189,10 +189,11 @@ def ask(
             output_type=None if output_type is None else parse_output_type(output_type),
             prompt=prompt,
         )
-        result = _run(job, trace=trace, show=not quiet)
+        result = _run(job, trace=trace, show=not quiet, tell=used.note)
         code = _EXIT_CODES.get(result["finish_reason"], ExitCode.PARTIAL)
     except (KeyboardInterrupt, asyncio.CancelledError):
-        typer.echo("interrupted", err=True)
+        interrupted = {"answer": None, "finish_reason": "interrupted", "error": "interrupted", "usage": used.usage}
+        _report(interrupted, ExitCode.INTERRUPTED, as_json=as_json)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except (InputError, MissingExtraError) as error:
         code, result = ExitCode.BAD_INPUT, _failure(error)
@@ -200,6 +201,47 @@ def ask(
         code, result = ExitCode.FAILED, _failure(error)
     _report(result, code, as_json=as_json)
     raise typer.Exit(code)
+
+
+@app.command(epilog="Exit status: 0 all is well, 1 a run would fail, 130 interrupted.")
+def doctor(
+    *,
+    model: Annotated[
+        str, typer.Option("--model", "-m", envvar="RLM_MODEL", help="Root LM, as provider:name.", show_default=False)
+    ] = "",
+    sub_model: Annotated[
+        str | None,
+        typer.Option(envvar="RLM_SUB_MODEL", help="LM for sub-calls; default: the root LM.", show_default=False),
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="Address of an OpenAI-compatible or other server.", show_default=False)
+    ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(help="Safer: the provider's environment variable, such as OPENAI_API_KEY.", show_default=False),
+    ] = None,
+) -> None:
+    """Check the packages, the sandbox, and the models with their keys and addresses; say what to do.
+
+    Each model is asked one short question.
+    """
+    from rlm_adapters.cli.doctor import Models, examine  # noqa: PLC0415 - not needed for `rlm --help`
+
+    async def show() -> bool:
+        well = True
+        async for check in examine(Models(model=model, sub_model=sub_model, base_url=base_url, api_key=api_key)):
+            typer.echo(safe(f"{check.state:<8}{check.name}: {check.detail}"))
+            if check.remedy:
+                typer.echo(safe(f"{'':<8}  {check.remedy}"))
+            well = well and check.state != "problem"
+        return well
+
+    try:
+        well = asyncio.run(show())
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    raise typer.Exit(ExitCode.ANSWERED if well else ExitCode.FAILED)
 
 
 # What the arguments mean
@@ -221,17 +263,28 @@ def _default_paths(stdin: TextIO | None) -> tuple[str, ...]:
 # Running
 
 
-def _run(job: _Job, *, trace: Path | None, show: bool) -> Mapping[str, Any]:
+@dataclass(slots=True)
+class _Used:
+    """What the run has used, for a report of one that was interrupted."""
+
+    usage: Mapping[str, Any] = field(default_factory=dict)
+
+    def note(self, event: Event) -> None:
+        key = "usage" if event.type == "run_finished" and not event.depth else "used"
+        self.usage = event.data.get(key) or self.usage
+
+
+def _run(job: _Job, *, trace: Path | None, show: bool, tell: EventHandler) -> Mapping[str, Any]:
     """Run a job with its views; from SIGTERM and Ctrl-C on all is closed."""
     errors = Console(stderr=True)
     with ExitStack() as stack:
-        listeners: list[EventHandler] = []
+        listeners: list[EventHandler] = [tell]
         if show:
             listeners.append(stack.enter_context(ConsoleView(errors, show_answer=False)).handle)
         if trace is not None:
             listeners.append(_trace_writer(trace, stack))
 
-        def tell(event: Event) -> None:
+        def tell_all(event: Event) -> None:
             for listener in listeners:
                 listener(event)
 
@@ -240,7 +293,7 @@ def _run(job: _Job, *, trace: Path | None, show: bool) -> Mapping[str, Any]:
                 errors.print(Text(f"note: {safe(text)}", style="yellow"))
 
         _load_engine(job)
-        return asyncio.run(_answer(job, tell, note))
+        return asyncio.run(_answer(job, tell_all, note))
 
 
 def _load_engine(job: _Job) -> None:
@@ -301,15 +354,9 @@ def _trace_writer(path: Path, stack: ExitStack) -> EventHandler:
 
 
 def _failure(error: Exception) -> dict[str, Any]:
-    return {"answer": None, "finish_reason": "error", "error": _reason(error), "usage": {}, "iterations": 0}
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong; clients call a refused connection a time-out, so the operating system has the last word."""
-    refused = connection_error(error)
-    if refused is not None and refused.strerror:
-        return f"no connection to the model's server: {refused.strerror}; check --base-url and that it runs"
-    return " ".join(str(error).split())
+    usage = getattr(error, "usage", {})
+    reason = " ".join(str(error).split())
+    return {"answer": None, "finish_reason": "error", "error": reason, "usage": usage, "iterations": 0}
 
 
 def _report(result: Mapping[str, Any], code: ExitCode, *, as_json: bool) -> None:
@@ -320,9 +367,15 @@ def _report(result: Mapping[str, Any], code: ExitCode, *, as_json: bool) -> None
         typer.echo(json.dumps(kept, default=str, indent=2))
     elif answer is not None:
         _print_answer(answer_text(answer))
+    failed = (result.get("usage") or {}).get("failed_calls", 0)
+    if failed and code in (ExitCode.ANSWERED, ExitCode.PARTIAL):
+        calls = "1 model call" if failed == 1 else f"{failed:,} model calls"
+        typer.echo(f"rlm: {calls} failed; the answer may lack what they were asked for", err=True)
     if code is ExitCode.PARTIAL:
         what = "no answer" if answer is None else "partial answer"
         typer.echo(f"rlm: {what}: {safe(str(error or result['finish_reason']))}", err=True)
+    elif code is ExitCode.INTERRUPTED:
+        typer.echo("interrupted", err=True)
     elif code is not ExitCode.ANSWERED:
         typer.echo(f"rlm: {safe(str(error))}", err=True)
 

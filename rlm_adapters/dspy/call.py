@@ -80,7 +80,7 @@ class Call:
                 result = run_apart(self._invoke)
                 steps = self._trajectory(result.get("turns") or ())
         except PredictorError as error:
-            raise error.original from error
+            raise _for_caller(error) from error
         finally:
             self._forget()
         return self._prediction(result, steps)
@@ -92,7 +92,7 @@ class Call:
                 result = await arun_apart(self._ainvoke)
                 steps = await asyncio.to_thread(self._trajectory, result.get("turns") or ())
         except PredictorError as error:
-            raise error.original from error
+            raise _for_caller(error) from error
         finally:
             await asyncio.to_thread(self._forget)
         return self._prediction(result, steps)
@@ -186,6 +186,17 @@ class Call:
         self, fields: Mapping[str, Any], steps: list[dict[str, Any]], reasoning: str, told: dict[str, Any]
     ) -> dspy.Prediction:
         return dspy.Prediction(**fields, trajectory=steps, final_reasoning=reasoning, **{RESULT_FIELD: told})
+
+
+def _for_caller(error: PredictorError) -> Exception:
+    """What a failed LM is for the caller: the root LM's own exception, as of any predictor, with a note of the remedy.
+
+    That of a sub-LM names it: nothing else says that it was not the root LM.
+    """
+    if error.role == "sub-LM":
+        raise error
+    error.original.add_note(str(error))
+    return error.original
 
 
 def _packed(value: Any, store: OwnedStore) -> Any:

@@ -21,7 +21,7 @@ from rlm_adapters.dspy.usage import Measured, measured
 from rlm_adapters.errors import ModelCallError
 from rlm_adapters.models.budget import estimate_tokens
 from rlm_adapters.models.calling import ModelReply
-from rlm_adapters.models.failures import classify
+from rlm_adapters.models.failures import address_of, classify
 from rlm_adapters.prompts.steps import Step
 from rlm_adapters.values.answers import to_plain
 
@@ -68,6 +68,11 @@ class PredictorTarget:
         """Name of the LM that answers."""
         lm = getattr(self.predictor, "lm", None) or settings.lm
         return str(getattr(lm, "model", None) or type(lm).__name__)
+
+    @property
+    def address(self) -> str | None:
+        """The address that the LM was given; None: its provider's own."""
+        return address_of(getattr(self.predictor, "lm", None) or settings.lm)
 
     def estimate(self, prompt: Any) -> int:
         """Upper estimate of the tokens of fields and instructions; demos are left out."""

@@ -20,6 +20,7 @@ from rlm_adapters.dspy.usage import Measured, measured
 from rlm_adapters.errors import InputError
 from rlm_adapters.models.budget import estimate_tokens
 from rlm_adapters.models.calling import ModelReply, Prompt
+from rlm_adapters.models.failures import address_of
 
 _WORDING: Final = (
     "Do what the prompt asks with the text that it contains. The answer is read by a program: give only what was asked "
@@ -45,6 +46,11 @@ class SubLM:
         """Name of the model."""
         lm = self.lm if self.lm is not None else settings.lm
         return str(getattr(lm, "model", None) or type(lm).__name__)
+
+    @property
+    def address(self) -> str | None:
+        """The address that the LM was given; None: its provider's own."""
+        return address_of(self.lm if self.lm is not None else settings.lm)
 
     def context_window(self) -> int | None:
         """Unknown to DSPy."""

@@ -14,7 +14,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Checkpointer, Command
 
-from rlm_adapters.errors import InputError
+from rlm_adapters.errors import InputError, ModelCallError
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.graph.context import RLMConfig, RLMContext, Run
 from rlm_adapters.graph.execute import execute
@@ -181,6 +181,8 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         """
         if ready.run is None:
             return
+        if isinstance(error, ModelCallError) and not ready.depth:
+            error.usage = ready.run.ledger.used
         for run_id in ready.mine & ready.run.unfinished:
             ready.run.tell(
                 Event(

@@ -102,7 +102,9 @@ def _ask_text(
 def _ask(
     node: NodeContext, target: SubModel, prompt: Any, owner: str, config: RunnableConfig
 ) -> Steps[tuple[str, Usage]]:
-    reply, usage = yield from node.run.caller.call(target, as_prompt(prompt), kind="sub", owner=owner, config=config)
+    reply, usage = yield from node.run.caller.call(
+        target, as_prompt(prompt), kind="sub", owner=owner, config=config, on_retry=node.retried(owner)
+    )
     if reply.refusal or reply.finish_reason == "content_filter":
         raise ModelCallError(f"the sub-LM refused: {reply.refusal or 'content filter'}", kind="refusal")
     return reply.text, usage

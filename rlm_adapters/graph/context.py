@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
 from rlm_adapters.events import Event, EventHandler, EventType
@@ -13,7 +13,7 @@ from rlm_adapters.graph.sessions import SessionCache
 from rlm_adapters.graph.stored import Stored
 from rlm_adapters.graph.tools import Tool
 from rlm_adapters.models.budget import Ledger, Limits, Usage
-from rlm_adapters.models.calling import ModelCaller, SubModel
+from rlm_adapters.models.calling import ModelCaller, Retry, SubModel
 from rlm_adapters.models.limiter import Limiter
 from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.prompts import CodeWriter
@@ -193,6 +193,18 @@ class NodeContext:
         )
         self.run.tell(event)
         self.write(event.to_dict())
+
+    def retried(self, run_id: str, iteration: int | None = None) -> Callable[[Retry], None]:
+        """What tells the retries of a call of this run."""
+
+        def tell(retry: Retry) -> None:
+            message = (
+                f"{retry.role} {retry.model!r} failed ({retry.kind}): {retry.detail}; "
+                f"retry {retry.attempt} of {retry.most} in {retry.seconds:.1f} s"
+            )
+            self.emit("warning", run_id, iteration, message=message, retry=asdict(retry))
+
+        return tell
 
     @property
     def may_call(self) -> bool:

@@ -42,7 +42,12 @@ def answer_directly(state: RLMState, node: NodeContext, config: RunnableConfig) 
     prompt = [SystemMessage(system), HumanMessage("\n\n".join([*inputs, content.read(state["query"])]))]
     node.emit("iteration_started", state["run_id"], 1, prompt_chars=sum(len(str(one.content)) for one in prompt))
     reply, usage = yield from node.run.caller.call(
-        node.config.direct or node.config.sub, prompt, kind="root", owner=state["run_id"], config=config
+        node.config.direct or node.config.sub,
+        prompt,
+        kind="root",
+        owner=state["run_id"],
+        config=config,
+        on_retry=node.retried(state["run_id"], 1),
     )
     return {
         "iterations": 1,

@@ -81,6 +81,7 @@ def extract(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
             kind="extract",
             owner=state["run_id"],
             config=config,
+            on_retry=node.retried(state["run_id"]),
         )
         answer = _extracted(reply, node, answer)
     except (BudgetExceededError, ModelCallError) as error:

@@ -81,6 +81,8 @@ def _ask(
                 kind="sub" if node.depth else "root",
                 owner=state["run_id"],
                 config=config,
+                role="root LM",
+                on_retry=node.retried(state["run_id"], iteration),
             )
         except ModelCallError as error:
             # The window is not always known beforehand: the provider's refusal tells it.

@@ -45,6 +45,7 @@ def _answer(request: Request, task: RecurseInput, node: NodeContext, config: Run
     args, kwargs = content.read(request["args"]), content.read(request["kwargs"])
     usage: Usage = {}
     failure: dict[str, Any] | None = None
+    told = ""
     value: Any = None
     try:
         if function in node.config.tools:
@@ -66,11 +67,13 @@ def _answer(request: Request, task: RecurseInput, node: NodeContext, config: Run
             return {}  # nobody waits for it yet; the cell may never ask
         failure = {"message": f"{error}; finish with what you have", "kind": "budget", "retryable": False}
     except ModelCallError as error:
-        usage = error.usage if isinstance(error, _ChildEndedError) else {}
+        if error.permanent:
+            raise  # each further call would fail like this one: the run ends with what somebody has to change
+        usage, told = error.usage, str(error)
         if request["ahead"] and (error.retryable or isinstance(error, _ChildEndedError)):
             # Too many calls at once, or a limit: asked at its turn, it may well succeed. What it took is booked.
             return {"usage": usage}
-        failure = {"message": str(error), "kind": error.kind, "retryable": error.retryable}
+        failure = {"message": error.detail, "kind": error.kind, "retryable": error.retryable}  # a cell sees no address
     except InputError as error:
         failure = {"message": str(error), "kind": "bad_request", "retryable": False}
     except Exception as error:  # noqa: BLE001 - a tool may raise anything, and the model can often go on
@@ -81,7 +84,7 @@ def _answer(request: Request, task: RecurseInput, node: NodeContext, config: Run
         task["iteration"],
         function=function,
         total=task.get("batch", 1),
-        error=None if failure is None else failure["message"],
+        error=None if failure is None else told or failure["message"],
         usage=usage,
         cached=node.config.cache_prompts and function == "llm_query" and failure is None and not usage,
     )

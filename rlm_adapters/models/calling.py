@@ -20,9 +20,9 @@ from langchain_core.runnables.config import merge_configs
 from langgraph.errors import GraphBubbleUp
 
 from rlm_adapters.effects import Steps, Wait, off_loop, sleep, wait_for_future
-from rlm_adapters.errors import BudgetExceededError
+from rlm_adapters.errors import BudgetExceededError, ModelCallError
 from rlm_adapters.models.budget import CallKind, Ledger, Reservation, Usage, estimate_tokens
-from rlm_adapters.models.failures import classify, is_stale, retry_after
+from rlm_adapters.models.failures import address_of, classify, is_stale, locate, never_connected, retry_after
 from rlm_adapters.models.limiter import Limiter
 from rlm_adapters.models.prices import load_prices, prices_are_loaded
 
@@ -55,6 +55,29 @@ class ModelReply:
     output_tokens: int = 0
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A call that failed and is made again.
+
+    Attributes:
+        model: its name.
+        role: ``root LM`` or ``sub-LM``.
+        kind: of the failure, as in `ModelCallError`.
+        detail: what the model's server said.
+        attempt: number of the retry, from 1.
+        most: retries that are made at most.
+        seconds: until it is made.
+    """
+
+    model: str
+    role: str
+    kind: str
+    detail: str
+    attempt: int
+    most: int
+    seconds: float
 
 
 class ModelTarget(Protocol):
@@ -99,6 +122,11 @@ class ChatTarget:
         self.model = model
         self.options = dict(options or {})
         self.name = name or self.options.get("model") or model_name(model)
+
+    @property
+    def address(self) -> str | None:
+        """The base URL that the model was given; None: its provider's own."""
+        return address_of(self.model)
 
     def estimate(self, prompt: Prompt) -> int:
         """Upper estimate of the prompt's tokens, 8 for each message's frame."""
@@ -186,6 +214,28 @@ _LONGEST_DELAY = 60.0
 _MOST_STALE = 1_000  # connections of a pool; httpx keeps 100, openai's client 1,000
 
 
+_ROLES = {"root": "root LM", "sub": "sub-LM", "extract": "root LM"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Who is asked, and as what."""
+
+    target: ModelTarget
+    role: str
+    on_retry: Callable[[Retry], None] | None
+
+    def locate(self, failure: ModelCallError, error: BaseException, tries: int) -> None:
+        address = getattr(self.target, "address", None)
+        locate(failure, error, model=self.target.name, role=self.role, address=address, tries=tries)
+
+    def tell(self, failure: ModelCallError, attempt: int, most: int, seconds: float) -> None:
+        if self.on_retry is not None:
+            self.on_retry(
+                Retry(self.target.name, self.role, failure.kind, failure.detail, attempt, most, round(seconds, 3))
+            )
+
+
 class ModelCaller:
     """Calls models within one run: budget, limiter, time-out and retries.
 
@@ -206,6 +256,8 @@ class ModelCaller:
         kind: CallKind,
         owner: str,
         config: RunnableConfig,
+        role: str | None = None,
+        on_retry: Callable[[Retry], None] | None = None,
     ) -> Steps[tuple[ModelReply, Usage]]:
         """Ask a model once, retrying what can be retried.
 
@@ -215,6 +267,8 @@ class ModelCaller:
             kind: for the ledger.
             owner: id of the run that asks, for fairness.
             config: passed on, so that tracing nests.
+            role: for messages; default: by the kind.
+            on_retry: told of each retry before the wait for it.
 
         Returns:
             The reply and the usage of this call.
@@ -228,7 +282,11 @@ class ModelCaller:
         estimate = target.estimate(prompt)
         reservation = yield from self._reserve(target.name, kind, estimate)
         try:
-            reply = yield from self._attempts(target, prompt, reservation, owner, config)
+            asked = _Asked(target, role or _ROLES[kind], on_retry)
+            reply = yield from self._attempts(asked, prompt, reservation, owner, config)
+        except ModelCallError as error:
+            error.usage = self.ledger.fail(reservation)
+            raise
         except BaseException:
             self.ledger.release(reservation)
             raise
@@ -270,9 +328,9 @@ class ModelCaller:
         )
 
     def _attempts(
-        self, target: ModelTarget, prompt: Any, reservation: Reservation, owner: str, config: RunnableConfig
+        self, asked: _Asked, prompt: Any, reservation: Reservation, owner: str, config: RunnableConfig
     ) -> Steps[ModelReply]:
-        limits = self.ledger.limits
+        target, limits = asked.target, self.ledger.limits
         most = reservation.output_tokens
         attempt = stale = 0
         while True:
@@ -294,11 +352,21 @@ class ModelCaller:
                     continue
                 failure = classify(error)
                 if not failure.retryable or attempt == limits.max_retries:
+                    if failure.kind == "network" and never_connected(error) and not self._has_answered(target.name):
+                        failure.kind = "address"
+                    asked.locate(failure, error, attempt + 1)
+                    if failure is error:
+                        raise
                     raise failure from error
-                yield sleep(self._delay(attempt, retry_after(error)))
+                delay = self._delay(attempt, retry_after(error))
                 attempt += 1
+                asked.tell(failure, attempt, limits.max_retries, delay)
+                yield sleep(delay)
             else:
                 return reply
+
+    def _has_answered(self, model: str) -> bool:
+        return bool(self.ledger.used["by_model"].get(model, {}).get("calls"))
 
     def _delay(self, attempt: int, asked: float | None) -> float:
         # Full jitter keeps a batch that was refused together from coming back together.

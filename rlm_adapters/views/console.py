@@ -119,6 +119,7 @@ class ConsoleView:
         )
 
     def _iteration_started(self, event: Event, run: _Run) -> None:
+        self._sum_up_retries(run)
         used = event.data.get("used") or {}
         if model_calls(used):
             self._screen.line(run.title(f"so far: {describe_usage(used)}"), "dim", run.depth)
@@ -163,7 +164,19 @@ class ConsoleView:
     def _child_started(self, event: Event, run: _Run) -> None:
         """Nothing: the child's own first event shows its question."""
 
+    def _sum_up_retries(self, run: _Run) -> None:
+        for (model, kind), count in run.retries.items():
+            if count > 1:  # the first one was shown when it was made
+                self._screen.line(f"{count:,} retries of {safe(model)} ({safe(kind)})", "yellow", run.depth)
+        run.retries.clear()
+
     def _warning(self, event: Event, run: _Run) -> None:
+        retry = event.data.get("retry")
+        if isinstance(retry, Mapping):
+            key = str(retry.get("model")), str(retry.get("kind"))
+            run.retries[key] = run.retries.get(key, 0) + 1
+            if run.retries[key] > 1:
+                return  # a batch may be refused as a whole
         self._screen.line(f"warning: {safe(str(event.data.get('message', '')))}", "yellow", run.depth)
 
     def _repair(self, event: Event, run: _Run) -> None:
@@ -181,6 +194,7 @@ class ConsoleView:
 
     def _run_finished(self, event: Event, run: _Run) -> None:
         self._screen.stop(event.run_id)
+        self._sum_up_retries(run)
         data = event.data
         reason = str(data.get("finish_reason", ""))
         answer = data.get("answer")
@@ -243,6 +257,8 @@ class _Run:
     depth: int
     calls: _Calls = field(default_factory=_Calls)
     answered: bool = False
+    retries: dict[tuple[str, str], int] = field(default_factory=dict)
+    """How often calls were retried since the last turn, by model and kind of failure."""
 
     def title(self, text: str) -> str:
         return f"{self.label}: {text}" if self.label else text

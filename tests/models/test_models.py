@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlm_adapters.models.failures import chain, classify, connection_error
+from rlm_adapters.models.failures import chain, classify, network_error, never_connected
 
 
 @pytest.mark.parametrize(
@@ -38,9 +38,8 @@ def raised(*, suppress):
 def test_what_the_operating_system_said_is_found_whichever_way_a_client_wraps_it(suppress):
     with pytest.raises(RuntimeError) as error:
         raised(suppress=suppress)
-    refused = connection_error(error.value)
-    assert refused is not None
-    assert refused.strerror == "Connect call failed"
+    assert network_error(error.value) == "Connect call failed"
+    assert never_connected(error.value)
     assert classify(error.value).kind == "network"
 
 
@@ -48,4 +47,4 @@ def test_a_chain_of_exceptions_that_goes_in_a_circle_ends():
     first, second = ValueError("first"), ValueError("second")
     first.__cause__, second.__context__ = second, first
     assert list(chain(first)) == [first, second]
-    assert connection_error(first) is None
+    assert network_error(first) is None

@@ -270,7 +270,8 @@ class ModelServer:
         if reply.status >= 400:
             return _error(reply.text or "", status=reply.status, code=reply.error_code, headers=dict(reply.headers))
         if reply.raw_body is not None:
-            return web.Response(text=reply.raw_body, content_type="application/json", headers=dict(reply.headers))
+            headers = {"Content-Type": "application/json", **reply.headers}
+            return web.Response(body=reply.raw_body.encode(), headers=headers)
         text, _ = protocol.shaped(reply, record.body)
         record.completion_tokens = protocol.usage_of("", reply, text)["completion_tokens"]
         if record.body.get("stream"):
