@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -373,6 +374,25 @@ def test_an_interrupted_run_leaves_no_process_behind(model_server, text, busy, e
     assert printed == ""
     assert "Traceback" not in shown
     assert alive(members) == set()
+
+
+def test_an_interrupted_run_tells_what_it_has_used(model_server, text):
+    model_server.script("sub", lambda messages, request: never_answers())
+    model_server.script("root", [cell("llm_query('never')")])
+    process = start(model_server, "q", str(text), "--sub-model", "openai:sub", "--json", start_new_session=True)
+    try:
+        assert any("[cell 1]" in line for line in iter(process.stderr.readline, ""))
+        while not model_server.requests_of("sub"):
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)
+        printed, shown = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, shown
+    told = json.loads(printed)
+    assert told["finish_reason"] == "interrupted"
+    assert told["usage"]["root_calls"] == 1
+    assert told["usage"]["by_model"]["root"]["input_tokens"] > 0
 
 
 # Options

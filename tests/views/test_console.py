@@ -217,3 +217,13 @@ def test_the_running_total_is_shown_with_each_turn(screen):
     screen.show("iteration_started", 2, used={"calls": 9, "root_calls": 1, "input_tokens": 1200, "cost": 0.5})
     assert screen.text.count("so far") == 1
     assert "so far: 10 model calls, 1,200 + 0 tokens, $0.5000" in screen.text
+
+
+def test_retries_are_shown_when_they_are_made_and_summed_up(screen):
+    retry = {"model": "sub", "kind": "rate_limit", "attempt": 1}
+    for number in range(12):
+        screen.show("warning", 1, message=f"sub-LM 'sub' failed: slow down {number}", retry=retry)
+    assert "slow down 0" in screen.text
+    assert "slow down 1" not in screen.text
+    screen.show("iteration_started", 2)
+    assert "12 retries of sub (rate_limit)" in screen.text
