@@ -218,12 +218,12 @@ def test_what_a_failed_child_used_is_counted(model_server, chat, sandbox, run):
     def root(messages, request):
         if "break" not in messages[1]["content"]:
             return cell("try:\n    rlm_query('break')\nexcept SubCallError as e:\n    SUBMIT(e.kind)")
-        return cell("print(1)") if len(messages) < 4 else server_error("gone", status=403)
+        return cell("print(1)") if len(messages) < 4 else server_error("gone", status=400)
 
     model_server.script("root", root)
     graph = create_rlm_graph(chat("root"), limits=Limits(max_depth=2), sandbox=sandbox)
     result = run(graph, {"query": "q", "context": "x"})
-    assert result["answer"] == "auth"
+    assert result["answer"] == "bad_request"
     assert result["usage"]["calls"] == 1
     assert len(graph.rlm.sessions) == 0
 
