@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from rlm_adapters.sandbox import Sandbox, SandboxLimits
     from rlm_adapters.values.content import ContentStore
     from rlm_adapters.values.refs import ContentRef
+    from rlm_adapters.values.urls import URL
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "RLM": "dspy.module",
+    "URL": "values.urls",
     "ChatDSPy": "dspy.chat_bridge",
     "ChatRLM": "langchain.chat_model",
     "ContentRef": "values.refs",
@@ -51,6 +53,7 @@ _HOMES = {
 
 __all__ = [
     "RLM",
+    "URL",
     "ChatDSPy",
     "ChatRLM",
     "ContentRef",

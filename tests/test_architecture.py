@@ -14,7 +14,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rlm_adapters"
 
 FLOORS = [
-    {"errors", "effects", "events", "forking", "replies", "sandbox/hardening"},
+    {"errors"},
+    {"arguments", "effects", "events", "forking", "replies", "sandbox/hardening"},
     {"models", "values", "views", "sandbox/protocol"},
     {"prompts", "sandbox/host", "sandbox/runtime"},
     {"sandbox/language", "sandbox/monty"},

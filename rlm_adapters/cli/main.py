@@ -30,6 +30,7 @@ from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.models.budget import Limits
 from rlm_adapters.models.providers import open_chat_model, split_name
 from rlm_adapters.values.inputs import STDIN, load_paths
+from rlm_adapters.values.urls import URL, is_url
 from rlm_adapters.views.console import ConsoleView, answer_text, safe
 
 
@@ -115,7 +116,8 @@ def ask(
         list[str] | None,
         typer.Argument(
             metavar="FILE",
-            help="Text, PDF, JSON or gzip files, directories, or - for standard input (default: -, in a pipe).",
+            help="Files (text, PDF, JSON, images, Office documents), directories, web addresses, or - for standard "
+            "input (default: -, in a pipe).",
             show_default=False,
         ),
     ] = None,
@@ -328,7 +330,7 @@ async def _answer(job: _Job, tell: EventHandler, note: Callable[[str], None]) ->
             on_event=tell,
         )
         stack.callback(graph.close)
-        inputs = load_paths(job.paths)
+        inputs = await asyncio.to_thread(load_paths, [URL(path) if is_url(path) else path for path in job.paths])
         for text in inputs.notes:
             note(text)
         result: Mapping[str, Any] = await graph.ainvoke(

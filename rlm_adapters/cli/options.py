@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from pathlib import Path
-from types import GenericAlias
 from typing import Any
 
 from rlm_adapters.errors import InputError
-
-_TYPES = {"int": int, "float": float, "bool": bool, "str": str, "list": list, "dict": dict}
-_PARAMETERS = {"list": 1, "dict": 2}
+from rlm_adapters.values.type_names import type_named
 
 
 def parse_output_type(text: str) -> Any:
@@ -29,22 +25,12 @@ def parse_output_type(text: str) -> Any:
         except ValueError as error:
             raise InputError(f"--output-type {text[:80]}: not JSON ({error})") from error
     try:
-        return _type_of(ast.parse(text, mode="eval").body)
-    except (SyntaxError, ValueError):
+        return type_named(text)
+    except ValueError:
         raise InputError(
             f"--output-type {text!r} is not known: give int, float, bool, str, list[...], dict[str, ...], "
             "or a JSON schema as text or .json file"
         ) from None
-
-
-def _type_of(node: ast.expr) -> Any:
-    if isinstance(node, ast.Name) and node.id in _TYPES:
-        return _TYPES[node.id]
-    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in _PARAMETERS:
-        items = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        if len(items) == _PARAMETERS[node.value.id]:
-            return GenericAlias(_TYPES[node.value.id], tuple(_type_of(item) for item in items))
-    raise ValueError
 
 
 def parse_price(text: str) -> tuple[str, tuple[float, float]]:

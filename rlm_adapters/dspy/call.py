@@ -25,7 +25,6 @@ from rlm_adapters.graph.ownership import content_of
 from rlm_adapters.graph.requests import describe_inputs
 from rlm_adapters.prompts.fields import FieldsSpec
 from rlm_adapters.prompts.steps import Step
-from rlm_adapters.values.content import OwnedStore
 
 _KEYS = ("answer", "finish_reason", "usage", "iterations", "error", "turns")
 _UNREAD = "the extract predictor's reply could not be parsed, it began"
@@ -131,7 +130,7 @@ class Call:
         return {
             "query": self.query,
             "context": None,
-            "inputs": {name: _packed(value, run.store) for name, value in self.inputs.items()},
+            "inputs": {name: run.store.pack(value) for name, value in self.inputs.items()},
             "files": {},
             "instructions": "",
             "described": describe_inputs(self.described),
@@ -197,8 +196,3 @@ def _for_caller(error: PredictorError) -> Exception:
         raise error
     error.original.add_note(str(error))
     return error.original
-
-
-def _packed(value: Any, store: OwnedStore) -> Any:
-    """A value for the graph's ``inputs``; an empty one goes by reference, since the graph refuses it otherwise."""
-    return store.put(value).to_state() if value in ("", b"", [], {}) else store.pack(value)

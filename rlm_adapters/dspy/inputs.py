@@ -3,23 +3,77 @@
 from __future__ import annotations
 
 import base64
+import logging
+import os
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import dspy
 from dspy.primitives.code_interpreter import CodeExecutionError
 from dspy.primitives.repl_types import REPLVariable
 from dspy.primitives.sandbox_serializable import SandboxSerializable
+from pydantic import BaseModel
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.sandbox import CellRecord, Done, Executor
 from rlm_adapters.sandbox.host.executor import ExecutorSession
 from rlm_adapters.sandbox.protocol.journal import output_hash
 from rlm_adapters.values.answers import to_plain
+from rlm_adapters.values.frames import plain_scalar, plain_table
+from rlm_adapters.values.inputs import is_document, load_paths
+from rlm_adapters.values.plain import path_hint, plain_input
+from rlm_adapters.values.urls import URL
 
+_LOG = logging.getLogger("rlm_adapters")
+_TABLE_PACKAGES: Final = re.compile(r"^\s*(?:import|from)\s+(?:pandas|polars|pyarrow|numpy)\b", re.MULTILINE)
 _SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
+def plain_inputs(given: Mapping[str, Any], *, ours: bool) -> tuple[dict[str, Any], dict[str, str]]:
+    """Inputs in which tables, messages, Documents and the files behind paths are plain values.
+
+    Args:
+        given: inputs by name.
+        ours: the cells run in the sandbox of this package, which has no pandas: a `SandboxSerializable` that wraps a
+            table and would rebuild it with pandas becomes the table's records.
+
+    Returns:
+        The inputs, and by name what the root LM should know of what they were.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    plain: dict[str, Any] = {}
+    notes: dict[str, str] = {}
+    for name, value in given.items():
+        if isinstance(value, SandboxSerializable):
+            held = _held_table(value) if ours and _TABLE_PACKAGES.search(value.sandbox_setup()) else None
+            plain[name], notes[name] = held or (value, "")
+        elif isinstance(value, os.PathLike | URL):
+            plain[name], notes[name] = plain_input(load_paths([value], allow_empty=True).context, name)
+        elif isinstance(value, dspy.Type | BaseModel) and not is_document(value):
+            plain[name] = value  # DSPy describes its own types and models better
+        else:
+            if hint := path_hint(name, value):
+                _LOG.warning("%s", hint)
+            plain[name], notes[name] = plain_input(value, name)
+    return plain, notes
+
+
+def _held_table(value: SandboxSerializable) -> tuple[Any, str] | None:
+    """The only table among an object's attributes."""
+    tables = [table for table in map(plain_table, vars(value).values()) if table is not None]
+    return tables[0] if len(tables) == 1 else None
+
+
+def with_note(variable: REPLVariable, note: str) -> REPLVariable:
+    """A variable whose description ends with a note."""
+    if not note:
+        return variable
+    return variable.model_copy(update={"desc": f"{variable.desc}\n{note}" if variable.desc else note})
 
 
 def to_repl(name: str, value: Any) -> Any:
@@ -44,8 +98,12 @@ def to_repl(name: str, value: Any) -> Any:
         return value  # millions of rows need no copy
     if isinstance(value, list | tuple | set | frozenset):
         return [to_repl(name, item) for item in value]
-    plain = to_plain(value)
-    if isinstance(plain, str):
+    inner = plain_table(value)
+    if inner is not None:
+        return inner[0]
+    scalar = plain_scalar(value)
+    plain = to_plain(value) if scalar is value else scalar
+    if isinstance(plain, str) and scalar is value:
         raise InputError(
             f"input {name!r} of type {type(value).__name__} cannot enter the sandbox: give JSON values, bytes, "
             "pydantic models or dataclasses, or make it a dspy.SandboxSerializable"

@@ -23,11 +23,14 @@ from dspy.primitives.code_interpreter import (
     resolve_interpreter_factory,
 )
 from dspy.primitives.sandbox_serializable import SandboxSerializable
+from langchain_core.language_models import BaseChatModel
+from langchain_core.tools import BaseTool
 from langgraph.types import Checkpointer
 
+from rlm_adapters.arguments import checked
 from rlm_adapters.dspy.call import RESULT_FIELD, Call
 from rlm_adapters.dspy.foreign import InterpreterSandbox
-from rlm_adapters.dspy.inputs import Prelude, PreparedSandbox, described, to_repl
+from rlm_adapters.dspy.inputs import Prelude, PreparedSandbox, described, plain_inputs, to_repl, with_note
 from rlm_adapters.dspy.interpreter import RestrictedPythonInterpreter
 from rlm_adapters.dspy.limits import merged_limits
 from rlm_adapters.dspy.lm_bridge import dspy_lm
@@ -40,8 +43,8 @@ from rlm_adapters.dspy.writer import PredictorWriter
 from rlm_adapters.errors import InputError
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.graph.context import RLMConfig
-from rlm_adapters.graph.tools import RESERVED, Tool
-from rlm_adapters.models.budget import Limits
+from rlm_adapters.graph.tools import RESERVED, Tool, listed_tools
+from rlm_adapters.models.budget import Limits, limits_remedy
 from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.prompts.artefact import describe_signature
 from rlm_adapters.prompts.fields import FieldsSpec
@@ -52,6 +55,12 @@ from rlm_adapters.views.console import ConsoleView
 
 _ANY_CALLS: Final = 1_000_000  # what the prompt and dspy.RLM's own budget are told where calls are not limited
 _WHOLE_OUTPUT: Final = 200_000  # the prediction's trajectory has outputs in full; the prompt has them shortened
+
+
+def _remedy(name: str, value: Any) -> str:
+    """What to give in place of an argument that dspy.RLM has not: its own names go before those of `Limits`."""
+    ours = {"max_iterations": "max_iters", "max_calls": "max_llm_calls"}
+    return f"give {ours[name]}={value!r}" if name in ours else limits_remedy(name, value)
 
 
 class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
@@ -101,6 +110,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
     _RESERVED_RESULT_NAMES = frozenset({*dspy.RLM._RESERVED_RESULT_NAMES, RESULT_FIELD})  # noqa: SLF001 - extended
     _RESERVED_SANDBOX_NAMES = dspy.RLM._RESERVED_SANDBOX_NAMES | (RESERVED - {"answer"})  # noqa: SLF001
 
+    @checked("RLM", _remedy)
     def __init__(  # noqa: PLR0917 - as in dspy.RLM
         self,
         signature: Any,
@@ -108,7 +118,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         max_llm_calls: int = 50,
         max_output_chars: int = 10_000,
         verbose: bool = False,
-        tools: list[Callable[..., Any]] | None = None,
+        tools: list[Callable[..., Any]] | Callable[..., Any] | None = None,
         sub_lm: Any = None,
         interpreter_factory: Callable[[], CodeInterpreter] | None = None,
         *,
@@ -126,6 +136,8 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
     ) -> None:
         if sub_agents and (sandbox == "monty" or isinstance(sandbox, MontySandbox)):
             raise InputError("sub_agents=True needs classes in the cells, which monty has not: leave one of them out")
+        if not isinstance(signature, str) and not hasattr(signature, "output_fields"):
+            raise InputError(f"signature={signature!r}: give 'context, query -> answer', or a dspy.Signature")
         merged = merged_limits(
             limits,
             max_iters=max_iters,
@@ -141,7 +153,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             max_llm_calls=_ANY_CALLS if merged.max_calls is None else merged.max_calls,
             max_output_chars=merged.max_output_chars,
             verbose=verbose,
-            tools=tools,
+            tools=_dspy_tools(tools),
             sub_lm=dspy_lm(sub_lm, "sub_lm"),
             interpreter_factory=interpreter_factory or _settings_factory() or RestrictedPythonInterpreter,
         )
@@ -167,7 +179,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         self,
         interpreter: CodeInterpreter | None = None,
         /,
-        *,
+        *more: Any,
         interpreter_factory: Callable[[], CodeInterpreter] | None = None,
         **input_args: Any,
     ) -> dspy.Prediction:
@@ -175,6 +187,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
 
         Args:
             interpreter: a caller-owned interpreter for this call (as before dspy 3.4); the caller shuts it down.
+            *more: nothing: inputs are given by name.
             interpreter_factory: makes the interpreter of this call, which is shut down at its end.
             **input_args: the signature's inputs; besides, with a checkpointer, ``thread_id`` names the run, and
                 ``resume`` answers the interrupt at which it stands.
@@ -187,20 +200,27 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             ValueError: inputs are missing or unknown.
             CodeInterpreterError: the interpreter itself failed.
         """
-        with self._call(interpreter, interpreter_factory, input_args) as call:
+        with self._call(self._only(interpreter, more), interpreter_factory, input_args) as call:
             return call.run()
 
     async def aforward(
         self,
         interpreter: CodeInterpreter | None = None,
         /,
-        *,
+        *more: Any,
         interpreter_factory: Callable[[], CodeInterpreter] | None = None,
         **input_args: Any,
     ) -> dspy.Prediction:
         """Async form of `forward`."""
-        with self._call(interpreter, interpreter_factory, input_args) as call:
+        with self._call(self._only(interpreter, more), interpreter_factory, input_args) as call:
             return await call.arun()
+
+    def _only(self, interpreter: Any, more: tuple[Any, ...]) -> Any:
+        """The interpreter, when it is one and the only argument without a name."""
+        if more or not (interpreter is None or hasattr(interpreter, "execute")):
+            named = ", ".join(f"{name}=..." for name in self._inputs())
+            raise InputError(f"inputs are given by name: rlm({named}); without a name goes only an interpreter")
+        return interpreter
 
     def _call(self, interpreter: Any, given_factory: Any, input_args: dict[str, Any]) -> Call:
         """Everything that this call hands to the graph."""
@@ -209,10 +229,17 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             raise TypeError(
                 "To use a caller-owned interpreter, pass it as the first positional argument when calling the module."
             )
+        if isinstance(settings.lm, str | BaseChatModel):
+            raise InputError(
+                f"dspy.settings.lm={settings.lm!r:.80}: give dspy.LM('openai/gpt-5'), or lm_from_chat_model(model)"
+            )
         self._validate_inputs(input_args)
         if options.get("thread_id") is not None and self._runtime.checkpointer is None:
             raise ValueError(f"thread_id={options['thread_id']!r} needs a checkpointer: RLM(..., checkpointer=saver)")
-        variables = self._build_variables(**input_args)
+        factory = given_factory or self._interpreter_factory or _settings_factory() or RestrictedPythonInterpreter
+        ours = interpreter is None and factory is RestrictedPythonInterpreter
+        input_args, notes = plain_inputs(input_args, ours=ours)
+        variables = [with_note(one, notes.get(one.name, "")) for one in self._build_variables(**input_args)]
         writer = self._writer([variable.format() for variable in variables])
         output = FieldsSpec.of_signature(self.signature, tuple(self.signature.output_fields))
         call = Call(
@@ -227,18 +254,17 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             **options,
         )
         try:
-            self._set_up(call, interpreter, given_factory, input_args)
+            self._set_up(call, interpreter, factory, input_args, ours=ours)
         except BaseException:
             call.cleanup.close()
             raise
         return call
 
-    def _set_up(self, call: Call, interpreter: Any, given_factory: Any, input_args: dict[str, Any]) -> None:
+    def _set_up(self, call: Call, interpreter: Any, factory: Any, input_args: Mapping[str, Any], *, ours: bool) -> None:
         """Choose the executor, and hand it the inputs."""
         sandbox: Any
         sub_agents: dict[str, Tool] = {}
-        factory = given_factory or self._interpreter_factory or _settings_factory() or RestrictedPythonInterpreter
-        if interpreter is None and factory is RestrictedPythonInterpreter:
+        if ours:
             special = {name: value for name, value in input_args.items() if isinstance(value, SandboxSerializable)}
             prelude = Prelude.of(special)
             sandbox = self._runtime.sandbox if prelude is None else PreparedSandbox(self._runtime.sandbox, prelude)
@@ -266,7 +292,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         call.graph = self._runtime.graph
 
     def _foreign(
-        self, call: Call, interpreter: Any, factory: Callable[[], CodeInterpreter], input_args: dict[str, Any]
+        self, call: Call, interpreter: Any, factory: Callable[[], CodeInterpreter], input_args: Mapping[str, Any]
     ) -> tuple[InterpreterSandbox, str]:
         """A dspy interpreter as the executor, set up as dspy.RLM does, and the rules that the prompt gives for it."""
         budget = _LLMCallBudget(self.max_llm_calls)
@@ -279,7 +305,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             interpreter = call.cleanup.enter_context(self._interpreter_context(tools, factory))
             sub_agents = self._setup_facade(interpreter, budget, factory)
             rules = self._format_interpreter_rules(self._get_execution_instructions(factory), sub_agents)
-        return InterpreterSandbox(interpreter, self._prepare_serializable_vars(input_args, interpreter)), rules
+        return InterpreterSandbox(interpreter, self._prepare_serializable_vars(dict(input_args), interpreter)), rules
 
     def _writer(self, variables: list[str] | None) -> PredictorWriter:
         """The predictors of this very module, deep copies included, as the root LM."""
@@ -356,6 +382,15 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         instructions = without_foreign_rules(signature.instructions, self._initial_interpreter_rules)
         if instructions != signature.instructions:
             self.generate_action.signature = signature.with_instructions(instructions)
+
+
+def _dspy_tools(tools: Any) -> list[Any]:
+    """Tools as dspy.RLM takes them; LangChain's become DSPy's."""
+    given = [dspy.Tool.from_langchain(tool) if isinstance(tool, BaseTool) else tool for tool in listed_tools(tools)]
+    wrong = next((tool for tool in given if not callable(tool)), None)
+    if wrong is not None or None in given:
+        raise InputError(f"tool {wrong!r}: give a function or a dspy.Tool")
+    return given
 
 
 def _settings_factory() -> Callable[[], CodeInterpreter] | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
@@ -14,6 +14,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Checkpointer, Command
 
+from rlm_adapters.arguments import checked
 from rlm_adapters.errors import InputError, ModelCallError
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.graph.context import RLMConfig, RLMContext, Run
@@ -29,9 +30,10 @@ from rlm_adapters.graph.routing import Route, after_check, after_execute
 from rlm_adapters.graph.sessions import SessionCache
 from rlm_adapters.graph.state import RecurseInput, RLMInput, RLMOutput, RLMState
 from rlm_adapters.graph.tools import check_name, tool_table
-from rlm_adapters.models.budget import Limits
+from rlm_adapters.models.budget import Limits, limits_remedy
 from rlm_adapters.models.calling import ChatTarget, SubModel
 from rlm_adapters.models.prices import ModelPrice, PriceTable
+from rlm_adapters.models.providers import chat_model
 from rlm_adapters.prompts import ChatCodeWriter, CodeWriter
 from rlm_adapters.prompts.load import prompted_sub_model, prompted_writer
 from rlm_adapters.sandbox import Executor, Isolation, MontySandbox, Sandbox, SandboxLimits
@@ -40,6 +42,9 @@ from rlm_adapters.values.content import ContentStore
 
 if TYPE_CHECKING:
     from rlm_adapters.prompts.artefact import PromptSource
+
+_TASK_KEY: Final = "__pregel_task_id"
+"""Where LangGraph's config names the node of the graph around this one (it has no public name)."""
 
 
 class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
@@ -69,7 +74,9 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         """Run and stream, as every LangGraph graph; ``invoke`` goes through here too."""
         ready = self._ready(context, config)
         try:
-            yield from super().stream(self._packed(input, ready), self._roomy(config, ready), context=ready, **kwargs)
+            yield from super().stream(
+                self._packed(input, ready, config), self._roomy(config, ready), context=ready, **kwargs
+            )
         except GraphBubbleUp:
             raise  # a child suspended by an interrupt: its worker waits
         except BaseException as error:
@@ -90,7 +97,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         """Async form of `stream`; ``ainvoke`` goes through here too."""
         ready = self._ready(context, config)
         try:
-            packed = await asyncio.to_thread(self._packed, input, ready)
+            packed = await asyncio.to_thread(self._packed, input, ready, config)
             inner = super().astream(packed, self._roomy(config, ready), context=ready, **kwargs)
             async for part in inner:
                 yield part
@@ -157,11 +164,12 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         """The same graph without a saver of its own: a child saves into its parent's thread."""
         return self if self.checkpointer is None else self.copy({"checkpointer": None})
 
-    def _packed(self, given: Any, ready: RLMContext) -> Any:
+    def _packed(self, given: Any, ready: RLMContext, called: RunnableConfig | None) -> Any:
         if given is None or isinstance(given, Command) or ready.config is None or ready.run is None:
             return given
         config = ready.config
-        return pack_input(given, ready.run.store, config.tools, config.writer)
+        as_node = _TASK_KEY in ((called or {}).get("configurable") or {})
+        return pack_input(given, ready.run.store, config.tools, config.writer, whole=not as_node and not ready.depth)
 
     def _roomy(self, config: RunnableConfig | None, ready: RLMContext) -> RunnableConfig:
         """Room for the steps of a whole run: inside a Runnable the ambient limit is 25 supersteps, about 8 cells."""
@@ -210,13 +218,14 @@ def _ends_here(run: Run, given: Any) -> bool:
     return made_here and run.store.owner.startswith("run-")
 
 
+@checked("create_rlm_graph", limits_remedy)
 def create_rlm_graph(
-    model: BaseChatModel | CodeWriter,
-    sub_model: BaseChatModel | None = None,
+    model: BaseChatModel | CodeWriter | str,
+    sub_model: BaseChatModel | str | None = None,
     *,
-    models: Mapping[str, BaseChatModel] | None = None,
-    tools: Iterable[Any] = (),
-    limits: Limits | None = None,
+    models: Mapping[str, BaseChatModel | str] | None = None,
+    tools: Iterable[Any] | Callable[..., Any] = (),
+    limits: Limits | Mapping[str, Any] | None = None,
     prices: Mapping[str, ModelPrice | tuple[float, float]] | None = None,
     output_type: Any = None,
     instructions: str = "",
@@ -238,11 +247,12 @@ def create_rlm_graph(
     """Make a Recursive Language Model (arXiv 2512.24601) as a LangGraph graph.
 
     Args:
-        model: the root LM, any LangChain chat model (or a `CodeWriter`, as the DSPy adapter has).
+        model: the root LM: a LangChain chat model, or a name such as ``"openai:gpt-5"`` for ``init_chat_model`` (or a
+            `CodeWriter`, as the DSPy adapter has).
         sub_model: answers ``llm_query`` in the cells; default: the root LM.
         models: further models by name for ``llm_query(model=name)``.
-        tools: LangChain tools and plain functions, sync or async; cells call them by name.
-        limits: bounds of a run; see `Limits`.
+        tools: LangChain tools and plain functions, sync or async, or a single one; cells call them by name.
+        limits: bounds of a run: `Limits`, or a dict of some of its fields.
         prices: dollars per million tokens (input, output) by model name, for ``Limits.max_cost`` and ``usage["cost"]``.
         output_type: what the answer must be: a Python type, pydantic model, TypedDict or JSON schema. The answer is
             plain JSON types, validated inside the run, so that the root LM can mend it.
@@ -278,16 +288,20 @@ def create_rlm_graph(
         InputError: a model, tool, limit or type is unusable.
         IsolationError: ``require`` cannot be met.
     """
-    limits = limits or Limits()
+    limits = Limits.of(limits)
+    if on_event is not None and not callable(on_event):
+        raise InputError(f"on_event={on_event!r}: give a function that takes an Event")
     sub: SubModel
     writer, sub = _models(model, sub_model, worked_example)
     if prompt is not None:
-        writer, fields = prompted_writer(ChatTarget(_chat_model(model, "model")), prompt)
+        if not isinstance(writer.target, ChatTarget):
+            raise InputError(f"prompt={prompt!r:.80} goes with a chat model; {type(model).__name__} has its own")
+        writer, fields = prompted_writer(writer.target, prompt)
         sub = prompted_sub_model(sub, prompt)
         output_type = fields if output_type is None else output_type
     table = tool_table(tools)
     price_table = PriceTable(prices)
-    targets = {key: ChatTarget(_chat_model(value, f"models[{key!r}]"), key) for key, value in (models or {}).items()}
+    targets = {key: ChatTarget(chat_model(value, f"models[{key!r}]"), key) for key, value in (models or {}).items()}
     if limits.max_cost is not None:
         for target in (writer.target, sub, *targets.values()):
             price_table.require(target.name)
@@ -356,26 +370,16 @@ def compile_graph(
 
 
 def _models(
-    model: BaseChatModel | CodeWriter, sub_model: BaseChatModel | None, worked_example: bool
+    model: BaseChatModel | CodeWriter | str, sub_model: BaseChatModel | str | None, worked_example: bool
 ) -> tuple[CodeWriter, ChatTarget]:
-    if isinstance(model, BaseChatModel):
-        writer: CodeWriter = ChatCodeWriter(ChatTarget(model), worked_example)
-        return writer, ChatTarget(_chat_model(sub_model or model, "sub_model"))
-    if not hasattr(model, "prompt") or not hasattr(model, "target"):
-        raise InputError(
-            f"model={model!r}: give a LangChain chat model, for example ChatOpenAI(model=...) or "
-            "langchain.chat_models.init_chat_model('provider:name')"
-        )
-    return model, ChatTarget(_chat_model(sub_model, "sub_model"))
+    if hasattr(model, "prompt") and hasattr(model, "target"):
+        return cast("CodeWriter", model), ChatTarget(chat_model(sub_model, "sub_model"))
+    root = chat_model(model)
+    sub = root if sub_model is None else chat_model(sub_model, "sub_model")
+    return ChatCodeWriter(ChatTarget(root), worked_example), ChatTarget(sub)
 
 
 def _parallel(value: Any) -> Literal["ahead", "off"]:
     if value not in ("ahead", "off"):
         raise InputError(f'parallel={value!r} is unknown: use "ahead" or "off"')
     return "ahead" if value == "ahead" else "off"
-
-
-def _chat_model(model: Any, what: str) -> BaseChatModel:
-    if not isinstance(model, BaseChatModel):
-        raise InputError(f"{what}={model!r}: give a LangChain chat model")
-    return model

@@ -100,6 +100,7 @@ class Run:
         self.answers = PromptCache()
         self.scope: Final = object()  # children share the inputs that their parent hands on
         self._listeners = tuple(listener for listener in (config.on_event, *listeners) if listener is not None)
+        self._failing: list[EventHandler] = []
         self._sessions = config.sessions
         self._known: set[str] = set()
         self.unfinished: set[str] = set()
@@ -135,8 +136,13 @@ class Run:
         for listener in self._listeners:
             try:
                 listener(event)
-            except Exception:  # noqa: BLE001 - a view's fault is not the run's
-                _LOG.exception("an event listener failed on %s", event.type)
+            except Exception as error:  # noqa: BLE001 - a view's fault is not the run's
+                told = listener in self._failing
+                self._failing.append(listener)
+                # Once a run: it would fail on each event. The traceback is for whoever looks for it.
+                level = logging.DEBUG if told else logging.WARNING
+                _LOG.log(level, "on_event: %r failed on %s: %s", listener, event.type, _short(error))
+                _LOG.debug("on_event: where it failed", exc_info=error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,3 +221,12 @@ class NodeContext:
     def may_recurse(self) -> bool:
         """Whether ``rlm_query`` starts a child RLM at this depth."""
         return self.depth + 1 < self.config.limits.max_depth
+
+
+def _short(error: Exception) -> str:
+    """An exception and where it was raised, in one line."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "" if trace is None else f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300] + where

@@ -6,8 +6,10 @@ Everything that is wrong with it is found here, before any model is called.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,18 @@ from rlm_adapters.errors import InputError
 from rlm_adapters.graph.tools import Tool, check_name
 from rlm_adapters.prompts import CodeWriter, InputInfo
 from rlm_adapters.values.content import OwnedStore
-from rlm_adapters.values.inputs import documents_to_records, is_document, load_paths
+from rlm_adapters.values.inputs import load_paths
+from rlm_adapters.values.plain import path_hint, plain_input, plain_items
 from rlm_adapters.values.refs import ContentRef, Packed
+from rlm_adapters.values.urls import URL
 
+_LOG = logging.getLogger("rlm_adapters")
 _KEYS = ("query", "context", "inputs", "files", "instructions")
 
 
-def pack_input(given: Any, store: OwnedStore, tools: Mapping[str, Tool], writer: CodeWriter) -> dict[str, Any]:
+def pack_input(
+    given: Any, store: OwnedStore, tools: Mapping[str, Tool], writer: CodeWriter, *, whole: bool = True
+) -> dict[str, Any]:
     """Check an input and put what is big into the store.
 
     Args:
@@ -30,6 +37,7 @@ def pack_input(given: Any, store: OwnedStore, tools: Mapping[str, Tool], writer:
         store: of the run.
         tools: whose names inputs must not take.
         writer: describes and names the inputs.
+        whole: the dict is meant for this graph alone; False for the state of a graph around it, which has further keys.
 
     Returns:
         The same keys with packed values, and ``described``: what the prompt says of each variable.
@@ -43,11 +51,17 @@ def pack_input(given: Any, store: OwnedStore, tools: Mapping[str, Tool], writer:
         return dict(given)
     if given.get("described") is not None:
         raise InputError("'described' is not for callers: leave it out, the graph describes the inputs itself")
-    unknown = [key for key in given if key not in _KEYS]
+    unknown = [key for key in given if key not in _KEYS and key != "described"]
     query = given.get("query")
     if not isinstance(query, str) or not query.strip():
         hint = f" (the keys given are {', '.join(map(repr, given))})" if unknown else ""
+        hint = " (for a list of messages use ChatRLM)" if "messages" in unknown else hint
         raise InputError(f"query={query!r}: give the question as non-empty text under 'query'{hint}")
+    if whole and unknown:
+        raise InputError(
+            f"the input has the unknown key {unknown[0]!r}: the graph takes {', '.join(_KEYS)}; "
+            f"give further variables as inputs={{{unknown[0]!r}: ...}}"
+        )
     names = writer.variable_names
     values, files = _values(given), dict(given.get("files") or {})
     packed: dict[str, Packed] = {}
@@ -57,8 +71,9 @@ def pack_input(given: Any, store: OwnedStore, tools: Mapping[str, Tool], writer:
             check_name(name, "input")
         if name in tools:
             raise InputError(f"input {name!r} has the name of a tool: rename one of them")
-        value = _resolve(value, files)  # noqa: PLW2901 - the same input, loaded
-        packed[name], info = _pack_variable(name, value, store, partial(writer.describe, names.get(name, name)))
+        if whole and (hint := path_hint(name, value)):
+            _LOG.warning("%s", hint)
+        packed[name], info = _pack_variable(name, value, files, store, partial(writer.describe, names.get(name, name)))
         described.append({"name": info.name, "type": info.type, "size": info.size, "preview": info.preview})
     if "query" in names:
         info = writer.describe(names["query"], query)
@@ -91,36 +106,38 @@ def _values(given: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _resolve(value: Any, files: dict[str, Any]) -> Any:
-    """Load paths, convert Documents; a loaded file is offered in the workspace as well."""
-    if isinstance(value, os.PathLike):
+def _resolve(value: Any, name: str, files: dict[str, Any]) -> tuple[Any, str]:
+    """Load paths, convert objects, and say what they were; a loaded file is offered in the workspace as well."""
+    if isinstance(value, os.PathLike | URL):
         value = [value]
-    if isinstance(value, list | tuple) and value and all(isinstance(item, os.PathLike) for item in value):
-        loaded = load_paths([Path(item) for item in value])
-        for name, path in loaded.files.items():
-            files.setdefault(name, path)
-        return loaded.context
-    if isinstance(value, list | tuple) and value and all(is_document(item) for item in value):
-        return documents_to_records(value)
-    if is_document(value):
-        return documents_to_records([value])
-    return list(value) if isinstance(value, tuple | set | frozenset) else value
+    if isinstance(value, list | tuple) and value and all(isinstance(item, os.PathLike | URL) for item in value):
+        loaded = load_paths(value, allow_empty=True)
+        for note in loaded.notes:
+            _LOG.info("input %r: %s", name, note)
+        for file, path in loaded.files.items():
+            files.setdefault(file, path)
+        value = loaded.context
+    return plain_input(value, name)
 
 
 def _pack_variable(
-    name: str, value: Any, store: OwnedStore, describe: Callable[[Any], InputInfo]
+    name: str, value: Any, files: dict[str, Any], store: OwnedStore, describe: Callable[[Any], InputInfo]
 ) -> tuple[Packed, InputInfo]:
     if isinstance(value, ContentRef):
         return value.to_state(), describe(store.store.get(value))
-    if isinstance(value, str | bytes | Sequence | Mapping) and len(value) == 0:
-        raise InputError(f"input {name!r} is empty: give text, or leave it out")
     if isinstance(value, bytearray | memoryview):
         value = bytes(value)
-    info = describe(value)
     try:
-        return store.pack(value), info
+        value, note = _resolve(value, name, files)
+        try:
+            packed = store.pack(value)
+        except InputError:
+            value, note = plain_items(value)  # a table, a date or the like somewhere inside
+            packed = store.pack(value)
     except InputError as error:
         raise InputError(f"input {name!r}: {error}") from error
+    info = describe(value)
+    return packed, info if not note else replace(info, preview=f"{note}\n  {info.preview}")
 
 
 def _file_name(name: Any) -> str:

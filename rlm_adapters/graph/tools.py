@@ -68,6 +68,8 @@ class Tool:
             tool = cls(source.name, _first_line(source.description), names, source)
         elif callable(source):
             name = getattr(source, "__name__", type(source).__name__)
+            if name == "<lambda>":
+                raise InputError("a lambda has no name for the cells to call it by: write it as def, or use @tool")
             tool = cls(name, _first_line(inspect.getdoc(source) or ""), _parameters(source), source)
         else:
             raise InputError(f"tool {source!r}: give a LangChain tool or a function")
@@ -115,14 +117,29 @@ class Tool:
         return to_plain(result)
 
 
-def tool_table(tools: Iterable[Any]) -> dict[str, Tool]:
+def listed_tools(tools: Any) -> list[Any]:
+    """The tools that a user gives: a list of them, a single one, or None.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    if tools is None:
+        return []
+    if isinstance(tools, BaseTool | Tool) or (callable(tools) and not isinstance(tools, Iterable)):
+        return [tools]
+    if isinstance(tools, str | bytes | Mapping) or not isinstance(tools, Iterable):
+        raise InputError(f"tools={tools!r:.200}: give a list of LangChain tools and functions")
+    return list(tools)
+
+
+def tool_table(tools: Iterable[Any] | Callable[..., Any] | None) -> dict[str, Tool]:
     """Tools by name.
 
     Raises:
         InputError: two have the same name, or one is unusable.
     """
     table: dict[str, Tool] = {}
-    for source in tools:
+    for source in listed_tools(tools):
         tool = Tool.of(source)
         if tool.name in table:
             raise InputError(f"two tools are called {tool.name!r}: rename one")

@@ -25,7 +25,7 @@ from typing_extensions import override
 
 from rlm_adapters.effects import Steps, adrive, drive
 from rlm_adapters.graph.context import Run
-from rlm_adapters.graph.tools import tool_table
+from rlm_adapters.graph.tools import listed_tools, tool_table
 from rlm_adapters.langchain.answer import PROVIDER, ToldChunks, to_chunks, to_message
 from rlm_adapters.langchain.blocks import context_block
 from rlm_adapters.langchain.call import RUN_MANAGER, CallOptions, with_config_context
@@ -90,7 +90,7 @@ class ChatRLM(RLMSettings):
     @override
     def bind_tools(
         self,
-        tools: Sequence[Any],
+        tools: Any,
         *,
         tool_choice: Any = None,
         strict: bool | None = None,
@@ -111,8 +111,9 @@ class ChatRLM(RLMSettings):
             InputError: a tool or the choice cannot be used.
         """
         if self.tool_mode == "repl":
-            tool_table((*self.tools, *tools))
-            return self.bind(repl_tools=list(tools), **kwargs)
+            offered = listed_tools(tools)
+            tool_table((*self.tools, *offered))
+            return self.bind(repl_tools=offered, **kwargs)
         converted = openai_tools(tools, strict=strict)
         ToolChoice.of(converted, tool_choice)
         options = {"tool_choice": tool_choice, "strict": strict, "parallel_tool_calls": parallel_tool_calls}

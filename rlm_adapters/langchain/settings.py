@@ -11,21 +11,24 @@ from langchain_core.language_models import BaseChatModel, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from pydantic import ConfigDict, Field, SecretStr, model_validator
+from pydantic import ConfigDict, Field, SecretStr, ValidationError, model_validator
 from typing_extensions import override
 
+from rlm_adapters.arguments import unknown_argument
 from rlm_adapters.effects import Steps, off_loop
+from rlm_adapters.errors import InputError
 from rlm_adapters.events import EventHandler
 from rlm_adapters.graph import RLMConfig, create_rlm_graph
-from rlm_adapters.graph.tools import tool_table
+from rlm_adapters.graph.tools import listed_tools, tool_table
 from rlm_adapters.langchain.answer import PROVIDER
 from rlm_adapters.langchain.call import CallOptions, described, hashed
 from rlm_adapters.langchain.direct import DirectCall, is_short
 from rlm_adapters.langchain.runs import Runs, Runtime
 from rlm_adapters.langchain.tools import ToolCallRequired, ToolChoice, caller_tools, instructions_for, returned
-from rlm_adapters.models.budget import Limits
+from rlm_adapters.models.budget import Limits, limits_remedy
 from rlm_adapters.models.calling import ChatTarget, model_name
 from rlm_adapters.models.prices import PriceTable
+from rlm_adapters.models.providers import chat_model
 from rlm_adapters.prompts import ChatCodeWriter, CodeWriter, Trajectory, system_prompt
 from rlm_adapters.prompts.load import prompted_sub_model, prompted_writer
 from rlm_adapters.sandbox import Executor, Isolation, SandboxLimits
@@ -126,19 +129,44 @@ class RLMSettings(BaseChatModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", protected_namespaces=())
 
+    def __init__(self, *models: Any, **settings: Any) -> None:
+        names = ("model", "sub_model")[: len(models)]
+        given = {**dict(zip(names, models, strict=False)), **settings}
+        message = (
+            "" if len(models) < 3 else f"{len(models)} models: give model, sub_model, and others as models={{...}}"
+        )
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            message = _in_one_line(type(self).__name__, error)
+        if message:
+            raise InputError(message)
+
     @model_validator(mode="before")
     @classmethod
-    def _named_models(cls, values: Any) -> Any:
-        """Resolve models that are given by name."""
+    def _as_given(cls, values: Any) -> Any:
+        """Resolve models that are given by name, and take what is plain: a dict of limits, a single tool."""
         if not isinstance(values, dict):
             return values
-        named = {key: values[key] for key in ("model", "sub_model") if isinstance(values.get(key), str)}
-        if not named:
-            return values
-        from langchain.chat_models import init_chat_model  # noqa: PLC0415 - slow to import
-
-        options = {key: values[key] for key in ("api_key", "base_url") if values.get(key) is not None}
-        return {**values, **{key: init_chat_model(name, **options) for key, name in named.items()}}
+        known = [*cls.model_fields, *(field.alias for field in cls.model_fields.values() if field.alias)]
+        for name, value in values.items():
+            if name not in known:
+                raise InputError(unknown_argument(cls.__name__, name, value, list(cls.model_fields), limits_remedy))
+        if "model" not in values:
+            raise InputError(f"{cls.__name__}() needs a model: {cls.__name__}('openai:gpt-5') or model=ChatOpenAI(...)")
+        named = {key: values[key] for key in ("api_key", "base_url") if values.get(key) is not None}
+        taken: dict[str, Any] = {"model": chat_model(values["model"], **named)}
+        if values.get("sub_model") is not None:
+            taken["sub_model"] = chat_model(values["sub_model"], "sub_model", **named)
+        if isinstance(values.get("models"), Mapping):
+            taken["models"] = {
+                key: chat_model(value, f"models[{key!r}]", **named) for key, value in values["models"].items()
+            }
+        if "limits" in values:
+            taken["limits"] = Limits.of(values["limits"])
+        if "tools" in values:
+            taken["tools"] = listed_tools(values["tools"])
+        return {**values, **taken}
 
     # -- what LangChain asks about a model
 
@@ -334,6 +362,18 @@ class RLMSettings(BaseChatModel):
             "max_tokens": self.max_tokens,
         }
         return CallOptions.read(kwargs, stop=stop, defaults=defaults)
+
+
+def _in_one_line(name: str, error: ValidationError) -> str:
+    """What pydantic refused, value by value; its own text takes four lines for each."""
+    found = []
+    for item in error.errors():
+        original = (item.get("ctx") or {}).get("error")
+        if isinstance(original, InputError):
+            return str(original)
+        where = ".".join(str(part) for part in item["loc"])
+        found.append(f"{where}={item['input']!r:.80}: {item['msg'][0].lower()}{item['msg'][1:]}")
+    return f"{name}(): " + "; ".join(found)
 
 
 def _identity(model: BaseChatModel) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from langgraph.config import get_config
 from langgraph.types import Interrupt, interrupt
 
 from rlm_adapters.errors import InputError
-from rlm_adapters.graph.tools import Tool
+from rlm_adapters.graph.tools import Tool, listed_tools
 from rlm_adapters.langchain.variables import python_name
 from rlm_adapters.values.answers import InvalidAnswerError, OutputSpec, describe_schema
 from rlm_adapters.values.schemas import errors_of
@@ -41,13 +41,13 @@ class ToolError(Exception):
 # ------------------------------------------------------------------------------------------------ binding
 
 
-def openai_tools(tools: Sequence[Any], *, strict: bool | None = None) -> list[dict[str, Any]]:
+def openai_tools(tools: Any, *, strict: bool | None = None) -> list[dict[str, Any]]:
     """Tools in OpenAI's form.
 
     Raises:
-        InputError: one is a tool that runs at the provider, which no cell can call.
+        InputError: one is no tool, or a tool that runs at the provider, which no cell can call.
     """
-    converted = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
+    converted = [_openai_tool(tool, strict) for tool in listed_tools(tools)]
     for tool in converted:
         if not isinstance(tool.get("function"), Mapping):
             kind = tool.get("type")
@@ -56,6 +56,17 @@ def openai_tools(tools: Sequence[Any], *, strict: bool | None = None) -> list[di
                 f"ChatRLM(model=model.bind_tools([...])) is not possible either; offer it as a function"
             )
     return converted
+
+
+def _openai_tool(tool: Any, strict: bool | None) -> dict[str, Any]:
+    try:
+        return convert_to_openai_tool(tool, strict=strict)
+    except (ValueError, TypeError, AttributeError) as error:
+        why = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        raise InputError(
+            f"tool {tool!r:.200}: give a LangChain tool, a function with type hints, a pydantic class or a JSON schema "
+            f"({why})"
+        ) from error
 
 
 def caller_tools(tools: Sequence[Mapping[str, Any]], *, strict: bool = False) -> dict[str, Tool]:

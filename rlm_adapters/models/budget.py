@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
+from rlm_adapters.arguments import checked
 from rlm_adapters.errors import BudgetExceededError, InputError
 from rlm_adapters.models.prices import PriceTable
 
@@ -111,6 +112,15 @@ class Limits:
             minimum = least.get(field.name, 0)
             if value < minimum:
                 raise InputError(f"limit {field.name}={value!r} is too small: give at least {minimum}")
+
+
+# A frozen dataclass writes its own __init__; wrapped here, a misspelt limit names the one that was meant.
+Limits.__init__ = checked("Limits")(Limits.__init__)  # type: ignore[method-assign]
+
+
+def limits_remedy(name: str, value: Any) -> str:
+    """What to say of an argument that is a limit, where ``limits`` is the argument."""
+    return f"give limits=Limits({name}={value!r})" if name in {one.name for one in fields(Limits)} else ""
 
 
 def add_usage(left: Usage | None, right: Usage | None) -> Usage:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -47,6 +47,18 @@ class ModelPrice:
         return (input_tokens * self.input + output_tokens * self.output) / 1e6
 
 
+_PRICE_FORM: Final = "a pair (input, output), in dollars per million tokens"
+
+
+def _price(name: str, price: Any) -> ModelPrice:
+    if isinstance(price, ModelPrice):
+        return price
+    pair = tuple(price) if isinstance(price, Sequence) and not isinstance(price, str) else ()
+    if len(pair) != 2 or not all(isinstance(part, int | float) and part >= 0 for part in pair):
+        raise InputError(f"prices[{name!r}]={price!r}: give {_PRICE_FORM}")
+    return ModelPrice(*pair)
+
+
 class PriceTable:
     """Looks up prices: the user's table first (exact name, then the longest prefix), then a public price list.
 
@@ -59,10 +71,9 @@ class PriceTable:
     """
 
     def __init__(self, prices: Mapping[str, ModelPrice | tuple[float, float]] | None = None) -> None:
-        self._prices = {
-            name: price if isinstance(price, ModelPrice) else ModelPrice(*price)
-            for name, price in (prices or {}).items()
-        }
+        if not isinstance(prices, Mapping | None):
+            raise InputError(f"prices={prices!r}: give a dict from the names of models to {_PRICE_FORM}")
+        self._prices = {name: _price(name, price) for name, price in (prices or {}).items()}
         self._found: dict[str, ModelPrice | None] = {}
 
     def find(self, model: str) -> ModelPrice | None:

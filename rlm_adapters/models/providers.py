@@ -50,6 +50,37 @@ async def open_chat_model(
         yield _create(name, provider, model, options)
 
 
+def chat_model(given: Any, what: str = "model", **options: Any) -> BaseChatModel:
+    """The chat model that a user gives: a LangChain chat model, or a name such as ``"openai:gpt-5"``.
+
+    Args:
+        given: the model or its name.
+        what: the argument's name, for the error.
+        **options: ``api_key`` and ``base_url``, for a model that is given by name.
+
+    Raises:
+        InputError: it is neither, or the name gives no model.
+        MissingExtraError: the provider's package is not installed.
+    """
+    from langchain_core.language_models import BaseChatModel  # noqa: PLC0415 - not needed for `rlm --help`
+
+    if isinstance(given, BaseChatModel):
+        return given
+    if isinstance(given, str):
+        provider, model = split_name(given, openai_compatible=options.get("base_url") is not None)
+        return _create(given, provider, model, options)
+    package = type(given).__module__.partition(".")[0]
+    if package == "dspy":
+        raise InputError(
+            f"{what}={type(given).__name__}({getattr(given, 'model', '')!r}) is a DSPy LM: give ChatDSPy(lm=...), "
+            "or a name such as 'openai:gpt-5'"
+        )
+    raise InputError(
+        f"{what}={given!r:.200}: give a LangChain chat model such as ChatOpenAI(model=...), or a name such as "
+        "'openai:gpt-5'"
+    )
+
+
 def split_name(name: str, *, openai_compatible: bool = False) -> tuple[str | None, str]:
     """Split ``provider:model``; the provider is None when LangChain has to infer it from the model.
 

@@ -307,7 +307,10 @@ def _read(path: Path) -> Mapping[str, Any]:
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"prompt file {str(path)!r}: {error.strerror or error}") from error
+        raise InputError(
+            f"prompt file {str(path)!r:.200}: {error.strerror or error}; give the .json file that an optimised RLM's "
+            "save() wrote (standing instructions for the root LM are instructions=...)"
+        ) from error
     except ValueError as error:
         raise InputError(f"prompt file {str(path)!r} is no JSON ({error}): save the program as .json") from error
     if not isinstance(state, Mapping):

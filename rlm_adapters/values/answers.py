@@ -7,6 +7,7 @@ observation, so it can be mended there.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.values.schemas import check_cell_schema, check_schema, errors_of, errors_of_cell_schema
+from rlm_adapters.values.type_names import type_named
 
 
 class InvalidAnswerError(ValueError):
@@ -52,15 +54,23 @@ class OutputSpec:
         if isinstance(output, Mapping):
             check_schema(output)
             return cls(dict(output), None, _field_names(output))
-        if isinstance(output, str):  # pydantic would evaluate it as Python
-            raise InputError(f"output_type={output[:80]!r} is text: give the type itself, or a JSON schema as a dict")
+        if isinstance(output, str):  # pydantic would evaluate it
+            try:
+                output = type_named(output)
+            except ValueError:
+                raise InputError(
+                    f"output_type={output!r:.200} is not known: give int, float, bool, str, list[...], dict[str, ...], "
+                    "a Python type or a JSON schema"
+                ) from None
+        if inspect.isroutine(output):
+            raise InputError(f"output_type={output!r} is a function: give the type of the answer")
         try:
             adapter: TypeAdapter[Any] = TypeAdapter(output)
             schema = adapter.json_schema()
         except (PydanticSchemaGenerationError, PydanticUserError, TypeError) as error:
             raise InputError(
-                f"output_type={output!r} cannot be validated: give a Python type, a pydantic model, a TypedDict or a "
-                f"JSON schema ({error})"
+                f"output_type={output!r:.200} cannot be validated: give a Python type, a pydantic model, a TypedDict "
+                f"or a JSON schema ({str(error).partition('. ')[0].splitlines()[0]})"
             ) from error
         return cls(schema, adapter, _field_names(schema))
 

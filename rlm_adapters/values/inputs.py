@@ -11,12 +11,16 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO, TypeAlias
 
 from rlm_adapters.errors import InputError, MissingExtraError
+from rlm_adapters.values.documents import Converter, can_convert, document_type, is_readable
+from rlm_adapters.values.gitignore import visible_files
+from rlm_adapters.values.images import image_block
+from rlm_adapters.values.urls import URL, fetch
 
 STDIN: Final = "-"
 """The path that means standard input."""
@@ -38,7 +42,7 @@ _BYTE_ORDER_MARKS: Final = (
 )
 
 _KNOWN_BINARIES: Final = (
-    (b"PK\x03\x04", "a ZIP archive or Office document; unpack it, or export it as text or PDF"),
+    (b"PK\x03\x04", "a ZIP archive; unpack it"),
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF8", "a GIF image"),
@@ -51,7 +55,8 @@ _KNOWN_BINARIES: Final = (
 _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r\f\x1b")
 
 Value: TypeAlias = Any
-"""``str`` for text, ``list[str]`` for the pages of a PDF, JSON values for JSON."""
+"""``str`` for text and documents (as Markdown), ``list[str]`` for the pages of a PDF, JSON values for JSON, a content
+block for an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +64,9 @@ class LoadedInputs:
     """What was read.
 
     Attributes:
-        context: the value of the variable ``context``: one text file is a ``str``, one PDF the ``list[str]`` of its
-            pages, one JSON or JSON Lines file its value, several files or a directory a ``dict`` from name to these.
+        context: the value of the variable ``context``: one text file is a ``str``, an Office document, e-book or HTML
+            page its Markdown, one PDF the ``list[str]`` of its pages, one JSON or JSON Lines file its value, an image a
+            content block for ``llm_query``; several files or a directory are a ``dict`` from name to these.
         files: the raw files that cells may ``open`` under these names in their workspace.
         notes: what the user should know: guessed encodings, skipped files.
     """
@@ -71,34 +77,51 @@ class LoadedInputs:
 
 
 class BinaryInputError(InputError):
-    """A file that is neither text nor a PDF."""
+    """A file that is neither text nor anything that can be converted."""
 
 
-def load_paths(paths: Sequence[str | os.PathLike[str]], *, stdin: BinaryIO | TextIO | None = None) -> LoadedInputs:
-    """Read files, directories and standard input (``-``).
+def load_paths(
+    paths: Sequence[str | os.PathLike[str] | URL], *, stdin: BinaryIO | TextIO | None = None, allow_empty: bool = False
+) -> LoadedInputs:
+    """Read files, directories, addresses of the web, and standard input (``-``).
 
-    Directories are read with everything below them except hidden and binary files. ``.gz`` files are unpacked.
+    Directories are read with everything below them except hidden and binary files, and what ``.gitignore`` excludes.
+    ``.gz`` files are unpacked.
 
     Args:
-        paths: what to read; several become a dict.
+        paths: what to read; several become a dict. A str is a path, never an address.
         stdin: where ``-`` reads from; None: the standard input of this process.
+        allow_empty: files without text are fine, as one of many may be.
 
     Raises:
         InputError: something is missing, unreadable, binary, broken or empty; the message says which and what to do.
-        MissingExtraError: a PDF is given, and pypdf is not installed.
+        MissingExtraError: an Office document or e-book is given, and the extra ``documents`` is not installed.
     """
     if not paths:
         raise InputError("no input: name at least one file or directory, or - for standard input")
-    given = [os.fspath(path) for path in paths]
+    addresses = {path.address: path for path in paths if isinstance(path, URL)}
+    given = [path.address if isinstance(path, URL) else os.fspath(path) for path in paths]
     broken = next((source for source in given if not source or "\0" in source), None)
     if broken is not None:
         raise InputError(f"{broken!r} is not a path; name a file or directory, or - for standard input")
     sources = _unique(given)
     names = _names(sources)
-    reader = _Reader(stdin)
+    with Converter() as converter:
+        reader = _Reader(stdin, converter, allow_empty=allow_empty)
+        return _loaded(sources, names, addresses, reader)
+
+
+def _loaded(sources: Sequence[str], names: list[str], addresses: Mapping[str, URL], reader: _Reader) -> LoadedInputs:
     values: dict[str, Value] = {}
     files: dict[str, Path] = {}
-    for source, name in zip(sources, names, strict=True):
+    for position, source in enumerate(sources):
+        name = names[position]
+        if source in addresses:
+            fetched = fetch(addresses[source])
+            others = {*names[:position], *names[position + 1 :]}
+            names[position] = name = source if fetched.name in others else fetched.name
+            values[name] = reader.value_of(fetched.data, fetched.name)
+            continue
         if _is_directory(source):
             prefix = f"{name}/" if len(sources) > 1 else ""
             values.update({prefix + key: value for key, value in reader.directory(Path(source)).items()})
@@ -107,9 +130,9 @@ def load_paths(paths: Sequence[str | os.PathLike[str]], *, stdin: BinaryIO | Tex
         values[name] = reader.value_of(data, name)
         if source != STDIN and (_is_pdf(data) or len(data) <= WORKSPACE_BYTES):
             files[name] = Path(source)
-    alone = len(sources) == 1 and not _is_directory(sources[0])
+    alone = len(sources) == 1 and (sources[0] in addresses or not _is_directory(sources[0]))
     context = values[names[0]] if alone else values
-    if _is_blank(context):
+    if not reader.allow_empty and _is_blank(context):
         raise InputError(f"empty context: {', '.join(sources)} holds no text; give an input to ask about")
     return LoadedInputs(context, files, tuple(reader.notes))
 
@@ -144,8 +167,10 @@ def is_document(value: object) -> bool:
 class _Reader:
     """Reads one set of paths and collects notes on the way."""
 
-    def __init__(self, stdin: BinaryIO | TextIO | None) -> None:
+    def __init__(self, stdin: BinaryIO | TextIO | None, converter: Converter, *, allow_empty: bool) -> None:
         self._stdin = stdin
+        self._converter = converter
+        self.allow_empty = allow_empty
         self.notes: list[str] = []
 
     def bytes_of(self, source: str) -> bytes:
@@ -162,35 +187,61 @@ class _Reader:
             raise InputError(f"{source}: permission denied; make it readable for this user") from None
         except OSError as error:
             raise InputError(f"{source}: cannot be read: {error.strerror or error}") from error
-        if not data:
+        if not data and not self.allow_empty:
             name = "standard input" if source == STDIN else source
             raise InputError(f"{name} is empty; give an input to ask about")
-        return _unpacked(data, source) if source.lower().endswith(".gz") else data
+        return _unpacked(data, source) if data and source.lower().endswith(".gz") else data
 
     def value_of(self, data: bytes, name: str) -> Value:
+        special = self._special(data, name)
+        if special is not None:
+            return special
+        text = self._text(data, name)
+        return self._parsed(text, name) if text.strip() and _suffix(name) in _JSON_SUFFIXES else text
+
+    def _special(self, data: bytes, name: str, *, whole: bool = True) -> Value | None:
+        """The value of a file that is not simply text, else None.
+
+        Args:
+            data: its content.
+            name: whose suffix tells the type.
+            whole: the file was named; in a directory, as in a tree of source code, HTML stays text, and images are left
+                out.
+        """
         if _is_pdf(data):
             return self._pages(data, name)
-        text = self._text(data, name)
-        return self._parsed(text, name) if _suffix(name) in _JSON_SUFFIXES else text
+        image = image_block(data, name) if whole else None
+        if image is not None:
+            return image
+        media_type = document_type(name.lower().removesuffix(".gz"), data)
+        if media_type is None or (is_readable(media_type) and not whole):
+            return None
+        if is_readable(media_type) and not can_convert():
+            self.notes.append(f"{name}: given as it is; pip install 'rlm-adapters[documents]' makes it Markdown")
+            return None
+        return self._converter.markdown(name, data, media_type)
 
     def directory(self, root: Path) -> dict[str, Value]:
-        """All text and PDF files below a directory; JSON stays text, as in a tree of source code."""
+        """All files below a directory that hold text; JSON and HTML stay text, as in a tree of source code."""
         values: dict[str, Value] = {}
         skipped: list[str] = []
-        for path in _visible_files(root, self.notes.append):
+        for path in visible_files(root, self.notes.append):
             name = path.relative_to(root).as_posix()
             try:
                 data = path.read_bytes()
-                values[name] = self._pages(data, name) if _is_pdf(data) else self._text(data, name)
-            except (OSError, InputError) as error:
+                special = self._special(data, name, whole=False)
+                values[name] = self._text(data, name) if special is None else special
+            except (OSError, InputError, MissingExtraError) as error:
                 skipped.append(name)
                 if not isinstance(error, BinaryInputError):
                     self.notes.append(f"skipped: {error}")
         if skipped:
             shown = ", ".join(skipped[:3]) + (", ..." if len(skipped) > 3 else "")
             self.notes.append(f"{root}: skipped {len(skipped)} binary or unreadable files ({shown})")
-        if not values:
-            raise InputError(f"{root}: no text or PDF files in this directory; hidden and binary files are not read")
+        if not values and not self.allow_empty:
+            raise InputError(
+                f"{root}: no files with text in this directory; hidden, ignored and binary ones are not read"
+            )
         return values
 
     def _text(self, data: bytes, name: str) -> str:
@@ -219,10 +270,8 @@ class _Reader:
         return value if isinstance(value, list | dict) else text
 
     def _pages(self, data: bytes, name: str) -> list[str]:
-        try:
-            import pypdf  # noqa: PLC0415 - an extra
-        except ImportError:
-            raise MissingExtraError(f"{name}: reading PDFs needs pypdf: pip install 'rlm-adapters[pdf]'") from None
+        import pypdf  # noqa: PLC0415 - large
+
         try:
             document = pypdf.PdfReader(io.BytesIO(data))
             locked = document.is_encrypted and not document.decrypt("")
@@ -246,20 +295,6 @@ class _Reader:
         except Exception as error:  # noqa: BLE001 - pypdf raises anything on odd pages; the others are still good
             self.notes.append(f"{name}: page {number} is unreadable ({_first_line(error)})")
             return ""
-
-
-def _visible_files(root: Path, note: Callable[[str], None]) -> Iterator[Path]:
-    """Regular files below a directory in a stable order, without hidden ones; links to directories are not followed."""
-
-    def failed(error: OSError) -> None:
-        note(f"skipped: {error.filename}: {error.strerror}")
-
-    for folder, subfolders, names in os.walk(root, onerror=failed):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder, name)
-            if not name.startswith(".") and path.is_file():
-                yield path
 
 
 def _unique(sources: list[str]) -> list[str]:

@@ -105,7 +105,7 @@ def test_wall_time_ends_a_run_in_the_middle_of_a_cell(model_server, chat, sandbo
     [
         ({"query": "  ", "context": "x"}, "non-empty text"),
         ({"context": "x"}, "query"),
-        ({"query": "q", "context": ""}, "empty"),
+        ({"query": "q", "context": "x", "contxt": "y"}, "unknown key 'contxt'"),
         ({"query": "q", "inputs": {"llm_query": "x"}}, "REPL gives itself"),
         ({"query": "q", "inputs": {"two words": "x"}}, "Python name"),
         ({"query": "q", "context": object()}, "cannot be stored"),
