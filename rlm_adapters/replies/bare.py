@@ -13,8 +13,8 @@ from rlm_adapters.replies.mend import mended
 from rlm_adapters.replies.syntax import Syntax, acts
 
 _REACT: Final = re.compile(
-    r"^[ \t*]*Action[ \t*]*:[ \t*]*(?P<name>[^\n]*)\n\s*[*]*Action[ _]Input[ \t*]*:[*]*(?P<input>.*?)"
-    r"(?=^[ \t*]*(?:Observation|Thought)[ \t*]*:|\Z)",
+    r"^[ \t*]*+Action[ \t*]*+:[ \t*]*+(?P<name>[^\n]*+)\n\s*+[*]*+Action[ _]Input[ \t*]*+:[*]*+(?P<input>.*?)"
+    r"(?=^[ \t*]*+(?:Observation|Thought)[ \t*]*+:|\Z)",
     re.MULTILINE | re.DOTALL | re.IGNORECASE,
 )
 _LABEL_LINE: Final = re.compile(r"\s*(?:python3?|py|repl|ipython|tool_code|>>>[ ]?python)[ \t]*\n", re.IGNORECASE)
@@ -69,9 +69,8 @@ def _before_invented_turn(text: str) -> str:
     """The text up to a role line that begins a paragraph, when code may stand before it."""
     for role in ROLE_LINE.finditer(text):
         line_start = text.rfind("\n", 0, role.start() + 1) + 1
-        before = text[:line_start]
-        if line_start == role.start() and before.strip() and before.endswith("\n\n"):
-            return before
+        if line_start == role.start() and text.endswith("\n\n", 0, line_start) and text[:line_start].strip():
+            return text[:line_start]
     return text
 
 

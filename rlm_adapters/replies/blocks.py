@@ -131,15 +131,16 @@ class Scanner:
         name = opening["name"].lower()
         if name in self._never_closed:
             return None
-        close = re.compile(rf"(?P<body>[^\n]*?)[ \t]*</{re.escape(opening['name'])}>[ \t]*", re.IGNORECASE)
+        close = f"</{name}>"
         first: tuple[Region, int] | None = None
         head = self._lines[number][opening.end() :]
         tries = 0
         for end in range(number, len(self._lines)):
             line = head if end == number else self._lines[end]
-            if "</" not in line or not (found := close.fullmatch(line)):
+            if "</" not in line or not (line := line.rstrip(" \t")).lower().endswith(close):
                 continue
-            body = found["body"] if end == number else "\n".join([head, *self._lines[number + 1 : end], found["body"]])
+            last = line[: -len(close)].rstrip(" \t")
+            body = last if end == number else "\n".join([head, *self._lines[number + 1 : end], last])
             body = re.sub(r"^\s*<!\[CDATA\[\n?|\n?\]\]>\s*$", "", body)
             region = Region(body.strip("\n"), is_call=False)
             first = first or (region, end + 1)

@@ -54,10 +54,11 @@ _NAME_BEFORE: Final = re.compile(
     r"([A-Za-z_][\w.]*)(?::\d+)?\s*(?:\[ARGS\]|\[CALL_ID\]\w*\[ARGS\]|<｜tool▁sep｜>|<\|tool_call_argument_begin\|>"
     r"|<\|tool_sep\|>|>|```(?:json)?|\s)*$"
 )
-_JSON_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
-_BROKEN_CODE: Final = re.compile(  # quote marks in the code were not escaped
-    r'\[?\s*\{.{0,4000}?"code"\s*:\s*"(.*)"\s*\}+\s*\]?\s*(?:</\w+>\s*)?\Z', re.DOTALL
-)
+_JSON_TOKEN: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:(?P<closed>")|\\?\Z)|[{}\[\]]', re.DOTALL)
+_BRACKET: Final = re.compile(r"[{}\[\]]")
+_CODE_KEY: Final = re.compile(r'"code"\s*+:\s*+"')
+_CLOSING_TAG: Final = re.compile(r"</\w++>\Z")
+_MAX_BEFORE_CODE: Final = 4_000
 _MAX_VALUES: Final = 200
 
 
@@ -191,7 +192,7 @@ def whole_json(text: str) -> Any:
 def without_fence(code: str) -> str:
     """Code that was put in a fence inside its container."""
     stripped = code.strip()
-    fence = re.match(r"(`{3,}|~{3,})[^\n]*\n", stripped)
+    fence = re.match(r"(`{3,}+|~{3,}+)[^\n]*+\n", stripped)
     if fence is None:
         return code
     return stripped[fence.end() :].rstrip().removesuffix(fence[1]).rstrip("\n")
@@ -248,21 +249,37 @@ def _decode(text: str, start: int) -> tuple[Any, int]:
         except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
             continue
         return (value, end) if isinstance(value, dict | list) else (None, end)
-    broken = _BROKEN_CODE.match(text, start)
-    if broken:
-        raw = re.split(r'"\s*,\s*"\w+"\s*:', broken[1])[0]
+    raw = _unescaped_code(text, start)
+    if raw is not None:
         code = re.sub(r'\\(["\\nt])', lambda m: {"n": "\n", "t": "\t"}.get(m[1], m[1]), raw)
         return {"code": code}, len(text)
     return None, end
 
 
+def _unescaped_code(text: str, start: int) -> str | None:
+    """The value of ``code`` in an object that ends the text, when quote marks in the value were not escaped."""
+    opening = re.compile(r"\[?\s*+\{").match(text, start)
+    key = _CODE_KEY.search(text, opening.end(), opening.end() + _MAX_BEFORE_CODE + 100) if opening else None
+    if key is None:
+        return None
+    rest = _CLOSING_TAG.sub("", text[key.end() :].rstrip()).rstrip().removesuffix("]").rstrip()
+    value = rest.rstrip("}").rstrip()
+    if not rest.endswith("}") or not value.endswith('"'):
+        return None
+    return re.split(r'"\s*+,\s*+"\w++"\s*+:', value[:-1], maxsplit=1)[0]
+
+
 def _balanced(text: str, start: int) -> int:
-    depth = 0
-    for token in _JSON_TOKEN.finditer(text, start):
-        if token[0] in "{[":
+    """Where the bracket at the offset is closed; the text's end if it never is."""
+    depth, position, token = 0, start, _JSON_TOKEN
+    while found := token.search(text, position):
+        position = found.end()
+        if found[0] in ("{", "["):
             depth += 1
-        elif token[0] in "}]":
+        elif found[0] in ("}", "]"):
             depth -= 1
             if depth == 0:
-                return token.end()
+                return position
+        elif not found["closed"]:  # nor is any string behind it, so only brackets count from here on
+            token, position = _BRACKET, found.start() + 1
     return len(text)

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from bisect import bisect_left, bisect_right
+from functools import cached_property
 from typing import Final
 
 INVISIBLE: Final = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f"
@@ -41,26 +44,41 @@ def own_turn(text: str) -> str:
     start = _BEGIN.match(text)
     if start is not None:
         text = text[start.end() :] if text[: start.end()].strip() else text
-    for seen, mark in enumerate(_END.finditer(text)):
-        if seen == _MAX_END_MARKS:
-            break
-        if not _is_data(text, mark):
+    quotes = Quotes(text)
+    for mark in itertools.islice(_END.finditer(text), _MAX_END_MARKS):
+        if not _is_data(text, mark, quotes):
             return text[: mark.start()]
     return text
 
 
-def _is_data(text: str, mark: re.Match[str]) -> bool:
+def _is_data(text: str, mark: re.Match[str], quotes: Quotes) -> bool:
     """Whether the mark stands in a string or in markup: code that handles transcripts names these tokens."""
     if mark[0] == "</s>" and "<s>" in text[text.rfind("\n", 0, mark.start()) + 1 : mark.start()]:
         return True
-    return is_quoted(text, mark.start(), mark.end())
+    return quotes.surround(mark.start(), mark.end())
 
 
-def is_quoted(text: str, start: int, end: int) -> bool:
-    """Whether the span stands between quote marks: on its line, or within triple quotes."""
-    before = text[text.rfind("\n", 0, start) + 1 : start]
-    line_end = text.find("\n", end)
-    after = text[end : line_end if line_end >= 0 else len(text)]
-    if any(before.count(quote) % 2 == 1 and quote in after for quote in "\"'`"):
-        return True
-    return any(text.count(quote, 0, start) % 2 == 1 and quote in text[end:] for quote in ('"""', "'''"))
+class Quotes:
+    """The quote marks of a text, found once for all the places that are asked about."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @cached_property
+    def _places(self) -> dict[str, list[int]]:
+        return {
+            quote: [found.start() for found in re.finditer(quote, self._text)]
+            for quote in ('"', "'", "`", '"""', "'''")
+        }
+
+    def surround(self, start: int, end: int) -> bool:
+        """Whether the span stands between quote marks: on its line, or within triple quotes."""
+        line_start = self._text.rfind("\n", 0, start) + 1
+        line_end = self._text.find("\n", end)
+        line_end = line_end if line_end >= 0 else len(self._text)
+        for quote, places in self._places.items():
+            first, last = (line_start, line_end) if len(quote) == 1 else (0, len(self._text))
+            before = bisect_right(places, start - len(quote)) - bisect_left(places, first)
+            if before % 2 == 1 and self._text.find(quote, end, last) >= 0:
+                return True
+        return False

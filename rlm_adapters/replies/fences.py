@@ -37,8 +37,8 @@ PYTHON_LABELS: Final = frozenset(
 )
 
 _FENCE: Final = re.compile(
-    rf"(?P<lead>[ \t{INVISIBLE}]*(?:>[ \t]?)*[ \t]*(?:(?:[-*+•]|\d{{1,3}}[.)])[ \t]+)?)"
-    r"(?P<mark>`{3,}|~{3,})(?P<info>[^\n]*)"
+    rf"(?P<lead>[ \t{INVISIBLE}]*+(?:>[ \t]?)*+[ \t]*+(?:(?:[-*+•]|\d{{1,3}}[.)])[ \t]++)?)"
+    r"(?P<mark>`{3,}+|~{3,}+)(?P<info>[^\n]*+)"
 )
 _GLUED_OPEN: Final = re.compile(
     r"(?P<lead>[^\n`]*[^\n`\s])[ \t]*(?P<mark>`{3,})(?P<info>[ \t]*(?:python|py|i?python3|repl|tool_code))[ \t]*",
@@ -48,8 +48,9 @@ _CLOSE: Final = re.compile(rf"[ \t>{INVISIBLE}]*(`{{3,}}|~{{3,}})[ \t{INVISIBLE}
 _GLUED_CLOSE: Final = re.compile(r"[^\n]*[^\n`\s][ \t]*`{3,}[ \t]*")
 _LABEL_LINE: Final = re.compile(r"[ \t]*(?:python3?|py|repl|ipython|tool_code)[ \t]*", re.IGNORECASE)
 _ATTRIBUTE: Final = re.compile(r"[\w.-]+=(?:\"[^\"]*\"|'[^']*'|[^\s\"']+)(?:\s|$)|[{(\[]|[\w./-]+\.\w+\s*$")
-_GLUED_MARK: Final = re.compile(r"[ \t]*`{3,}[ \t]*$")
 
+_TOO_LONG: Final = ")"
+"""Stands for a body that would not be parsed anyway: like every body that ends too early, it does not parse."""
 _MAX_CLOSES: Final = 24
 _MAX_MENDED_CLOSES: Final = 4
 _MAX_LOOKED_AT: Final = 400
@@ -101,6 +102,7 @@ class Fences:
                 self._closes.append(number)
             elif _GLUED_CLOSE.fullmatch(line) or _FENCE.fullmatch(line):
                 self._fallbacks.append(number)
+        self._starts = list(itertools.accumulate((len(line) + 1 for line in lines), initial=0))
         self._extensions = _MAX_EXTENSIONS
 
     @staticmethod
@@ -133,7 +135,11 @@ class Fences:
         def body_to(end: int) -> str:
             return first + self._body(number + 1, end, lead)
 
-        end = self._end_of(number, mark, label, body_to)
+        def tried_to(end: int) -> str:
+            affordable = self._syntax.affords(self._starts[end] - self._starts[number + 1])
+            return body_to(end) if affordable else _TOO_LONG
+
+        end = self._end_of(number, mark, label, tried_to)
         body = body_to(end.line) + end.tail
         named = next((i for i, text in enumerate(body.split("\n")) if text.strip()), None)
         if named is not None and _LABEL_LINE.fullmatch(body.split("\n")[named]) and label in ("", *PYTHON_LABELS):
@@ -205,7 +211,7 @@ class Fences:
             self._extensions -= 1
             text = self._lines[line]
             if _GLUED_CLOSE.fullmatch(text) and not _FENCE.fullmatch(text):
-                yield _End(line, line + 1, closed=True, tail="\n" + _GLUED_MARK.sub("", text))
+                yield _End(line, line + 1, closed=True, tail="\n" + text.rstrip(" \t").rstrip("`").rstrip(" \t"))
             else:
                 yield _End(line, line)
 
@@ -283,5 +289,6 @@ def _label_and_rest(info: str) -> tuple[str, str]:
     found = re.match(r"[{.\s]*([A-Za-z_][\w+#-]*)((?:\d|\.\d)*)\}?[:,;]?\s*(.*)", info, re.DOTALL)
     if found is None:
         return "", info
-    label = re.sub(r"\d+$", "", found[1].lower())
-    return label, found[3]
+    label = found[1].lower()
+    version = re.compile(r"\d*").match(label[::-1])
+    return label[: len(label) - (version.end() if version else 0)], found[3]

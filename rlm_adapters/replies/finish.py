@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import json
 import keyword
+import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -38,8 +39,9 @@ _PLACEHOLDER: Final = re.compile(
 _VARIABLE_PLACEHOLDER: Final = re.compile(r"<[^<>\n]*>|\.\.\.|…")
 _NAMED_VARIABLE: Final = re.compile(r"(?:name|var|variable|variable_name|var_name)\s*=\s*(?!=)")
 _SNAKE: Final = re.compile(r"_*[a-z][a-z0-9]*(?:_+[a-z0-9]+)+_*")
-_INNER_FINAL_VAR: Final = re.compile(r"FINAL_VAR\(\s*[\"'“‘]?\s*([^\W\d]\w*)\s*[\"'”’]?\s*\)")
+_INNER_FINAL_VAR: Final = re.compile(r"FINAL_VAR\(\s*+[\"'“‘]?\s*+([^\W\d]\w*+)\s*+[\"'”’]?\s*+\)")
 _QUOTES: Final = {'"': '"', "'": "'", "“": "”", "‘": "’", "`": "`", "„": "“", "「": "」"}
+_MAX_BITS: Final = 14_000  # of an integer: about 4,200 digits, the most that Python turns into text
 _ANSWER_KEYWORDS: Final = frozenset({"answer", "value", "result", "text", "final_answer", "output", "response"})
 
 
@@ -236,6 +238,10 @@ def _literal(source: str) -> Any:
 
 def _plain(value: Any) -> Any:
     match value:
+        case int() if value.bit_length() > _MAX_BITS:
+            raise TypeError("an integer that Python does not print")
+        case float() if not math.isfinite(value):
+            raise TypeError("no number of JSON")
         case None | bool() | int() | float() | str():
             return value
         case list() | tuple():

@@ -14,20 +14,20 @@ OUTPUT_LABELS: Final = frozenset(
 """Labels of fences that claim to hold an output."""
 
 ROLE_LINE: Final = re.compile(
-    r"^(?:[ \t>#*_]*(?:user|human|assistant|system|tool|observation|tool[ _]response|ai)[ \t]*[*_]*[ \t]*:[*_]*(?=\s|$)"
-    r"|[ \t]*\#{1,4}[ \t]*(?:user|human|instruction|observation|system)[ \t]*$"
-    r"|[ \t]*<(?:tool_response|tool_result|observation|function_results|user|human)>)",
+    r"^(?:[ \t>#*_]*+(?:user|human|assistant|system|tool|observation|tool[ _]response|ai)[ \t]*+[*_]*+[ \t]*+:[*_]*+"
+    r"(?=\s|$)|[ \t]*+\#{1,4}+[ \t]*+(?:user|human|instruction|observation|system)[ \t]*+$"
+    r"|[ \t]*+<(?:tool_response|tool_result|observation|function_results|user|human)>)",
     re.IGNORECASE | re.MULTILINE,
 )
 OUTPUT_LINE: Final = re.compile(
-    r"[ \t>#*_\[]*(?:(?:the|repl|execution|console|program|code|python|printed|cell|terminal|simulated)[ \t]+){0,2}"
-    r"(?:outputs?|observation|stdout|printed|out[ \t]?\[\d+\])[ \t\]]*(?:\([^)\n]*\))?[*_]*[ \t]*:[*_]*"
-    r"|[ \t]*<(?:output|result|results|stdout|repl_output|execution_output|execution_result|interpreter)>"
-    r"|[ \t]*\[\[[ \t]*\#\#[ \t]*(?:output|repl_output|observation|stdout)",
+    r"[ \t>#*_\[]*+(?:(?:the|repl|execution|console|program|code|python|printed|cell|terminal|simulated)[ \t]++){0,2}"
+    r"(?:outputs?|observation|stdout|printed|out[ \t]?\[\d+\])[ \t\]]*+(?:\([^)\n]*+\))?[*_]*+[ \t]*+:[*_]*+"
+    r"|[ \t]*+<(?:output|result|results|stdout|repl_output|execution_output|execution_result|interpreter)>"
+    r"|[ \t]*+\[\[[ \t]*+\#\#[ \t]*+(?:output|repl_output|observation|stdout)",
     re.IGNORECASE,
 )
 _RESULT_LINE: Final = re.compile(
-    r"[ \t>#*_]*(?:(?:execution|the|repl|code)[ \t]+)?results?[*_]*[ \t]*:[*_]*(?P<rest>[^\n]*)", re.IGNORECASE
+    r"[ \t>#*_]*+(?:(?:execution|the|repl|code)[ \t]++)?results?[*_]*+[ \t]*+:[*_]*+(?P<rest>[^\n]*+)", re.IGNORECASE
 )
 _MAX_ROLES: Final = 200
 

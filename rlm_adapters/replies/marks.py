@@ -22,18 +22,22 @@ _MARK: Final = re.compile(
     re.IGNORECASE,
 )
 _PAREN: Final = re.compile(r"[()（）]")
+_NO_WORD: Final = re.compile(r"[^\w()（）\n]")
 _ENUMERATOR: Final = re.compile(r"(?<![^\s,;:])(?:\d{1,3}|[A-Za-z]|[ivx]{2,4})[)）]")  # " 1) heat"
 _SMILEY: Final = re.compile(r"[:;=]['-]?[()](?!\w)")
-_TAIL: Final = re.compile(r"[^\w()（）\n]*(?:[ \t]#[^\n]*|[ \t]*[(（][^()（）\n]*[)）][^\w()（）\n]*)?(?=\n|\Z)")
-_STRING: Final = (
-    r"(?P<prefix>[rRbBuUfF]{0,2})(?:"
-    r'"{3}(?:[^"\\]|\\.|"(?!""))*"{3}|' + r"'{3}(?:[^'\\]|\\.|'(?!''))*'{3}|"
-    r'"(?:[^"\\\n]|\\.)*"|' + r"'(?:[^'\\\n]|\\.)*')"
+_TAIL: Final = re.compile(  # nothing but marks, a comment, or a remark in parentheses up to the end of the line
+    r"(?:[^\w()（）\n]*+(?=\n|\Z)|[^\w()（）\n]*?[ \t]#[^\n]*+"
+    r"|[^\w()（）\n]*+[(（][^()（）\n]*+[)）][^\w()（）\n]*+(?=\n|\Z))"
 )
-_FIRST_STRING: Final = re.compile(r"\s*" + _STRING, re.DOTALL)
-_NEXT_STRING: Final = re.compile(r"\s*" + _STRING, re.DOTALL)
-_AFTER_STRING: Final = re.compile(r"\s*,?\s*[)）]")
-_MENTION: Final = re.compile(r"\bFINAL\(((?:[^()\n]|\([^()\n]*\)){1,2000})\)")
+_OPENS_STRING: Final = re.compile(r"\s*+[rRbBuUfF]{0,2}(\"{3}|'{3}|\"|')")
+_STRING: Final = re.compile(
+    r"\s*+[rRbBuUfF]{0,2}(?:"
+    r'"{3}[^"\\]*+(?:(?:\\.|"(?!""))[^"\\]*+)*+"{3}|' + r"'{3}[^'\\]*+(?:(?:\\.|'(?!''))[^'\\]*+)*+'{3}|"
+    r'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"|' + r"'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+')",
+    re.DOTALL,
+)
+_AFTER_STRING: Final = re.compile(r"\s*+,?\s*+[)）]")
+_MENTION: Final = re.compile(r"\bFINAL\(((?:[^()\n]|\([^()\n]*+\)){1,2000}+)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Marks:
         self._lenient: dict[int, int] | None = None
         self._smileys: set[int] = set()
         self._no_string_end: dict[str, int] = {}
+        self._last_brackets: dict[int, range] = {}
 
     def opens(self, line_start: int) -> re.Match[str] | None:
         """The opening of a finish that comes first on the line at this offset."""
@@ -96,8 +101,8 @@ class Marks:
         for close in (strict, lenient):
             if close is not None and self._ends_line(close):
                 return close
-        if strict is not None and re.compile(r"[)）]+[^\w()（）\n]*(?=\n|\Z)").match(self._text, strict + 1):
-            return strict  # closed once too often
+        if strict is not None and self._closed_too_often(strict):
+            return strict
         line_end = self._text.find("\n", open_)
         line = self._text[open_ + 1 : line_end if line_end >= 0 else len(self._text)]
         last = max(line.rfind(")"), line.rfind("）"))
@@ -108,20 +113,34 @@ class Marks:
     def _after_string(self, position: int) -> int | None:
         """The bracket behind a string literal, or several joined by standing side by side."""
         text = self._text
-        quote = re.compile(r"\s*[rRbBuUfF]{0,2}(\"{3}|'{3}|\"|')").match(text, position)
+        quote = _OPENS_STRING.match(text, position)
         if quote is None or position >= self._no_string_end.get(quote[1], len(text) + 1):
             return None
-        found = _FIRST_STRING.match(text, position)
+        found = _STRING.match(text, position)
         if found is None:
             if len(quote[1]) == 3:
                 self._no_string_end[quote[1]] = position
             return None
-        while following := _NEXT_STRING.match(text, found.end()):
+        while following := _STRING.match(text, found.end()):
             found = following
         after = _AFTER_STRING.match(text, found.end())
         if after is None or not self._ends_line(after.end() - 1):
             return None
         return after.end() - 1
+
+    def _closed_too_often(self, close: int) -> bool:
+        """Whether more closing brackets, and nothing else, end the line behind this one."""
+        line_end = self._text.find("\n", close)
+        line_end = len(self._text) if line_end < 0 else line_end
+        if line_end not in self._last_brackets:
+            end = line_end
+            while end > 0 and _NO_WORD.match(self._text[end - 1]):
+                end -= 1
+            start = end
+            while start > 0 and self._text[start - 1] in ")）":
+                start -= 1
+            self._last_brackets[line_end] = range(start, end)
+        return close + 1 in self._last_brackets[line_end]
 
     def _ends_line(self, close: int) -> bool:
         return _TAIL.match(self._text, close + 1) is not None

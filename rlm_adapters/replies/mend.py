@@ -57,6 +57,8 @@ def _mended(source: str, syntax: Syntax) -> str | None:
         unescaped = _entities_outside_strings(source) if _COMPARED.search(source) else source
         # `n &lt; 3` parses, as `n & lt; 3`
         return unescaped if unescaped != source and syntax.tree(unescaped) is not None else source
+    if not syntax.affords(len(source)):
+        return None
     for mend in _MENDS:
         attempt = mend(source)
         if attempt != source and syntax.tree(attempt) is not None:
@@ -142,7 +144,7 @@ def _without_plus_column(source: str) -> str:
 def _without_line_numbers(source: str) -> str:
     lines = [line for line in source.split("\n") if line.strip()]
     numbers = [_LINE_NUMBER.match(line) for line in lines]
-    if len(lines) < 2 or any(m is None or int(m[1]) != i for i, m in enumerate(numbers, start=1)):
+    if len(lines) < 2 or any(m is None or len(m[1]) > 9 or int(m[1]) != i for i, m in enumerate(numbers, start=1)):
         return source
     return "\n".join(line[m.end() :] for line, m in zip(lines, numbers, strict=True) if m)
 

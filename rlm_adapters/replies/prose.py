@@ -16,7 +16,7 @@ _TAKEN_BACK: Final = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _REFUSES: Final = re.compile(
-    r"\s*(?:i['’]?m sorry|sorry|i apologi[sz]e|unfortunately)?[,. ]*(?:but )?i(?:['’]?m| am)? ?"
+    r"\s*+(?:i['’]?m sorry|sorry|i apologi[sz]e|unfortunately)?[,. ]*+(?:but )?i(?:['’]?m| am)? ?"
     r"(?:not able to|unable to|can(?:no|['’])t|cannot|won['’]t|will not|must decline|have to decline)"
     r" (?:help|assist|comply|provide|do that|do this|fulfil|continue|engage|analy|process|share|answer|support)",
     re.IGNORECASE,
@@ -28,7 +28,8 @@ _SAID: Final = re.compile(
 )
 _WORDS: Final = re.compile(r"[\s>*#\d.)-]*[^\W\d_]['’\w-]*(?:,? [^\W\d_]['’\w-]*){2,}")
 _CODE_SIGNS: Final = re.compile(
-    r"^\s*(?:import |from \w+ import |def |class |for \w+.* in .*:|if .*:$|while .*:$|return\b|print\b|else:|try:|@)"
+    r"^\s*(?:import |from \w+ import |def |class |for \w++(?>.*? in )[^:]*+:|if .*:$|while .*:$"
+    r"|return\b|print\b|else:|try:|@)"
     r"|\w\(|\w\[|[\w\])] ?[+*/-]?=[^=]|[{}]"
 )
 _MAX_LINES: Final = 400

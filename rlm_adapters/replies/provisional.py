@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from rlm_adapters.replies.reading import UNSET, TextFinish
+
+_MAX_PLACES: Final = 1_000
 
 
 def accept_provisional(finish: TextFinish, printed: str) -> bool:
@@ -33,6 +36,15 @@ def accept_provisional(finish: TextFinish, printed: str) -> bool:
 
 
 def _stands_alone(wanted: str, output: str) -> bool:
-    before = r"(?<![\w])(?<!\d[.,])(?<![-\u2212])" if wanted[0].isdigit() else r"(?<!\w)" if wanted[0].isalnum() else ""
-    after = r"(?!\w|[.,]\d)" if wanted[-1].isdigit() else r"(?!\w)" if wanted[-1].isalnum() else ""
-    return re.search(before + re.escape(wanted) + after, output) is not None
+    before = re.compile(
+        r"(?<!\w)(?<!\d[.,])(?<![-\u2212])" if wanted[0].isdigit() else r"(?<!\w)" if wanted[0].isalnum() else ""
+    )
+    after = re.compile(r"(?!\w|[.,]\d)" if wanted[-1].isdigit() else r"(?!\w)" if wanted[-1].isalnum() else "")
+    at = -1
+    for _ in range(_MAX_PLACES):
+        at = output.find(wanted, at + 1)
+        if at < 0:
+            break
+        if before.match(output, at) and after.match(output, at + len(wanted)):
+            return True
+    return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import re
+from collections.abc import Iterator
 from typing import Final
 
 MAX_SOURCE: Final = 400_000
@@ -15,12 +16,15 @@ MAX_PARSED: Final = 2_000_000
 BUILTINS: Final = frozenset(dir(builtins))
 
 _PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
+_GLUED_NUMBER: Final = re.compile(r"(?<!\w)(\d\w*?|\d*\.\d\w*?)(?=(?:and|else|for|if|in|is|not|or)\b)", re.ASCII)
 _ESCAPES: Final = frozenset("\n\\'\"abfnrtvxNuU01234567")
-_LITERAL: Final = re.compile(
-    r"""(?:"{3}(?:[^"\\]|\\.|"(?!""))*"{3}|'{3}(?:[^'\\]|\\.|'(?!''))*'{3}"""
-    r"""|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|\#[^\n]*""",
-    re.DOTALL,
-)
+_COMMENT_OR_QUOTE: Final = re.compile(r"\#[^\n]*+|\"{3}|'{3}|[\"']")
+_STRING_BODIES: Final = {  # up to the closing quote, or to where it is missing
+    '"""': re.compile(r'[^"\\]*+(?:(?:\\.|"(?!""))[^"\\]*+)*+', re.DOTALL),
+    "'''": re.compile(r"[^'\\]*+(?:(?:\\.|'(?!''))[^'\\]*+)*+", re.DOTALL),
+    '"': re.compile(r'[^"\\\n]*+(?:\\.[^"\\\n]*+)*+', re.DOTALL),
+    "'": re.compile(r"[^'\\\n]*+(?:\\.[^'\\\n]*+)*+", re.DOTALL),
+}
 
 
 def quiet(source: str) -> str:
@@ -32,6 +36,13 @@ def quiet(source: str) -> str:
     if "\\" not in source:
         return source
     return _PAIR.sub(lambda m: m[0] if m[1] in _ESCAPES else "\\" + m[0], source)
+
+
+def _spaced(source: str) -> str:
+    """The same source with a blank between a number and a keyword: the parser warns about ``1if`` as well."""
+    if not _GLUED_NUMBER.search(source):
+        return source
+    return "".join(_GLUED_NUMBER.sub(r"\1 ", piece) if is_code else piece for piece, is_code in outside_strings(source))
 
 
 class Syntax:
@@ -46,6 +57,10 @@ class Syntax:
         self._seen: dict[str, ast.Module | SyntaxError] = {}
         self.mended: dict[str, str | None] = {}
         """What mending made of a source (see ``mend.mended``)."""
+
+    def affords(self, length: int) -> bool:
+        """Whether a source of so many characters would be parsed: if not, it need not be put together either."""
+        return length <= min(self._left, MAX_SOURCE)
 
     def tree(self, source: str) -> ast.Module | None:
         """The parsed source, or None."""
@@ -75,12 +90,12 @@ class Syntax:
         if known is not None:
             return known
         result: ast.Module | SyntaxError
-        if len(source) > min(self._left, MAX_SOURCE):
+        if not self.affords(len(source)):
             result = SyntaxError("too long to be read")
         else:
             self._left -= len(source) + 20
             try:
-                result = ast.parse(quiet(source))
+                result = ast.parse(_spaced(quiet(source)))
             except SyntaxError as error:
                 result = error
             except (ValueError, RecursionError, MemoryError) as error:
@@ -136,11 +151,36 @@ def outside_strings(source: str) -> list[tuple[str, bool]]:
     """
     pieces: list[tuple[str, bool]] = []
     position = 0
-    for found in _LITERAL.finditer(source):
-        if found.start() > position:
-            pieces.append((source[position : found.start()], True))
-        pieces.append((found[0], False))
-        position = found.end()
+    for start, end in _strings_and_comments(source):
+        if start > position:
+            pieces.append((source[position:start], True))
+        pieces.append((source[start:end], False))
+        position = end
     if position < len(source):
         pieces.append((source[position:], True))
     return pieces
+
+
+def _strings_and_comments(source: str) -> Iterator[tuple[int, int]]:
+    """Where each begins and ends.
+
+    A string without an end is looked through once: quotes of the same kind inside it were escaped, so no string begins
+    with one of them either. Else a text of such quotes would take quadratic time.
+    """
+    endless = dict.fromkeys(_STRING_BODIES, -1)
+    position = 0
+    while found := _COMMENT_OR_QUOTE.search(source, position):
+        position = found.end()
+        if found[0][0] == "#":
+            yield found.span()
+            continue
+        for quote in dict.fromkeys((found[0], found[0][0])):  # `"""` without an end begins with an empty string
+            begin = found.start() + len(quote)
+            body = _STRING_BODIES[quote].match(source, begin) if begin > endless[quote] else None
+            if body is not None and source.startswith(quote, body.end()):
+                position = body.end() + len(quote)
+                yield found.start(), position
+                break
+            endless[quote] = max(endless[quote], body.end() if body is not None else 0)
+        else:
+            position = found.start() + 1

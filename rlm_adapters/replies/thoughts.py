@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Final
 
-from rlm_adapters.replies.clean import is_quoted
+from rlm_adapters.replies.clean import Quotes
 
 _NAMES: Final = (
     r"(?:[\w.-]+:)?(?:think|thinking|thoughts?|reasoning|reflection|scratchpad|analysis|antthinking|inner_monologue)"
@@ -84,10 +85,9 @@ def _close_of(body: str) -> re.Match[str] | None:
 def _outside_fences(text: str) -> list[re.Match[str]]:
     starts, inside = _fence_spans(text)
     tags: list[re.Match[str]] = []
-    for seen, tag in enumerate(_TAG.finditer(text)):
-        if seen == _MAX_TAGS:
-            break
-        if is_quoted(text, tag.start(), tag.end()) or _in_finish(text, tag):
+    quotes = Quotes(text)
+    for tag in itertools.islice(_TAG.finditer(text), _MAX_TAGS):
+        if quotes.surround(tag.start(), tag.end()) or _in_finish(text, tag):
             continue
         span = bisect_right(starts, tag.start()) - 1
         if span >= 0 and tag.start() < inside[span] and not (tag["close"] and _alone(text, tag, starts[span])):

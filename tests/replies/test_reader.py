@@ -131,6 +131,12 @@ def test_literals_are_typed_as_plain_json(value: str) -> None:
     assert reading.final.literal == ast.literal_eval(plain)
 
 
+@pytest.mark.parametrize("value", [f"0x{'f' * 5_000}", f"[0x{'f' * 5_000}]", "1e999", "[-1e999]"])
+def test_a_number_that_json_cannot_hold_is_text(value: str) -> None:
+    reading = read_reply(f"FINAL({value})")
+    assert reading.final == TextFinish("text", value)
+
+
 @pytest.mark.parametrize("value", ["1,234", "1837-1901", "3/4", "2021-03-04", "007", "1, 2", "b'x'", "3+4j"])
 def test_what_only_looks_like_a_number_is_text(value: str) -> None:
     reading = read_reply(f"FINAL({value})")
