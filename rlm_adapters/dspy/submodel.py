@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 
 import dspy
 from dspy.dsp.utils.settings import settings
+from dspy.utils.exceptions import AdapterParseError
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
@@ -73,6 +74,8 @@ class SubLM:
         except GraphBubbleUp:
             raise
         except Exception as error:
+            if lm is self.wording and isinstance(error, AdapterParseError):
+                return self._reply(prompt, _unframed(error), usage)
             raise PredictorError(error) from error
 
     async def ainvoke(self, prompt: Prompt, config: RunnableConfig, max_tokens: int | None) -> ModelReply:  # noqa: ARG002
@@ -92,6 +95,8 @@ class SubLM:
         except GraphBubbleUp:
             raise
         except Exception as error:
+            if lm is self.wording and isinstance(error, AdapterParseError):
+                return self._reply(prompt, _unframed(error), usage)
             raise PredictorError(error) from error
 
     def _worded(self, prompt: Prompt) -> bool:
@@ -117,6 +122,11 @@ class SubLM:
             input_tokens=usage.input_tokens or self.estimate(prompt),
             output_tokens=usage.output_tokens or estimate_tokens(text),
         )
+
+
+def _unframed(error: AdapterParseError) -> str:
+    """The answer of a wording's predictor whose LM left out the frame of fields: its text is the one field."""
+    return str(getattr(error, "lm_response", "") or "").strip()
 
 
 def _call(lm: Any, prompt: Prompt, max_tokens: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.langchain.schema import AnswerSchema, answer_schema
+from rlm_adapters.values.frames import plain_table
 
 CONTEXT_KEYS = ("__rlm_context", "rlm_context")
 """Keys of a Runnable's ``configurable`` that give the context. LangSmith copies strings of ``configurable`` into every
@@ -136,5 +137,11 @@ def _digest(value: Any) -> str:
     elif isinstance(value, bytes):
         data = value
     else:
-        data = json.dumps(value, sort_keys=True, default=repr).encode("utf-8", "replace")
+        data = json.dumps(value, sort_keys=True, default=_whole).encode("utf-8", "replace")
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _whole(value: Any) -> Any:
+    """All of a value that JSON does not know: the ``repr`` of a large table shows its ends alone."""
+    table = plain_table(value)
+    return repr(value) if table is None else table[0]

@@ -1,11 +1,14 @@
 """The command ``rlm``, against the model server over HTTP."""
 
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from rlm_adapters.cli.options import parse_output_type, parse_price
 from rlm_adapters.errors import InputError
 from rlm_adapters.events import Event
 from tests.server import by_question, cell, never_answers, server_error
+from tests.values.office import docx
 
 ROOT = Path(__file__).parents[2]
 BOOK = ROOT / "tests" / "data" / "Origin-of-Species.pdf"
@@ -155,6 +159,24 @@ def test_several_files_are_one_dict(model_server, invoke, text, tmp_path):
     (tmp_path / "more.txt").write_text("delta")
     model_server.script("root", [cell("FINAL(', '.join(f'{k}={len(v)}' for k, v in context.items()))")])
     assert invoke("How long?", text, tmp_path / "more.txt").stdout == "notes.txt=17, more.txt=5\n"
+
+
+def test_an_address_is_fetched_and_a_document_converted(model_server, invoke, tmp_path):
+    model_server.script("root", [cell("SUBMIT(sorted(context.items()))")])
+    letter = tmp_path / "letter.docx"
+    letter.write_bytes(docx("Dear reader"))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    )
+    (tmp_path / "page.html").write_text("<h1>Title</h1>")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        result = invoke("q", letter, f"http://127.0.0.1:{server.server_port}/page.html", "--json")
+    finally:
+        server.shutdown()
+        server.server_close()
+    answer = {name: text.strip() for name, text in json.loads(result.stdout)["answer"]}
+    assert answer == {"letter.docx": "Dear reader", "page.html": "# Title"}
 
 
 def test_a_guessed_encoding_is_noted(model_server, invoke, tmp_path):

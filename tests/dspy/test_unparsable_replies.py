@@ -108,3 +108,13 @@ def test_calls_without_a_limit(ask):
     rlm = RLM("context, query -> answer", limits={"max_calls": None, "max_repairs": 0})
     assert rlm._limits.max_calls is None
     assert ask(rlm).rlm["finish_reason"] == "error"
+
+
+def test_a_worded_sub_call_that_is_answered_without_fields_is_its_text_and_is_charged(lm, model_server):
+    from tests.dspy.scripted import playing
+
+    model_server.script("root", lambda messages, request: "just the answer")
+    with dspy.context(lm=playing("SUBMIT(llm_query('say it'))")):
+        result = RLM("query -> answer", sub_lm=lm, sub_call=True)(query="q")
+    assert result.answer == "just the answer"
+    assert result.rlm["usage"]["by_model"]["openai/root"]["input_tokens"] == prompt_tokens(model_server)

@@ -441,3 +441,19 @@ def test_a_copy_with_another_saver_or_store_uses_them(chat, sandbox, tmp_path):
     assert copied._runs.suspended.saver is saver
     assert copied._runs.graph.rlm.store is store
     assert model._runs.suspended.saver is not saver
+
+
+def test_two_large_tables_that_look_alike_are_two_cache_keys():
+    import numpy as np
+    import pandas as pd
+
+    from rlm_adapters.langchain.call import hashed
+
+    one, other = pd.DataFrame({"a": range(1_000)}), pd.DataFrame({"a": range(1_000)})
+    other.loc[500, "a"] = -1
+    assert repr(one) == repr(other)
+    keys = [
+        hashed({"context": value})["context"] for value in (one, other, one.copy(), one.a.to_numpy(), np.arange(1_000))
+    ]
+    assert keys[0] == keys[2] != keys[1]
+    assert keys[3] == keys[4]
