@@ -104,7 +104,8 @@ class NoAnswerError(RLMError):
     """A run ended without an answer where the caller expects one (a chat model must answer or raise).
 
     Attributes:
-        finish_reason: as in the graph's output: ``error``, ``max_iterations``, ``budget`` or ``timeout``.
+        finish_reason: as in the graph's output: ``error``, ``max_iterations``, ``budget`` or ``timeout``. The message
+            says how the last reply began, why an answer was refused, and what may help.
         usage: what the run has used (``input_tokens``, ``output_tokens``, ``cost``, ``by_model``, ...).
     """
 

@@ -55,8 +55,9 @@ EventType: TypeAlias = Literal[
     Something that the user should know and that does not end the run. ``message``; ``retry?``: of a model call that
     is made again, as in :class:`rlm_adapters.models.calling.Retry`.
 ``repair``
-    A reply could not be used and the model is asked again. ``reason``: short name (``no_code``, ``syntax``,
-    ``length``, ``refusal``, ``empty``, ``invalid_answer``); ``message``: what the model is told.
+    A reply could not be used and the model is asked again. ``reason``: short name
+    (:data:`rlm_adapters.replies.Problem`, or ``invalid_answer``); ``message``: what the model is told; ``reply?``: the
+    reply of which nothing was run, head and tail.
 ``final``
     An accepted answer. ``answer``; ``function?``: ``SUBMIT``, ``FINAL``, ``FINAL_VAR`` or ``text``.
 ``run_finished``

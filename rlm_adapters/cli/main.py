@@ -43,7 +43,7 @@ class ExitCode(IntEnum):
     BAD_INPUT = 2
     """Nothing was asked: a file, an option or a model's name is unusable."""
     PARTIAL = 3
-    """A limit ended the run; the answer is the best one so far, or there is none."""
+    """A limit ended the run, or the root LM never submitted: the answer is the best one so far, or there is none."""
     INTERRUPTED = 130
     """Ctrl-C, or SIGTERM."""
 
@@ -54,11 +54,11 @@ _EXIT_CODES = {
     "direct": ExitCode.ANSWERED,
     "error": ExitCode.FAILED,
 }
-"""By finish reason; any other is a limit."""
+"""By finish reason; any other gives a partial answer."""
 
 _EPILOG = (
-    "Exit status: 0 answered, 1 a model or the machine failed, 2 bad input, 3 partial answer (a limit ended the run), "
-    "130 interrupted."
+    "Exit status: 0 answered, 1 a model or the machine failed, 2 bad input, 3 partial answer (a limit ended the run, "
+    "or the model never submitted), 130 interrupted."
 )
 
 _DEFAULTS = Limits()

@@ -69,6 +69,11 @@ class PredictorWriter:
         """A step of this code; the reasoning stays."""
         return replace(Step.from_text(text), code="\n\n".join(cells), problem="").to_text()
 
+    def as_written(self, text: str) -> str:
+        """Its fields; nothing of a reply without them, whose beginning stands in what the model is told of it."""
+        step = Step.from_text(text)
+        return "\n\n".join(part for part in (step.reasoning, step.code) if part)
+
     def observe(self, outcome: Outcome, trajectory: Trajectory) -> str:  # noqa: ARG002
         """The output, as it stands in the REPL history."""
         return observed(outcome)

@@ -15,6 +15,7 @@ from rlm_adapters.graph.cures import confirmed
 from rlm_adapters.graph.direct import DIRECT
 from rlm_adapters.graph.edited import reply_as_run
 from rlm_adapters.graph.state import CellOutput, FinishReason, RLMState, TurnEntry
+from rlm_adapters.graph.unusable import fitting, give_up, shown
 from rlm_adapters.graph.view import load_trajectory, trajectory_of
 from rlm_adapters.models.budget import Usage, add_usage, subtract_usage
 from rlm_adapters.models.calling import ModelReply
@@ -40,14 +41,15 @@ def check_final(state: RLMState, node: NodeContext, config: RunnableConfig) -> S
     iteration = state["iterations"]
     repairs = (state.get("repairs") or 0) + 1 if verdict.get("problem") else 0
     if verdict.get("problem"):
-        node.emit("repair", state["run_id"], iteration, reason=verdict["problem"], message=verdict["outcome"].note)
+        told = {"reason": verdict["problem"], "message": verdict["outcome"].note}
+        if not state.get("outputs") and (written := shown(state, node)):
+            told["reply"] = written  # else cells and outputs have shown it
+        node.emit("repair", state["run_id"], iteration, **told)
     stop = state.get("stop") or node.run.ledger.exhausted()
     if stop is None and iteration >= node.config.limits.max_iterations:
         stop = "max_iterations"
     if stop is None and repairs > node.config.limits.max_repairs:
-        error = f"{repairs} replies in a row could not be used (last: {verdict['problem']})"
-        candidate = verdict.get("candidate") or state.get("candidate")
-        return _end(state, node, {"finish_reason": "error", "answer": _fitting(candidate, node), "error": error})
+        return _end(state, node, give_up(state, node, verdict, repairs))
     trajectory = trajectory_of(state, node, iteration=iteration + 1)
     outcome: Outcome = verdict["outcome"]
     if edited:
@@ -69,7 +71,7 @@ def extract(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
     limit = state.get("stop") or "max_iterations"
     reason = _REASONS.get(limit, "budget")
     message = state.get("error") or f"the limit {limit}={getattr(node.config.limits, limit, None)!r} was reached"
-    answer: Any = _fitting(state.get("candidate"), node)
+    answer: Any = fitting(state.get("candidate"), node)
     usage: dict[str, Any] = {}
     writer = node.config.writer
     try:
@@ -83,7 +85,8 @@ def extract(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
             config=config,
             on_retry=node.retried(state["run_id"]),
         )
-        answer = _extracted(reply, node, answer)
+        answer, misfit = _extracted(reply, node, answer)
+        message += f"; the answer that was given then does not fit: {misfit}" if misfit else ""
     except (BudgetExceededError, ModelCallError) as error:
         message = f"{message}; no last answer could be asked for: {error}"
     verdict = {"finish_reason": reason, "answer": answer, "error": message}
@@ -139,6 +142,7 @@ def _validated(value: Any, reason: FinishReason, function: str, state: RLMState,
         return {
             "outcome": Outcome(printed, note),
             "problem": "invalid_answer",
+            "invalid": str(error),
             "candidate": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str),
         }
     return {"finish_reason": reason, "answer": answer, "function": function}
@@ -154,21 +158,15 @@ def _results(outputs: list[CellOutput], node: NodeContext) -> tuple[CellResult, 
 # ------------------------------------------------------------------------------------------------ the end
 
 
-def _extracted(reply: ModelReply, node: NodeContext, candidate: Any) -> Any:
-    """The answer in the reply to the last question; the candidate if there is none."""
-    value = node.config.writer.read_answer(reply)
-    return candidate if value is None else _fitting(value, node)
-
-
-def _fitting(value: Any, node: NodeContext) -> Any:
-    """A value as the answer, None when it is not what was asked for: a limit does not excuse a wrong type."""
+def _extracted(reply: ModelReply, node: NodeContext, candidate: Any) -> tuple[Any, str]:
+    """The answer in the reply to the last question, and why it does not fit; the candidate if there is none."""
+    value, spec = node.config.writer.read_answer(reply), node.config.output
     if value is None:
-        return None
-    spec = node.config.output
+        return candidate, ""
     try:
-        return spec.to_json(spec.validate(value))
-    except InvalidAnswerError:
-        return None
+        return spec.to_json(spec.validate(value)), ""
+    except InvalidAnswerError as error:
+        return candidate, str(error)
 
 
 def _end(

@@ -125,7 +125,7 @@ def _ask_child(
         lambda: graph.ainvoke(given_input, config, context=child),
     )
     usage: Usage = result["usage"]
-    if result["finish_reason"] in ("budget", "timeout", "error"):
+    if result["finish_reason"] in ("budget", "timeout", "error", "unsubmitted"):
         partial = result["answer"]
         noted = "" if partial is None else f"; its partial answer: {cut_middle(str(partial), _PARTIAL_CHARS)}"
         raise _ChildEndedError(f"the helper ended early ({result['error'] or result['finish_reason']}){noted}", usage)

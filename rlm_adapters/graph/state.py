@@ -19,11 +19,14 @@ from rlm_adapters.values.refs import Packed
 FORM: Final = 2
 """Version of the state's form. A run that was saved in another one is refused."""
 
-FinishReason: TypeAlias = Literal["submitted", "text", "direct", "max_iterations", "budget", "timeout", "error"]
+FinishReason: TypeAlias = Literal[
+    "submitted", "text", "direct", "unsubmitted", "max_iterations", "budget", "timeout", "error"
+]
 """Why a run ended.
 
-The root LM submitted a value, or wrote its answer as text; a short input was answered by one direct call; a limit was
-reached (the answer is then the best one so far, or None); or the root LM gave nothing usable.
+The root LM submitted a value, or wrote its answer as text; a short input was answered by one direct call; the root LM
+never submitted, and the answer is what its last replies say in plain words; a limit was reached (the answer is then the
+best one so far, or None); or the root LM gave nothing usable.
 """
 
 
@@ -56,7 +59,7 @@ class RLMOutput(TypedDict):
     iterations: int
     """Turns of the root LM of this run."""
     error: str | None
-    """What went wrong when ``finish_reason`` is ``error``, or which limit ended the run."""
+    """What went wrong when ``finish_reason`` is ``error`` or ``unsubmitted``, or which limit ended the run."""
 
 
 class Request(TypedDict):

@@ -61,7 +61,8 @@ class Limits:
     tokens_per_minute: int | None = None
     """*Tree*: estimated tokens of the calls started in any 60 seconds."""
     max_repairs: int = 3
-    """Consecutive replies without usable code or answer after which the run ends with ``finish_reason="error"``."""
+    """Consecutive replies without usable code or answer after which the run ends with ``finish_reason="error"``, or
+    ``"unsubmitted"`` if they hold a plain answer."""
     max_output_chars: int = 10_000
     """Characters of a cell's output that the root LM sees (head and tail of longer ones)."""
     max_output_tokens: int = 8_192

@@ -232,6 +232,10 @@ class ArtefactWriter:
         """Code blocks, which `read` takes as well."""
         return as_blocks(cells)
 
+    def as_written(self, text: str) -> str:
+        """The text itself."""
+        return text
+
     def observe(self, outcome: Outcome, trajectory: Trajectory) -> str:  # noqa: ARG002
         """The output, as it stands in the REPL history."""
         return observed(outcome)

@@ -55,6 +55,10 @@ class CodeWriter(Protocol):
         """A reply with these cells, in the form that the target writes: somebody edited those of the reply ``text``."""
         ...
 
+    def as_written(self, text: str) -> str:
+        """What the root LM wrote, of a reply's text; empty when it is not kept."""
+        ...
+
     def observe(self, outcome: Outcome, trajectory: Trajectory) -> str:
         """What the root LM is told of a turn that did not end the run."""
         ...
@@ -121,6 +125,10 @@ class ChatCodeWriter:
     def as_reply(self, cells: Sequence[str], text: str) -> str:  # noqa: ARG002 - what it says of its code may be wrong now
         """Code blocks."""
         return as_blocks(cells)
+
+    def as_written(self, text: str) -> str:
+        """The text itself."""
+        return text
 
     def observe(self, outcome: Outcome, trajectory: Trajectory) -> str:
         """Outputs, the note, and where the run stands."""

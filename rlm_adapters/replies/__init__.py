@@ -5,7 +5,7 @@ quote code they rejected). :func:`read_reply` is a pure function from the raw re
 """
 
 from rlm_adapters.replies.provisional import accept_provisional
-from rlm_adapters.replies.read import read_reply
+from rlm_adapters.replies.read import plain_answer, read_reply
 from rlm_adapters.replies.reading import UNSET, Problem, Reading, TextFinish
 
-__all__ = ["UNSET", "Problem", "Reading", "TextFinish", "accept_provisional", "read_reply"]
+__all__ = ["UNSET", "Problem", "Reading", "TextFinish", "accept_provisional", "plain_answer", "read_reply"]

@@ -21,6 +21,14 @@ _REFUSES: Final = re.compile(
     r" (?:help|assist|comply|provide|do that|do this|fulfil|continue|engage|analy|process|share|answer|support)",
     re.IGNORECASE,
 )
+_ANNOUNCES: Final = re.compile(
+    r"(?:(?:ok(?:ay)?|sure|alright|right|great|certainly|of course|now|first|next|then|so|yes)\b[,.!: ]*)*"
+    r"(?:let(?:['’]s| me| us)\b|(?:i|we)(?:['’]ll|['’]d|['’]m going| will| would| shall| should| need| have to| must"
+    r"| am going| are going| want to| can (?:now |then )?(?:look|search|check|read|start|begin|use|run|write))\b"
+    r"|to (?:answer|find|solve|determine|do) (?:this|that|the|it|out)\b|(?:my|the) plan\b|plan:|step (?:1|one)\b"
+    r"|here(?:['’]s| is) (?:my|the|a) (?:plan|approach|code)\b)",
+    re.IGNORECASE,
+)
 _SAID: Final = re.compile(
     r"(?:\bfinal answer(?: is| would be)?|\banswer is|\bthe answer(?: would be)?:|^answer:)[ \t:*_]*"
     r"(?P<said>\S[^\n]{0,2000})",
@@ -55,6 +63,12 @@ def is_prose(body: str, syntax: Syntax) -> bool:
 def takes_back(text: str) -> bool:
     """Whether text that follows a finish withdraws it. A remark ("the text actually spells it ...") does not."""
     return _TAKEN_BACK.search(text[:_MAX_SEARCHED]) is not None
+
+
+def announces(text: str) -> bool:
+    """Whether it says what will be done, or asks something, rather than what was found."""
+    stripped = text.strip(' \t\n*_>#"“`-')
+    return _ANNOUNCES.match(stripped) is not None or stripped.endswith(("?", "？", ":"))
 
 
 def declines(text: str) -> bool:

@@ -14,7 +14,7 @@ from rlm_adapters.replies.marks import Mark, Marks, mentioned
 from rlm_adapters.replies.mend import mended
 from rlm_adapters.replies.messages import repair_message
 from rlm_adapters.replies.moves import MoveFinder, Moves
-from rlm_adapters.replies.prose import declines, stated_answer, without_answer_tag
+from rlm_adapters.replies.prose import announces, declines, stated_answer, without_answer_tag
 from rlm_adapters.replies.reading import Problem, Reading, TextFinish
 from rlm_adapters.replies.syntax import Syntax, bound_names
 from rlm_adapters.replies.thoughts import drop_thoughts
@@ -56,6 +56,19 @@ def read_reply(
         return _repair("too_long")
     reader = _Reader(names)
     return reader.read(normalise_lines(text or ""), reason, tool_calls)
+
+
+def plain_answer(text: str) -> str | None:
+    """What a reply that nothing can be done with says in plain words, when that may be the answer itself.
+
+    For a run that would end without any answer. None for code, refusals, plans, questions, and what was cut off inside
+    a thought.
+    """
+    reading = read_reply(text)
+    if reading.kind != "repair" or reading.repair != "no_code":
+        return None
+    said = own_turn(drop_thoughts(own_turn(normalise_lines(text))).text).strip()
+    return None if not said or "```" in said or announces(said) else said
 
 
 def _repair(problem: Problem, detail: str = "", *, best: str | None = None, thought: str = "") -> Reading:

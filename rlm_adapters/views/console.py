@@ -183,6 +183,9 @@ class ConsoleView:
         self._screen.stop(event.run_id)
         reason = safe(str(event.data.get("reason", "")))
         message = clipped(safe(str(event.data.get("message", ""))), 4)
+        if reply := str(event.data.get("reply") or "").strip():
+            title = run.title(f"reply {event.iteration}, of which nothing can be run")
+            self._screen.block(title, clipped(safe(reply)), "yellow", run.depth)
         self._screen.line(f"asked again ({reason}): {message}", "yellow", run.depth)
 
     def _final(self, event: Event, run: _Run) -> None:

@@ -1,5 +1,7 @@
 """Whole runs over HTTP: what a caller sees of the graph."""
 
+import pytest
+
 from rlm_adapters import Limits, create_rlm_graph
 from rlm_adapters.sandbox.host.workers import Held
 from tests.server import cell, cut_off, refused
@@ -127,6 +129,53 @@ def test_a_model_that_only_refuses_ends_in_a_labelled_error(model_server, chat, 
     assert result["finish_reason"] == "error"
     assert result["answer"] is None
     assert "refusal" in result["error"]
+
+
+PROSE = ["I will look at the text first.", "The winner is Ada. She came first.", "What do you mean?", ""]
+
+
+def test_an_answer_in_plain_words_is_handed_back_and_labelled(model_server, chat, sandbox, run):
+    model_server.script("root", PROSE)
+    events = []
+    graph = create_rlm_graph(chat("root"), sandbox=sandbox, on_event=events.append)
+    result = run(graph, {"query": "Who won?", "context": "x"})
+    assert (result["answer"], result["finish_reason"]) == (PROSE[1], "unsubmitted")
+    assert "4 replies in a row could not be used (last: empty)" in result["error"]
+    assert "worked_example=True" in result["error"]
+    told = [event.data for event in events if event.type == "repair"]
+    assert [one.get("reply") for one in told] == [PROSE[0], PROSE[1], PROSE[2], None]
+
+
+def test_an_answer_that_was_noted_on_the_way_goes_before_what_was_said_last(model_server, chat, sandbox, run):
+    model_server.script("root", ["The final answer is Ada.", *["She is good."] * 3])
+    result = run(create_rlm_graph(chat("root"), sandbox=sandbox), {"query": "Who won?", "context": "x"})
+    assert (result["answer"], result["finish_reason"]) == ("Ada", "unsubmitted")
+
+
+@pytest.mark.parametrize("reply", ["I will search for it now.", "Could you send the text?", "Let me think:"])
+def test_a_plan_or_a_question_is_no_answer_but_is_quoted(reply, model_server, chat, sandbox, run):
+    model_server.script("root", lambda messages, request: reply)
+    result = run(create_rlm_graph(chat("root"), sandbox=sandbox), {"query": "Who won?", "context": "x"})
+    assert (result["answer"], result["finish_reason"]) == (None, "error")
+    assert f"The last one begins: {reply!r}" in result["error"]
+
+
+def test_plain_words_are_no_answer_where_a_type_is_asked_for(model_server, chat, sandbox, run):
+    replies = ["There are many.", "SUBMIT('many')", "SUBMIT('many')", "SUBMIT('lots')"]
+    model_server.script("root", replies)
+    result = run(create_rlm_graph(chat("root"), sandbox=sandbox, output_type=int), {"query": "q", "context": "x"})
+    assert (result["answer"], result["finish_reason"]) == (None, "error")
+    assert "last: invalid_answer: value: Input should be a valid integer" in result["error"]
+    assert "'lots'" in result["error"]
+    assert "output_type" in result["error"]
+
+
+def test_what_does_not_fit_at_a_limit_is_told(model_server, chat, sandbox, run):
+    model_server.script("root", lambda m, r: "Many." if "The run ends here" in str(m[-1]) else cell("print(1)"))
+    graph = create_rlm_graph(chat("root"), sandbox=sandbox, output_type=int, limits=Limits(max_iterations=1))
+    result = run(graph, {"query": "q", "context": "x"})
+    assert (result["answer"], result["finish_reason"]) == (None, "max_iterations")
+    assert "does not fit: value: Input should be a valid integer" in result["error"]
 
 
 def test_text_finish_outside_a_code_block_ends_the_run_and_one_inside_does_not(model_server, chat, sandbox, run):

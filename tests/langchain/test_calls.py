@@ -119,6 +119,20 @@ def test_a_run_without_an_answer_raises(model_server, rlm):
     assert caught.value.usage["input_tokens"] == model_server.stats()["models"]["root"]["prompt_tokens"] > 0
 
 
+def test_a_run_without_an_answer_says_what_the_model_said(model_server, rlm):
+    model_server.script("root", lambda m, r: "I will have a look.")
+    with pytest.raises(NoAnswerError, match=r"no_code.*'I will have a look\.'.*direct_below"):
+        rlm(direct_below=0).invoke("q")
+
+
+def test_a_plain_answer_is_given_and_labelled(model_server, rlm):
+    model_server.script("root", lambda m, r: "It is seven.")
+    message = rlm(direct_below=0).invoke("q")
+    assert message.text == "It is seven."
+    assert message.response_metadata["finish_reason"] == "unsubmitted"
+    assert "no_code" in message.response_metadata["error"]
+
+
 def test_a_broken_model_raises_and_a_fallback_takes_over(model_server, rlm, chat):
     model_server.script("root", lambda m, r: server_error("gone", status=403))
     model_server.script("other", answers("SUBMIT('other')"))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlm_adapters.replies import UNSET, TextFinish, accept_provisional, read_reply
+from rlm_adapters.replies import UNSET, TextFinish, accept_provisional, plain_answer, read_reply
 from rlm_adapters.replies.moves import MAX_CELLS
 
 PIECES = [
@@ -80,6 +80,28 @@ def test_the_recursion_limit_is_left_alone() -> None:
 def test_a_reply_cut_off_by_length_says_so(reason: str) -> None:
     assert read_reply("```python\nfor c in", finish_reason=reason).repair == "cut_off"
     assert read_reply("I will now", finish_reason=reason).repair == "cut_off"
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        ("The winner is Ada.", "The winner is Ada."),
+        ("<think>Who?</think>\nAda won.", "Ada won."),
+        ("<think>Who?", None),
+        ("I'm sorry, I cannot help with that.", None),
+        ("Okay, let me search the text first.", None),
+        ("First, I need to look at the context.", None),
+        ("I can read it: Ada won.", None),
+        ("Could you send the text?", None),
+        ("```python\nprint(1)\n```", None),
+        ("FINAL(Ada)", None),
+        ("", None),
+        ("I can tell that Ada won.", "I can tell that Ada won."),
+        ("Letters arrive on Monday.", "Letters arrive on Monday."),
+    ],
+)
+def test_a_plain_answer_is_told_from_plans_questions_and_refusals(reply: str, answer: str | None) -> None:
+    assert plain_answer(reply) == answer
 
 
 def test_a_finish_with_an_unknown_name_lists_those_that_exist() -> None:

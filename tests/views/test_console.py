@@ -127,6 +127,12 @@ def test_repairs_and_warnings_are_shown(screen):
     assert "warning: a.txt: read as latin-1" in screen.text
 
 
+def test_a_reply_that_cannot_be_used_is_shown(screen):
+    screen.show("repair", 2, reason="no_code", message="Write a block of code.", reply="It is\x1b[2J seven.")
+    assert "reply 2" in screen.text
+    assert "It is\\x1b[2J seven." in screen.text
+
+
 def test_a_partial_answer_says_what_ended_the_run(screen):
     screen.show("run_finished", finish_reason="max_iterations", answer="best guess", usage={}, iterations=20)
     text = screen.text
