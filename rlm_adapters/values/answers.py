@@ -59,8 +59,8 @@ class OutputSpec:
                 output = type_named(output)
             except ValueError:
                 raise InputError(
-                    f"output_type={output!r:.200} is not known: give int, float, bool, str, list[...], dict[str, ...], "
-                    "a Python type or a JSON schema"
+                    f"output_type={output!r:.200} is not known: give the type itself, a name such as 'list[int]' or "
+                    "'dict[str, float]', or a JSON schema as a dict"
                 ) from None
         if inspect.isroutine(output):
             raise InputError(f"output_type={output!r} is a function: give the type of the answer")
