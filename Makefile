@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 FUZZ ?= 4000
+KILLS ?= 300
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # What a change of a dependency can break: the command, the models, both adapters, the graph. SHORT: a run of each.
@@ -10,7 +11,7 @@ SHORT := tests/cli tests/models tests/graph/test_runs.py tests/langchain/test_st
 	tests/dspy/test_rlm_module.py tests/test_examples.py tests/test_readme.py tests/test_architecture.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-postgres test-server serve lint lock \
+.PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-postgres chaos test-server serve lint lock \
 	lock-upgrade prices security fuzz bench clean
 
 help:  ## print the targets
@@ -32,6 +33,9 @@ test: $(VENV)/.installed lint  ## lint, type check and run the tests
 
 test-postgres: $(VENV)/.installed  ## suspended runs in PostgreSQL (starts a server of its own; needs its programs)
 	$(BIN)/python -m pytest -m postgres tests/langchain
+
+chaos: $(VENV)/.installed  ## kill KILLS processes at random moments, on SQLite and a PostgreSQL of its own, and count what was lost
+	$(BIN)/python -m tests.chaos --kills $(KILLS)
 
 $(VENV)-server/.installed: $(VENV)/.installed
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-server

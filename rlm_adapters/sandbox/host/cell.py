@@ -27,7 +27,8 @@ class Cell:
         known: answers by call id, whether already asked for or not.
         used: those that the cell was given.
         seconds_left: what is left of its wall time.
-        replaced: its worker was lost while it waited.
+        replaced: its worker was lost and replaced.
+        killed: that happened while it ran, and nobody knows why.
         ahead: its run-ahead.
     """
 
@@ -44,6 +45,7 @@ class Cell:
         self.known = dict(known)
         self.used: dict[str, Answer] = {}
         self.replaced = False
+        self.killed = False
         self.ahead = ahead or CellAhead(AheadAccount(enabled=False), index, ())
         self._begin(wall_seconds)
 

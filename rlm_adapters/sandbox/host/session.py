@@ -35,7 +35,7 @@ from rlm_adapters.sandbox.host.messages import (
 from rlm_adapters.sandbox.host.runahead import AheadAccount, CellAhead
 from rlm_adapters.sandbox.host.spec import SessionSpec
 from rlm_adapters.sandbox.host.threads import in_thread
-from rlm_adapters.sandbox.protocol.exits import death
+from rlm_adapters.sandbox.protocol.exits import death, killed_from_outside
 from rlm_adapters.sandbox.protocol.frames import ProtocolError
 from rlm_adapters.sandbox.protocol.journal import check_answers, output_hash
 from rlm_adapters.sandbox.protocol.types import (
@@ -258,17 +258,24 @@ class Session:
         worker = self._slot.worker
         if worker is not None:
             return worker
-        kills = self._slot.kills
-        worker = self._workers.start()
-        self._slot.fill(worker, kills)
-        try:
-            for index, record in enumerate(self._records):
-                if not record.failed:
-                    self._replay(worker, index, record)
-        except BaseException:
-            self._slot.drop(worker)
-            raise
-        return worker
+        for last in (False, True):
+            kills = self._slot.kills
+            worker = self._workers.start()
+            self._slot.fill(worker, kills)
+            try:
+                for index, record in enumerate(self._records):
+                    if not record.failed:
+                        self._replay(worker, index, record)
+            except ChannelClosedError as error:
+                status = self._slot.drop(worker, wait=True)
+                if last or not killed_from_outside(status) or self._slot.kills != kills:
+                    raise ReplayDivergenceError(f"a cell of the journal does not end as before: {error}") from None
+            except BaseException:
+                self._slot.drop(worker)
+                raise
+            else:
+                return worker
+        raise AssertionError("unreachable: the second attempt returns or raises")
 
     def _replay(self, worker: WorkerProcess, index: int, record: CellRecord) -> None:
         """Run a finished cell again with its recorded answers."""
@@ -278,7 +285,7 @@ class Session:
             while (report := self._exchange(worker, cell)) is None:
                 if unknown := cell.unknown():
                     raise ReplayDivergenceError(f"{where} asks {unknown[0].function} something else than before")
-        except (ChannelClosedError, ChannelTimeoutError, ProtocolError) as error:
+        except (ChannelTimeoutError, ProtocolError) as error:
             raise ReplayDivergenceError(f"{where} does not end as it did before: {error or 'time'}") from None
         if report.error is not None and report.error.kind in LIMIT_KINDS:
             raise ReplayDivergenceError(f"{where} does not end as it did before: {report.error.message}")
@@ -324,6 +331,7 @@ class Session:
     def _advance(self, cell: Cell) -> Pending | Done:
         if cell.waiting and self._slot.worker is None:
             cell.restart(self._spec.limits.wall_seconds)
+        kills = self._slot.kills
         worker = self._ready_worker()
         try:
             try:
@@ -342,7 +350,12 @@ class Session:
             self._slot.drop(worker)
             return self._lost(cell, "crash", "WorkerError", f"the worker was stopped: {error}")
         except ChannelClosedError:
-            kind, name, message = death(self._slot.drop(worker, wait=True))
+            status = self._slot.drop(worker, wait=True)
+            if killed_from_outside(status) and not cell.killed and self._slot.kills == kills:
+                cell.killed = True  # once: should it be the kernel, out of memory, it does it again
+                cell.restart(self._spec.limits.wall_seconds)
+                return self._advance(cell)
+            kind, name, message = death(status)
             return self._lost(cell, kind, name, message)
 
     def _converse(self, worker: WorkerProcess, cell: Cell) -> Pending | Done:

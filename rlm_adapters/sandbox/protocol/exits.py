@@ -18,3 +18,11 @@ def death(status: int | None) -> tuple[str, str, str]:
     if status is not None and status < 0:
         return "crash", "WorkerError", f"the worker died in this cell ({signal.Signals(-status).name})"
     return "crash", "WorkerError", "the worker ended in this cell"
+
+
+def killed_from_outside(status: int | None) -> bool:
+    """Whether it was no doing of the cell's: it was killed, or died with the process that forked it.
+
+    A cell cannot send signals. The kernel, out of memory, looks the same.
+    """
+    return status in (None, -signal.SIGKILL)

@@ -458,6 +458,70 @@ def wait_for_end(worker):
     ended.poll()
 
 
+def kill_soon(session, pid=None):
+    """Kill the worker while its next cell runs."""
+    worker = session._slot.worker
+
+    def kill():
+        time.sleep(0.2)
+        os.kill(pid or worker.pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    return thread
+
+
+BUSY = "import time\ntotal = 0\nfor i in range(30):\n    total += sum(range(400_000))\nprint(total, n)"
+
+
+def test_a_cell_whose_worker_is_killed_from_outside_runs_again_with_its_answers(sandbox):
+    asked = []
+
+    def ask(prompt):
+        asked.append(prompt)
+        return prompt.upper()
+
+    with sandbox.open(variables={"n": 5}, functions={"ask": ask}) as session:
+        session.run("m = n + 1")
+        thread = kill_soon(session)
+        done = session.run("a = ask('once')\n" + BUSY + "\nprint(a, m)")
+        thread.join()
+        assert done.error is None
+        assert done.stdout.endswith("ONCE 6\n")
+        assert done.replaced
+        assert asked == ["once"]
+        assert not session.journal[-1].failed
+
+
+def test_a_cell_whose_fork_server_is_killed_runs_again(sandbox):
+    with sandbox.open(variables={"n": 5}) as session:
+        thread = kill_soon(session, sandbox._zygote._current()._process.pid)
+        done = session.run(BUSY)
+        thread.join()
+        assert done.error is None
+        assert done.replaced
+
+
+def test_a_cell_that_is_killed_twice_is_lost(sandbox):
+    with sandbox.open(variables={"n": 5}) as session:
+        kept = session.run("kept = 1")
+        assert kept.error is None
+        start = session._workers.start
+
+        def start_and_kill():
+            worker = start()
+            threading.Timer(0.3, os.kill, (worker.pid, signal.SIGKILL)).start()
+            return worker
+
+        session._workers.start = start_and_kill
+        thread = kill_soon(session)
+        done = session.run("while True:\n    pass")
+        thread.join()
+        assert done.error.kind == "memory"
+        session._workers.start = start
+        assert session.run("print(kept)").stdout == "1\n"
+
+
 def test_a_worker_killed_between_cells_is_replaced_unseen(sandbox):
     with sandbox.open(variables={"n": 5}) as session:
         session.run("x = n + 1")
@@ -482,17 +546,6 @@ def test_a_worker_killed_while_its_cell_waits_is_replaced_in_the_middle_of_the_c
     assert asked == ["p0", "p1", "p2", "p3"]
     assert step.stdout == "['a1', 'a2', 'a3', 'a4']\n"
     assert step.replaced
-
-
-def test_a_worker_killed_in_the_middle_of_its_work_fails_the_cell_only(sandbox):
-    with sandbox.open() as session:
-        session.run("kept = 1")
-        threading.Timer(0.3, kill_worker, [session]).start()
-        done = session.run("while True:\n    pass")
-        assert done.error is not None
-        assert done.error.kind == "memory"  # from outside it looks as if the kernel had run out of memory
-        assert done.replaced
-        assert session.run("print(kept)").stdout == "1\n"
 
 
 def test_a_session_killed_by_its_owner_stops_at_once_and_can_go_on(sandbox):

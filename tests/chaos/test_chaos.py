@@ -1,0 +1,48 @@
+"""The short form of ``make chaos``: on SQLite, some ten kills."""
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from tests.chaos import processes
+from tests.chaos.__main__ import one
+from tests.chaos.harness import chaos
+from tests.chaos.job import Aim, Job
+
+pytestmark = pytest.mark.skipif(not processes.AVAILABLE, reason="needs Linux's /proc and subreapers")
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory):
+    with chaos(tmp_path_factory.mktemp("chaos"), seed=3) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("form", "durability", "kind"), [("sync", "sync", "graph"), ("async", "async", "graph"), ("async", "sync", "chat")]
+)
+def test_a_run_that_is_killed_again_and_again_ends_right_and_pays_nothing_committed_twice(used, form, durability, kind):
+    count = one(used, f"{kind}{form}{durability}", "", form, durability, "ahead", kind)
+    assert count.wrong == []
+    assert count.kills.total() > 0
+    assert count.faults == 0, count
+
+
+def test_a_saver_that_loses_what_was_committed_is_noticed(used, tmp_path):
+    """The harness can fail: without this it would prove nothing."""
+    database = tmp_path / "lossy.db"
+    at = iter([(Aim("tool's end", 1, 0.0, "host"),), (Aim("approval", 1, 0.0, "host"),)])
+
+    def lose():
+        with closing(sqlite3.connect(database)) as db:
+            db.execute("delete from checkpoints")
+            db.execute("delete from writes")
+            db.commit()
+
+    job = Job("lossy", str(database), str(tmp_path / "lossy"), used.server.url)
+    count = used.run(job, lose, aims=lambda: next(at, ()))
+    assert count.kills.total() == 2
+    assert count.repeated_committed > 0
+    assert count.tools_again == 1
+    assert count.faults > 0
