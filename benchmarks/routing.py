@@ -21,7 +21,7 @@ from langgraph.types import Command
 
 from benchmarks.measure import machine, ratio, seconds, table
 from rlm_adapters import Limits, create_rlm_graph
-from rlm_adapters.graph.build import RLMGraph
+from rlm_adapters.graph.compiled import RLMGraph
 from rlm_adapters.graph.execute import execute
 from rlm_adapters.graph.finish import check_final, extract
 from rlm_adapters.graph.generate import generate_code

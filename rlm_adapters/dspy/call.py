@@ -19,7 +19,7 @@ from rlm_adapters.dspy.predictors import PredictorError
 from rlm_adapters.dspy.streaming import stream_reader
 from rlm_adapters.dspy.trace import keep_last_step
 from rlm_adapters.dspy.writer import PredictorWriter
-from rlm_adapters.graph.build import RLMGraph
+from rlm_adapters.graph.compiled import RLMGraph
 from rlm_adapters.graph.context import RLMConfig, RLMContext, Run
 from rlm_adapters.graph.ownership import content_of
 from rlm_adapters.graph.requests import describe_inputs

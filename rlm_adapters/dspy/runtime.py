@@ -10,7 +10,8 @@ from langgraph.types import Checkpointer
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.events import EventHandler
-from rlm_adapters.graph.build import RLMGraph, compile_graph
+from rlm_adapters.graph.build import compile_graph
+from rlm_adapters.graph.compiled import RLMGraph
 from rlm_adapters.graph.context import RLMConfig
 from rlm_adapters.graph.sessions import SessionCache
 from rlm_adapters.sandbox import Executor, MontySandbox, Sandbox

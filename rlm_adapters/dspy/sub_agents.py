@@ -131,7 +131,7 @@ class SubAgents:
         """The two functions that the stand-in calls."""
         functions: dict[str, Callable[..., Any]] = {CONSTRUCT_TOOL: self._construct, CALL_TOOL: self._call}
         named = {sandbox_name(name): function for name, function in functions.items()}
-        return {name: Tool(name, "", None, function) for name, function in named.items()}
+        return {name: Tool(name, "", None, function, internal=True) for name, function in named.items()}
 
     def _construct(self, kind: str, signature: Any, attr_name: str, kwargs: dict[str, Any] | None = None) -> str:
         check_predictor(signature, kwargs)

@@ -1,6 +1,7 @@
 """The RLM as a LangGraph state machine."""
 
-from rlm_adapters.graph.build import RLMGraph, compile_graph, create_rlm_graph
+from rlm_adapters.graph.build import compile_graph, create_rlm_graph
+from rlm_adapters.graph.compiled import RLMGraph
 from rlm_adapters.graph.context import RLMConfig, RLMContext
 from rlm_adapters.graph.state import FinishReason, RLMInput, RLMOutput
 

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph
-from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Checkpointer, Command
+from langgraph.types import Checkpointer
 
 from rlm_adapters.arguments import checked
-from rlm_adapters.errors import InputError, ModelCallError
-from rlm_adapters.events import Event, EventHandler
-from rlm_adapters.graph.context import RLMConfig, RLMContext, Run
+from rlm_adapters.errors import InputError
+from rlm_adapters.events import EventHandler
+from rlm_adapters.graph.compiled import RLMGraph
+from rlm_adapters.graph.context import RLMConfig
 from rlm_adapters.graph.execute import execute
 from rlm_adapters.graph.finish import check_final, extract
 from rlm_adapters.graph.generate import generate_code
 from rlm_adapters.graph.node import Node
-from rlm_adapters.graph.ownership import content_of
 from rlm_adapters.graph.prepare import prepare
 from rlm_adapters.graph.recurse import recurse
-from rlm_adapters.graph.requests import pack_input
 from rlm_adapters.graph.routing import Route, after_check, after_execute
 from rlm_adapters.graph.sessions import SessionCache
 from rlm_adapters.graph.state import RecurseInput, RLMInput, RLMOutput, RLMState
@@ -42,180 +36,6 @@ from rlm_adapters.values.content import ContentStore
 
 if TYPE_CHECKING:
     from rlm_adapters.prompts.artefact import PromptSource
-
-_TASK_KEY: Final = "__pregel_task_id"
-"""Where LangGraph's config names the node of the graph around this one (it has no public name)."""
-
-
-class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
-    """The compiled graph of an RLM.
-
-    It is an ordinary compiled LangGraph; what it adds happens around a run: big inputs go into the content store before
-    they could enter a checkpoint, the live parts of the run (ledger, limiter, workers) are made, and whatever way the
-    run ends (answer, error, cancellation) its workers end with it.
-    """
-
-    rlm: RLMConfig
-    owned: tuple[Executor | ContentStore, ...]
-
-    def __init__(self, *, rlm: RLMConfig, owned: tuple[Executor | ContentStore, ...] = (), **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.rlm = rlm
-        self.owned = owned
-
-    def stream(
-        self,
-        input: Any,  # noqa: A002 - LangGraph's name
-        config: RunnableConfig | None = None,
-        *,
-        context: Any = None,
-        **kwargs: Any,
-    ) -> Iterator[Any]:
-        """Run and stream, as every LangGraph graph; ``invoke`` goes through here too."""
-        ready = self._ready(context, config)
-        try:
-            yield from super().stream(
-                self._packed(input, ready, config), self._roomy(config, ready), context=ready, **kwargs
-            )
-        except GraphBubbleUp:
-            raise  # a child suspended by an interrupt: its worker waits
-        except BaseException as error:
-            self._abandon(ready, context, error)
-            raise
-        finally:
-            if ready.run is not None and _ends_here(ready.run, context):
-                ready.run.store.forget()
-
-    async def astream(
-        self,
-        input: Any,  # noqa: A002 - LangGraph's name
-        config: RunnableConfig | None = None,
-        *,
-        context: Any = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[Any]:
-        """Async form of `stream`; ``ainvoke`` goes through here too."""
-        ready = self._ready(context, config)
-        try:
-            packed = await asyncio.to_thread(self._packed, input, ready, config)
-            inner = super().astream(packed, self._roomy(config, ready), context=ready, **kwargs)
-            async for part in inner:
-                yield part
-        except GraphBubbleUp:
-            raise  # a child suspended by an interrupt: its worker waits
-        except BaseException as error:
-            self._abandon(ready, context, error)
-            raise
-        finally:
-            if ready.run is not None and _ends_here(ready.run, context):
-                await asyncio.to_thread(ready.run.store.forget)
-
-    def delete_thread(self, thread_id: str) -> None:
-        """Delete a thread: its checkpoints, and the content that only they refer to.
-
-        Args:
-            thread_id: as it stands in ``config["configurable"]``.
-
-        Raises:
-            InputError: the graph has no saver; inside another graph, delete the thread with that graph's saver and call
-                ``ContentStore.delete_thread``.
-        """
-        self._saver().delete_thread(thread_id)
-        self.rlm.store.delete_thread(thread_id)
-
-    async def adelete_thread(self, thread_id: str) -> None:
-        """Async form of `delete_thread`."""
-        await self._saver().adelete_thread(thread_id)
-        await self.rlm.store.adelete_thread(thread_id)
-
-    def close(self) -> None:
-        """End the graph's workers and remove its private content; not needed at the end of a process.
-
-        A sandbox or store that it was given is somebody else's to close.
-        """
-        self.rlm.sessions.close()
-        for part in self.owned:
-            part.close()
-
-    # -- parts
-
-    def _saver(self) -> BaseCheckpointSaver[Any]:
-        if not isinstance(self.checkpointer, BaseCheckpointSaver):
-            raise InputError(
-                "this graph has no checkpointer of its own: delete the thread with the saver of the graph around it, "
-                "and its content with ContentStore.delete_thread(thread_id)"
-            )
-        return self.checkpointer
-
-    def _ready(self, context: Any, called: RunnableConfig | None) -> RLMContext:
-        """The runtime context with nothing missing; a context that is not ours (a parent graph's) is left alone."""
-        given = context if isinstance(context, RLMContext) else RLMContext()
-        config = given.config or self.rlm
-        listeners = (given.on_event,) if given.on_event is not None else ()
-        return RLMContext(
-            config=config,
-            run=given.run or Run(config, listeners, content_of(config.store, self.checkpointer, called)),
-            depth=given.depth,
-            parent_run_id=given.parent_run_id,
-            graph=given.graph or self._for_children(),
-        )
-
-    def _for_children(self) -> RLMGraph:
-        """The same graph without a saver of its own: a child saves into its parent's thread."""
-        return self if self.checkpointer is None else self.copy({"checkpointer": None})
-
-    def _packed(self, given: Any, ready: RLMContext, called: RunnableConfig | None) -> Any:
-        if given is None or isinstance(given, Command) or ready.config is None or ready.run is None:
-            return given
-        config = ready.config
-        as_node = _TASK_KEY in ((called or {}).get("configurable") or {})
-        return pack_input(given, ready.run.store, config.tools, config.writer, whole=not as_node and not ready.depth)
-
-    def _roomy(self, config: RunnableConfig | None, ready: RLMContext) -> RunnableConfig:
-        """Room for the steps of a whole run: inside a Runnable the ambient limit is 25 supersteps, about 8 cells."""
-        limits = (ready.config or self.rlm).limits
-        calls = limits.max_calls if limits.max_calls is not None else 100_000
-        steps = 6 * (limits.max_iterations + limits.max_repairs) + 2 * calls + 100
-        merged: RunnableConfig = {**(config or {})}
-        merged["recursion_limit"] = max(merged.get("recursion_limit") or 0, steps)
-        # Sync fan-out runs in a pool of that size; the run's own limiter bounds the model calls of the whole tree.
-        merged.setdefault("max_concurrency", limits.max_concurrency)
-        return merged
-
-    def _abandon(self, ready: RLMContext, given: Any, error: BaseException) -> None:
-        """End the workers of a run that failed or was cancelled, and tell its listeners.
-
-        One that ended has none any more, and one that an interrupt suspended keeps its worker for a while.
-        """
-        if ready.run is None:
-            return
-        if isinstance(error, ModelCallError) and not ready.depth:
-            error.usage = ready.run.ledger.used
-        for run_id in ready.mine & ready.run.unfinished:
-            ready.run.tell(
-                Event(
-                    type="run_finished",
-                    run_id=run_id,
-                    parent_run_id=ready.parent_run_id,
-                    depth=ready.depth,
-                    data={
-                        "finish_reason": "error",
-                        "usage": ready.run.ledger.used,
-                        "error": f"{type(error).__name__}: {error}".rstrip(": "),
-                    },
-                )
-            )
-        if isinstance(given, RLMContext) and given.run is not None:
-            for run_id in ready.mine:  # a child: the rest of the tree goes on
-                ready.run.finish(run_id)
-        else:
-            ready.run.close()
-
-
-def _ends_here(run: Run, given: Any) -> bool:
-    """Whether the content of a run goes now: nobody saves it, and whoever made its live parts is this graph."""
-    made_here = not isinstance(given, RLMContext) or given.run is None
-    return made_here and run.store.owner.startswith("run-")
 
 
 @checked("create_rlm_graph", limits_remedy)

@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
+from langgraph.runtime import Runtime
+
 from rlm_adapters.events import Event, EventHandler, EventType
 from rlm_adapters.graph.cache import PromptCache
+from rlm_adapters.graph.injection import Caller
 from rlm_adapters.graph.sessions import SessionCache
 from rlm_adapters.graph.stored import Stored
 from rlm_adapters.graph.tools import Tool
@@ -157,6 +160,7 @@ class RLMContext:
         on_event: a listener for this call alone.
         graph: the graph itself, for child runs; filled in by it.
         mine: ids of the runs of this call, without their children's; filled in by the nodes.
+        caller: what surrounds the run, for its tools.
     """
 
     config: RLMConfig | None = None
@@ -166,6 +170,7 @@ class RLMContext:
     on_event: EventHandler | None = None
     graph: Any = None
     mine: set[str] = field(default_factory=set, compare=False)
+    caller: Caller = field(default_factory=Caller, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +182,9 @@ class NodeContext:
     depth: int
     parent_run_id: str | None
     graph: Any
-    write: Callable[[Any], None]
+    runtime: Runtime[Any]
+    """LangGraph's, of this node."""
+    caller: Caller
     mine: set[str]
     content: Stored
     """What the node reads from the content store and writes into it."""
@@ -198,7 +205,7 @@ class NodeContext:
             data=data,
         )
         self.run.tell(event)
-        self.write(event.to_dict())
+        self.runtime.stream_writer(event.to_dict())
 
     def retried(self, run_id: str, iteration: int | None = None) -> Callable[[Retry], None]:
         """What tells the retries of a call of this run."""

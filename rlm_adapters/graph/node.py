@@ -73,7 +73,8 @@ def _context(run_id: str) -> NodeContext:
         given.depth,
         given.parent_run_id,
         given.graph,
-        runtime.stream_writer,
+        runtime,
+        given.caller,
         given.mine,
         Stored(given.run.store, run_id),
     )

@@ -68,6 +68,7 @@ def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
         "pending": [],
         "outputs": [],
         "submitted": None,
+        "updates": None,
         "iterations": 0,
         "repairs": 0,
         "seconds": 0.0,

@@ -12,7 +12,9 @@ from rlm_adapters.effects import Steps, Wait, gather
 from rlm_adapters.errors import BudgetExceededError, ContentError, InputError, ModelCallError
 from rlm_adapters.graph.calls import LLM_QUERY, ask_sub_model, bind
 from rlm_adapters.graph.context import NodeContext, RLMContext
-from rlm_adapters.graph.state import RecurseInput, Request
+from rlm_adapters.graph.injection import ToolCall
+from rlm_adapters.graph.state import RecurseInput, Request, RLMInput, RLMOutput
+from rlm_adapters.graph.tool_results import ToolFailedError, ToolResult, merge_updates
 from rlm_adapters.models.budget import Usage, add_usage
 from rlm_adapters.models.calling import quiet
 from rlm_adapters.prompts import cut_middle
@@ -20,6 +22,7 @@ from rlm_adapters.values.answers import to_plain
 from rlm_adapters.values.refs import ContentRef, is_ref
 
 _PARTIAL_CHARS = 2_000  # of a child's partial answer, in the error that its parent gets
+_OWN_KEYS = frozenset({*RLMInput.__annotations__, *RLMOutput.__annotations__})
 _CONTEXT_IN_PROMPT = "\n\nContext:\n"
 
 
@@ -33,10 +36,12 @@ def recurse(task: RecurseInput, node: NodeContext, config: RunnableConfig) -> St
     parts = yield gather(works, node.config.limits.max_concurrency)
     answers: dict[str, Any] = {}
     usage: Usage = {}
+    updates: dict[str, Any] = {}
     for part in parts:
         answers |= part.get("answers") or {}
         usage = add_usage(usage, part.get("usage"))
-    return {"answers": answers, "usage": usage}
+        updates = merge_updates(updates, part.get("updates") or {})
+    return {"answers": answers, "usage": usage, **({"updates": updates} if updates else {})}
 
 
 def _answer(request: Request, task: RecurseInput, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
@@ -44,20 +49,20 @@ def _answer(request: Request, task: RecurseInput, node: NodeContext, config: Run
     content, function = node.content, request["function"]
     args, kwargs = content.read(request["args"]), content.read(request["kwargs"])
     usage: Usage = {}
+    updates: dict[str, Any] = {}
     failure: dict[str, Any] | None = None
     told = ""
     value: Any = None
     try:
         if function in node.config.tools:
-            args = yield from _with_inputs(args, task, node)
-            kwargs = yield from _with_inputs(kwargs, task, node)
-            value = yield from node.config.tools[function].call(args, kwargs, config)
+            result = yield from _use_tool(request, task, node, config)
+            value, updates = result.value, result.updates
         elif function == "llm_query" and node.may_call:
             given = yield from _with_inputs(bind(LLM_QUERY.parameters or (), args, kwargs), task, node)
             value, usage = yield from ask_sub_model(node, given, task["run_id"], config)
         elif function == "rlm_query" and node.may_call:
             given = bind(("prompt", "context="), args, kwargs)
-            value, usage = yield from _ask_child(node, given, task, config)
+            value, usage, updates = yield from _ask_child(node, given, task, config)
         else:
             failure = {"message": f"{function} is not offered here", "kind": "bad_request", "retryable": False}
     except (GraphBubbleUp, ContentError):
@@ -74,7 +79,7 @@ def _answer(request: Request, task: RecurseInput, node: NodeContext, config: Run
             # Too many calls at once, or a limit: asked at its turn, it may well succeed. What it took is booked.
             return {"usage": usage}
         failure = {"message": error.detail, "kind": error.kind, "retryable": error.retryable}  # a cell sees no address
-    except InputError as error:
+    except (InputError, ToolFailedError) as error:
         failure = {"message": str(error), "kind": "bad_request", "retryable": False}
     except Exception as error:  # noqa: BLE001 - a tool may raise anything, and the model can often go on
         failure = {"message": f"{type(error).__name__}: {error}", "kind": "tool", "retryable": False}
@@ -89,13 +94,46 @@ def _answer(request: Request, task: RecurseInput, node: NodeContext, config: Run
         cached=node.config.cache_prompts and function == "llm_query" and failure is None and not usage,
     )
     answer = {"failure": failure} if failure is not None else {"value": content.write(to_plain(value))}
-    return {"answers": {request["id"]: answer}, "usage": usage}
+    changed = {"updates": updates} if updates else {}
+    return {"answers": {request["id"]: answer}, "usage": usage, **changed}
+
+
+def _use_tool(request: Request, task: RecurseInput, node: NodeContext, config: RunnableConfig) -> Steps[ToolResult]:
+    """Call a tool inside the loop, with what it may know of the caller.
+
+    Raises:
+        InputError: what it wants to change is this run's own.
+    """
+    tool, state = node.config.tools[request["function"]], node.caller.state
+    args = yield from _with_inputs(node.content.read(request["args"]), task, node)
+    kwargs = yield from _with_inputs(node.content.read(request["kwargs"]), task, node)
+    if state is None and any(one.kind in ("state", "runtime") for one in tool.injected.values()):
+        state = yield from _given_state(task, node)
+    if tool.internal:
+        call = ToolCall(request["id"], config, node.runtime, state)
+    else:
+        call = ToolCall.made_by(node.caller, request["id"], config=config, runtime=node.runtime, state=state)
+    result = yield from tool.call(args, kwargs, call)
+    if own := sorted(_OWN_KEYS & result.updates.keys()):
+        raise InputError(f"tool {tool.name!r} returned Command(update=...) of {own[0]!r}, which is the run's own key")
+    return result
+
+
+def _given_state(task: RecurseInput, node: NodeContext) -> Steps[dict[str, Any]]:
+    """What the run was called with, where it goes on in a process that was not called with it."""
+    yield from node.content.load(task["query"], task["variables"])
+    inputs = {name: node.content.read(value) for name, value in task["variables"].items()}
+    return {"query": node.content.read(task["query"]), "context": inputs.pop("context", None), "inputs": inputs}
 
 
 def _ask_child(
     node: NodeContext, given: Mapping[str, Any], task: RecurseInput, config: RunnableConfig
-) -> Steps[tuple[Any, Usage]]:
-    """Answer ``rlm_query``: a child run, or at the deepest level one plain call."""
+) -> Steps[tuple[Any, Usage, dict[str, Any]]]:
+    """Answer ``rlm_query``: a child run, or at the deepest level one plain call.
+
+    Returns:
+        The answer, the usage, and what tools want to change in the state around the run.
+    """
     prompt = given.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
         raise ModelCallError(f"prompt={prompt!r}: give the sub-question as text", kind="bad_request")
@@ -106,7 +144,8 @@ def _ask_child(
         yield from node.content.load(context)
         text = node.content.read(context)
         whole = prompt if text is None else f"{prompt}{_CONTEXT_IN_PROMPT}{text}"
-        return (yield from ask_sub_model(node, {"prompt": whole}, task["run_id"], config))
+        answer, usage = yield from ask_sub_model(node, {"prompt": whole}, task["run_id"], config)
+        return answer, usage, {}
     given_input: dict[str, Any] = {"query": prompt}
     if context is not None:
         # An input of the parent stays the same stored content.
@@ -117,6 +156,7 @@ def _ask_child(
         depth=node.depth + 1,
         parent_run_id=task["run_id"],
         graph=node.graph,
+        caller=node.caller,
     )
     node.emit("child_started", task["run_id"], task["iteration"], query=prompt)
     graph = node.graph
@@ -124,12 +164,12 @@ def _ask_child(
         lambda: graph.invoke(given_input, config, context=child),
         lambda: graph.ainvoke(given_input, config, context=child),
     )
-    usage: Usage = result["usage"]
+    usage = result["usage"]
     if result["finish_reason"] in ("budget", "timeout", "error", "unsubmitted"):
         partial = result["answer"]
         noted = "" if partial is None else f"; its partial answer: {cut_middle(str(partial), _PARTIAL_CHARS)}"
         raise _ChildEndedError(f"the helper ended early ({result['error'] or result['finish_reason']}){noted}", usage)
-    return result["answer"], usage
+    return result["answer"], usage, result.get("updates") or {}
 
 
 def _with_inputs(values: Any, task: RecurseInput, node: NodeContext) -> Steps[Any]:

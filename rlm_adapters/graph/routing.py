@@ -68,6 +68,7 @@ class AfterExecute(TypedDict, total=False):
     run_id: str
     iterations: int
     variables: dict[str, Packed]
+    query: Packed
 
 
 def after_execute(state: AfterExecute, config: RunnableConfig) -> list[Send] | str:
@@ -90,6 +91,7 @@ def after_execute(state: AfterExecute, config: RunnableConfig) -> list[Send] | s
                 "run_id": state["run_id"],
                 "iteration": state["iterations"],
                 "variables": state["variables"],
+                "query": state["query"],
                 "batch": len(pending),
             },
         )

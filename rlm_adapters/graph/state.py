@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal, NotRequired, Required, TypeAl
 from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import TypedDict
 
+from rlm_adapters.graph.tool_results import merge_updates
 from rlm_adapters.models.budget import Usage, add_usage
 from rlm_adapters.values.refs import Packed
 
@@ -60,6 +61,8 @@ class RLMOutput(TypedDict):
     """Turns of the root LM of this run."""
     error: str | None
     """What went wrong when ``finish_reason`` is ``error`` or ``unsubmitted``, or which limit ended the run."""
+    updates: NotRequired[dict[str, Any]]
+    """What tools inside the loop want to change in the state around the run (``Command(update=...)``), by key."""
 
 
 class Request(TypedDict):
@@ -179,6 +182,7 @@ class RLMState(TypedDict, total=False):
     """Sub-calls of the cell in progress and characters of their prompts."""
     outputs: list[CellOutput]
     submitted: Submission | None
+    updates: Annotated[dict[str, Any], merge_updates]
     # counts
     iterations: int
     repairs: int
@@ -205,4 +209,5 @@ class RecurseInput(TypedDict):
     run_id: str
     iteration: int
     variables: dict[str, Packed]
+    query: Packed
     batch: NotRequired[int]

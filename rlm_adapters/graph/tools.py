@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import keyword
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
 
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import BaseTool
+from langchain_core.runnables.config import set_config_context
+from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import Tool as SingleInputTool
+from langchain_core.tools import tool as as_tool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from rlm_adapters.effects import Steps, Wait, run_coroutine
 from rlm_adapters.errors import InputError
+from rlm_adapters.graph.injection import Injected, ToolCall, has_injected, inject, injected_arguments
+from rlm_adapters.graph.tool_results import ToolResult, read_result
 from rlm_adapters.prompts import FunctionInfo
 from rlm_adapters.sandbox import HostFunction
-from rlm_adapters.values.answers import to_plain
+from rlm_adapters.values.answers import describe_schema
 
 RESERVED = frozenset({
     "FINAL", "FINAL_VAR", "SHOW_VARS", "SUBMIT", "SubCallError", "answer", "llm_query", "llm_query_batched", "open",
@@ -42,15 +51,19 @@ class Tool:
 
     Attributes:
         name: in the REPL.
-        doc: one line.
+        doc: what it does, and the types of its arguments, in one line.
         parameters: names in order, ``=`` behind optional ones; None takes any.
         source: the LangChain tool or callable behind it.
+        injected: arguments that LangGraph gives, which no cell sees.
+        internal: part of this package: it finds the run itself in LangGraph's runtime, not the caller.
     """
 
     name: str
     doc: str
     parameters: tuple[str, ...] | None
     source: BaseTool | Callable[..., Any]
+    injected: Mapping[str, Injected] = field(default_factory=dict)
+    internal: bool = False
 
     @classmethod
     def of(cls, source: Any) -> Tool:
@@ -61,16 +74,15 @@ class Tool:
         """
         if isinstance(source, Tool):
             return source
+        if not isinstance(source, BaseTool) and inspect.isfunction(source) and has_injected(source):
+            source = _as_tool(source)
         if isinstance(source, BaseTool):
-            schema = source.get_input_jsonschema() if source.args_schema is not None else {}
-            required = set(schema.get("required", ()))
-            names = tuple(name if name in required else f"{name}=" for name in source.args)
-            tool = cls(source.name, _first_line(source.description), names, source)
+            tool = _of_langchain(source)
         elif callable(source):
             name = getattr(source, "__name__", type(source).__name__)
             if name == "<lambda>":
                 raise InputError("a lambda has no name for the cells to call it by: write it as def, or use @tool")
-            tool = cls(name, _first_line(inspect.getdoc(source) or ""), _parameters(source), source)
+            tool = cls(name, _documented(source), _parameters(source), source)
         else:
             raise InputError(f"tool {source!r}: give a LangChain tool or a function")
         check_name(tool.name, "tool")
@@ -89,7 +101,7 @@ class Tool:
         """How the sandbox offers it."""
         return HostFunction(name=self.name, effects=True, parameters=self.parameters, doc=self.doc)
 
-    def call(self, args: Sequence[Any], kwargs: Mapping[str, Any], config: RunnableConfig) -> Steps[Any]:
+    def call(self, args: Sequence[Any], kwargs: Mapping[str, Any], call: ToolCall) -> Steps[ToolResult]:
         """Run the tool.
 
         Returns:
@@ -99,22 +111,15 @@ class Tool:
             InputError: the arguments are not those that it was offered with: a tool may have others, which its author
                 fills in (LangChain's ``InjectedToolArg``), and a cell must not.
         """
-        source = self.source
         names = [name.rstrip("=") for name in self.parameters or ()]
         if self.parameters is not None and (len(args) > len(names) or not kwargs.keys() <= set(names[len(args) :])):
             raise InputError(f"{self.name}() takes {', '.join(names) or 'no arguments'}: give each of them once")
-        if isinstance(source, BaseTool):
-            given = {**dict(zip(names, args, strict=False)), **kwargs}
-            result = yield Wait(lambda: source.invoke(given, config), lambda: source.ainvoke(given, config))
-        elif inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(getattr(source, "__call__", None)):  # noqa: B004
-            function: Callable[..., Any] = source
-            result = yield Wait(
-                lambda: run_coroutine(lambda: function(*args, **kwargs)), lambda: function(*args, **kwargs)
-            )
-        else:
-            plain: Callable[..., Any] = source
-            result = yield Wait(lambda: plain(*args, **kwargs), lambda: _in_thread(plain, args, kwargs))
-        return to_plain(result)
+        if not isinstance(self.source, BaseTool):
+            result = yield _calling(self.source, args, kwargs, call.config)
+            return read_result(result, call.id)
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        result = yield _running(self.source, inject(self.injected, given, call), self.injected, call)
+        return read_result(result, call.id)
 
 
 def listed_tools(tools: Any) -> list[Any]:
@@ -147,14 +152,102 @@ def tool_table(tools: Iterable[Any] | Callable[..., Any] | None) -> dict[str, To
     return table
 
 
-async def _in_thread(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    import asyncio  # noqa: PLC0415 - only in the async form
+def described(description: str, schema: Mapping[str, Any]) -> str:
+    """A tool's description and its arguments, in one line.
 
-    return await asyncio.to_thread(function, *args, **kwargs)
+    Args:
+        description: as the tool has it.
+        schema: JSON schema of the arguments.
+    """
+    words = " ".join(description.split())
+    properties: Mapping[str, Any] = schema.get("properties") or {}
+    arguments = "; ".join(f"{name}: {describe_schema(one, schema)}{_note(one)}" for name, one in properties.items())
+    return f"{words} Arguments: {arguments}".strip() if arguments else words
 
 
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+def _note(schema: Any) -> str:
+    note = schema.get("description") if isinstance(schema, Mapping) else None
+    return f" ({' '.join(str(note).split())})" if note else ""
+
+
+# ------------------------------------------------------------------------------------------------ LangChain tools
+
+
+def _of_langchain(source: BaseTool) -> Tool:
+    injected = injected_arguments(source)
+    schema: Mapping[str, Any] = convert_to_openai_tool(source)["function"].get("parameters") or {}
+    required = set(schema.get("required") or ())
+    names = [name for name in schema.get("properties") or {} if name not in injected]
+    parameters = tuple(name if name in required else f"{name}=" for name in names)
+    return Tool(source.name, described(source.description, schema), parameters, source, injected)
+
+
+def _as_tool(function: Callable[..., Any]) -> BaseTool:
+    """A plain function that asks for what LangGraph injects."""
+    if not inspect.getdoc(function):
+        raise InputError(f"tool {function.__name__!r} has no docstring: say in one what it does")
+    made: BaseTool = as_tool(function)
+    return made
+
+
+def _running(source: BaseTool, given: dict[str, Any], injected: Mapping[str, Injected], call: ToolCall) -> Wait:
+    """Run a LangChain tool.
+
+    As a model's call it gives a ToolMessage, whose content is text: that is for tools that ask for the id of the call,
+    and for those that return content for a message (those of MCP do), whose failures only the message tells.
+    """
+    as_message = source.response_format == "content_and_artifact" or any(
+        one.kind == "call_id" for one in injected.values()
+    )
+    whole: Any = {"name": source.name, "args": given, "id": call.id, "type": "tool_call"} if as_message else given
+
+    def run() -> Any:
+        if _is_async_only(source):
+            return run_coroutine(lambda: source.ainvoke(whole, call.config))
+        return source.invoke(whole, call.config)
+
+    return Wait(run, lambda: source.ainvoke(whole, call.config))
+
+
+def _is_async_only(source: BaseTool) -> bool:
+    """Whether a tool cannot run without an event loop, as those of MCP cannot."""
+    if isinstance(source, StructuredTool | SingleInputTool):
+        return source.func is None and source.coroutine is not None
+    return False
+
+
+# ------------------------------------------------------------------------------------------------ plain functions
+
+
+def _calling(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], config: RunnableConfig
+) -> Wait:
+    """Call a plain function where `get_config`, `get_store` and the like find what the caller has."""
+
+    def call() -> Any:
+        with set_config_context(config) as context:
+            return context.run(lambda: function(*args, **kwargs))
+
+    async def acall() -> Any:
+        with set_config_context(config) as context:
+            return await asyncio.get_running_loop().create_task(function(*args, **kwargs), context=context)
+
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
+        return Wait(lambda: run_coroutine(acall), acall)
+    return Wait(call, lambda: asyncio.to_thread(call))
+
+
+def _documented(function: Callable[..., Any]) -> str:
+    """Description and arguments of a plain function, as its docstring and annotations tell them."""
+    properties: dict[str, Any] = {}
+    try:
+        hints = get_type_hints(function) if inspect.isroutine(function) else {}
+        for name in inspect.signature(function).parameters:
+            if name in hints:
+                properties[name] = TypeAdapter(hints[name]).json_schema()
+    except (NameError, TypeError, ValueError, PydanticSchemaGenerationError, PydanticUserError):
+        properties = {}
+    return described(inspect.getdoc(function) or "", {"properties": properties})
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...] | None:

@@ -36,6 +36,7 @@ class Outcome:
         iterations: of the root LM.
         run_id: the engine's id of the run.
         error: which limit ended the run.
+        updates: what tools inside the loop want to change in the caller's state.
     """
 
     answer: Any = None
@@ -46,6 +47,7 @@ class Outcome:
     iterations: int = 0
     run_id: str = ""
     error: str | None = None
+    updates: Mapping[str, Any] = field(default_factory=dict)
 
 
 def to_message(outcome: Outcome, *, model_name: str, schema: AnswerSchema | None, stop: list[str] | None) -> AIMessage:
@@ -114,6 +116,8 @@ def response_metadata(outcome: Outcome, model_name: str) -> dict[str, Any]:
     }
     if outcome.error is not None:
         metadata["error"] = outcome.error
+    if outcome.updates:
+        metadata["updates"] = dict(outcome.updates)
     return metadata
 
 

@@ -22,9 +22,14 @@ trace, except under names with two underscores in front."""
 RUN_MANAGER = "_rlm_run_manager"
 """Carries the run manager from ``stream`` to ``_stream``: LangChain calls the latter without it."""
 
+CALLER = "_rlm_caller"
+"""Carries the config of ``invoke`` and the like to `_generate`: LangChain hands on its callbacks alone."""
+
+_LIVE = frozenset({RUN_MANAGER, CALLER})
+
 _OURS = frozenset({
     "context", "inputs", "tools", "repl_tools", "tool_choice", "parallel_tool_calls", "strict", "response_format",
-    "answer_as", "timeout", "max_retries", "stream", "stream_usage", RUN_MANAGER,
+    "answer_as", "timeout", "max_retries", "stream", "stream_usage", RUN_MANAGER, CALLER,
 })  # fmt: skip
 
 
@@ -45,6 +50,7 @@ class CallOptions:
         timeout: seconds for one call of an inner model.
         max_retries: of one call of an inner model.
         model_options: for the calls of the inner models.
+        caller: config of whoever called.
     """
 
     context: Any = None
@@ -59,6 +65,7 @@ class CallOptions:
     timeout: float | None = None
     max_retries: int | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
+    caller: RunnableConfig = field(default_factory=ensure_config)
 
     @classmethod
     def read(cls, kwargs: Mapping[str, Any], *, stop: Sequence[str] | None, defaults: Mapping[str, Any]) -> CallOptions:
@@ -96,14 +103,17 @@ class CallOptions:
             timeout=own.get("timeout"),
             max_retries=own.get("max_retries"),
             model_options={key: value for key, value in own.items() if key not in _OURS},
+            caller=own.get(CALLER) or ensure_config(),
         )
 
 
-def with_config_context(config: RunnableConfig | None, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The keyword arguments, with the context that a Runnable's config gives."""
-    configurable = ensure_config(config).get("configurable") or {}
+def with_config(config: RunnableConfig | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The keyword arguments, with the config itself and the context that it gives."""
+    known = ensure_config(config)
+    configurable = known.get("configurable") or {}
     given = next((configurable[key] for key in CONTEXT_KEYS if configurable.get(key) is not None), None)
-    return kwargs if given is None or "context" in kwargs else {**kwargs, "context": given}
+    context = {} if given is None or "context" in kwargs else {"context": given}
+    return {**kwargs, CALLER: known, **context}
 
 
 def described(kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +121,7 @@ def described(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: _size_of(value) if key in ("context", "inputs") else value
         for key, value in kwargs.items()
-        if key != RUN_MANAGER
+        if key not in _LIVE
     }
 
 
@@ -120,7 +130,7 @@ def hashed(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: _digest(value) if key in ("context", "inputs", "response_format") else value
         for key, value in kwargs.items()
-        if key != RUN_MANAGER
+        if key not in _LIVE
     }
 
 

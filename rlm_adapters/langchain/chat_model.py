@@ -28,9 +28,9 @@ from rlm_adapters.graph.context import Run
 from rlm_adapters.graph.tools import listed_tools, tool_table
 from rlm_adapters.langchain.answer import PROVIDER, ToldChunks, to_chunks, to_message
 from rlm_adapters.langchain.blocks import context_block
-from rlm_adapters.langchain.call import RUN_MANAGER, CallOptions, with_config_context
+from rlm_adapters.langchain.call import RUN_MANAGER, CallOptions, with_config
 from rlm_adapters.langchain.direct import DirectStream, ask_directly
-from rlm_adapters.langchain.isolation import adopted, ambient_writer, apart, child_callbacks
+from rlm_adapters.langchain.isolation import adopted, ambient_writer, apart, caller_of, child_callbacks
 from rlm_adapters.langchain.progress import Progress
 from rlm_adapters.langchain.runs import Ask
 from rlm_adapters.langchain.schema import StructuredMethod, answer_schema, parser_of, with_raw
@@ -168,7 +168,7 @@ class ChatRLM(RLMSettings):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AIMessage:
-        return super().invoke(input, config, stop=stop, **with_config_context(config, kwargs))
+        return super().invoke(input, config, stop=stop, **with_config(config, kwargs))
 
     @override
     async def ainvoke(
@@ -179,7 +179,7 @@ class ChatRLM(RLMSettings):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AIMessage:
-        return await super().ainvoke(input, config, stop=stop, **with_config_context(config, kwargs))
+        return await super().ainvoke(input, config, stop=stop, **with_config(config, kwargs))
 
     @override
     def stream(
@@ -191,7 +191,7 @@ class ChatRLM(RLMSettings):
         **kwargs: Any,
     ) -> Iterator[AIMessageChunk]:
         known, manager = self._opened(config, CallbackManager)
-        given = with_config_context(config, kwargs)
+        given = with_config(config, kwargs)
         yield from super().stream(input, known, stop=stop, **{**given, RUN_MANAGER: manager})
 
     @override
@@ -204,17 +204,17 @@ class ChatRLM(RLMSettings):
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
         known, manager = self._opened(config, AsyncCallbackManager)
-        given = with_config_context(config, kwargs)
+        given = with_config(config, kwargs)
         async for chunk in super().astream(input, known, stop=stop, **{**given, RUN_MANAGER: manager}):
             yield chunk
 
     @override
     def stream_events(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        return super().stream_events(input, config, **with_config_context(config, kwargs))
+        return super().stream_events(input, config, **with_config(config, kwargs))
 
     @override
     def astream_events(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        return super().astream_events(input, config, **with_config_context(config, kwargs))
+        return super().astream_events(input, config, **with_config(config, kwargs))
 
     @override
     def _should_stream(self, *, async_api: bool, run_manager: _RunManager = None, **kwargs: Any) -> bool:
@@ -346,6 +346,7 @@ class ChatRLM(RLMSettings):
                 callbacks=child_callbacks(manager, traced=self.trace_inner),
                 listen=lambda run: Progress(manager, write, lambda: run.ledger.used),
                 earlier=earlier.ledger if earlier is not None else None,
+                caller=caller_of(options.caller, messages),
             )
             outcome = yield from runs.ask(ask)
         name = self._told_name(options)

@@ -8,7 +8,7 @@ come back explicitly, as parents of the graph's run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -20,13 +20,17 @@ from langchain_core.callbacks import (
     CallbackManager,
     CallbackManagerForLLMRun,
 )
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
-from langchain_core.tracers._streaming import _StreamingCallbackHandler, _V2StreamingCallbackHandler
 from langgraph.config import get_stream_writer
 from langsmith.run_helpers import tracing_context
 
+from rlm_adapters.graph.context import RLMContext
+from rlm_adapters.graph.injection import Caller
+from rlm_adapters.graph.langgraph_private import runtime_of
 from rlm_adapters.models.calling import NOSTREAM
+from rlm_adapters.models.langchain_private import taps_tokens
 
 
 @contextmanager
@@ -67,17 +71,26 @@ def child_callbacks(
     return manager
 
 
-def taps_tokens(handler: Any) -> bool:
-    """Whether a handler feeds a caller's token stream."""
-    return isinstance(handler, _StreamingCallbackHandler | _V2StreamingCallbackHandler)
-
-
 def ambient_writer() -> Callable[[Any], None] | None:
     """Writer of the ``custom`` stream of the LangGraph node that called the chat model, if one did."""
     try:
         return get_stream_writer()
     except (RuntimeError, KeyError, TypeError, AttributeError):
         return None
+
+
+def caller_of(config: RunnableConfig, messages: Sequence[BaseMessage]) -> Caller:
+    """What the tools inside the loop are told of whoever called the chat model.
+
+    Args:
+        config: of the call; in a LangGraph node it has that node's runtime.
+        messages: of the call: the state, as far as a chat model knows it.
+    """
+    runtime = runtime_of(config)
+    context = None if runtime is None else runtime.context
+    if isinstance(context, RLMContext):
+        context = context.caller.context
+    return Caller({"messages": list(messages)}, context, config, runtime)
 
 
 def adopted(

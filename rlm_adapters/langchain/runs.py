@@ -19,6 +19,7 @@ from rlm_adapters.effects import Steps, Wait, off_loop
 from rlm_adapters.errors import InputError, NoAnswerError, RLMError
 from rlm_adapters.graph import RLMConfig, RLMContext, RLMGraph
 from rlm_adapters.graph.context import Run
+from rlm_adapters.graph.injection import Caller
 from rlm_adapters.graph.ownership import content_of
 from rlm_adapters.graph.stored import refs_in
 from rlm_adapters.langchain.answer import Outcome
@@ -51,6 +52,7 @@ class Ask:
         earlier: ledger of what was tried for this call before.
         callbacks: for the graph's run.
         listen: makes the listener of a run tree.
+        caller: what tools inside the loop are told of whoever called.
     """
 
     messages: Sequence[BaseMessage]
@@ -63,6 +65,7 @@ class Ask:
     suspendable: bool = False
     parallel: bool = True
     earlier: Ledger | None = None
+    caller: Caller = field(default_factory=Caller)
 
 
 class Runs:
@@ -204,7 +207,7 @@ class Runs:
     def _result(
         self, graph: RLMGraph, given: Any, config: RunnableConfig, run: _ListenedRun
     ) -> Steps[Mapping[str, Any]]:
-        context = RLMContext(config=run.config, run=run)
+        context = RLMContext(config=run.config, run=run, caller=run.asked_by)
         try:
             result: Mapping[str, Any] = yield Wait(
                 lambda: graph.invoke(given, config, context=context),
@@ -268,6 +271,7 @@ class _ListenedRun(Run):
     def __init__(self, ask: Ask, store: OwnedStore | None = None) -> None:
         super().__init__(ask.config, store=store)
         self.config = ask.config
+        self.asked_by = ask.caller
         if ask.earlier is not None:
             self.ledger.book(ask.earlier.used)
             self.ledger.restore_time(ask.earlier.seconds)
@@ -290,6 +294,7 @@ def _outcome(result: Mapping[str, Any], usage: Usage, run_id: str) -> Outcome:
         iterations=result["iterations"],
         run_id=run_id,
         error=result["error"],
+        updates=result.get("updates") or {},
     )
 
 

@@ -27,6 +27,7 @@ from rlm_adapters.langchain.runs import Runs, Runtime
 from rlm_adapters.langchain.tools import ToolCallRequired, ToolChoice, caller_tools, instructions_for, returned
 from rlm_adapters.models.budget import Limits, limits_remedy
 from rlm_adapters.models.calling import ChatTarget, model_name
+from rlm_adapters.models.langchain_private import identity_of_model
 from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.models.providers import chat_model
 from rlm_adapters.prompts import ChatCodeWriter, CodeWriter, Trajectory, system_prompt
@@ -188,9 +189,9 @@ class RLMSettings(BaseChatModel):
             prompt = repr(prompted_writer(ChatTarget(self.model), self.prompt)[0].prompt(Trajectory(query="")))
         return {
             "model_name": self.model_name,
-            "model": _identity(self.model),
-            "sub_model": None if self.sub_model is None else _identity(self.sub_model),
-            "models": {name: _identity(model) for name, model in self.models.items()},
+            "model": identity_of_model(self.model),
+            "sub_model": None if self.sub_model is None else identity_of_model(self.sub_model),
+            "models": {name: identity_of_model(model) for name, model in self.models.items()},
             "limits": asdict(self.limits),
             "prompt": hashlib.sha256(prompt.encode()).hexdigest(),
             "instructions": self.instructions,
@@ -374,7 +375,3 @@ def _in_one_line(name: str, error: ValidationError) -> str:
         where = ".".join(str(part) for part in item["loc"])
         found.append(f"{where}={item['input']!r:.80}: {item['msg'][0].lower()}{item['msg'][1:]}")
     return f"{name}(): " + "; ".join(found)
-
-
-def _identity(model: BaseChatModel) -> dict[str, Any]:
-    return {**model._identifying_params, "_type": model._llm_type}  # noqa: SLF001 - LangChain's own names

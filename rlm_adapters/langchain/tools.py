@@ -20,9 +20,9 @@ from langgraph.config import get_config
 from langgraph.types import Interrupt, interrupt
 
 from rlm_adapters.errors import InputError
-from rlm_adapters.graph.tools import Tool, listed_tools
+from rlm_adapters.graph.tools import Tool, described, listed_tools
 from rlm_adapters.langchain.variables import python_name
-from rlm_adapters.values.answers import InvalidAnswerError, OutputSpec, describe_schema
+from rlm_adapters.values.answers import InvalidAnswerError, OutputSpec
 from rlm_adapters.values.schemas import errors_of
 
 _ID = re.compile(r"rlm_([0-9a-f]{24})_([0-9a-f]{8})")
@@ -101,21 +101,10 @@ def _caller_tool(function: Mapping[str, Any], *, strict: bool) -> Tool:
     parameters = tuple(key if key in required else f"{key}=" for key in order)
     return Tool(
         name=python_name(name, "tool"),
-        doc=_doc(function.get("description") or "", properties, schema),
+        doc=described(function.get("description") or "", schema),
         parameters=parameters,
         source=_suspending(name, order, schema if strict else None),
     )
-
-
-def _doc(description: str, properties: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
-    words = " ".join(description.split())
-    arguments = "; ".join(f"{name}: {describe_schema(one, schema)}{_note(one)}" for name, one in properties.items())
-    return f"{words} Arguments: {arguments}".strip() if arguments else words
-
-
-def _note(schema: Any) -> str:
-    note = schema.get("description") if isinstance(schema, Mapping) else None
-    return f" ({' '.join(str(note).split())})" if note else ""
 
 
 def _suspending(name: str, order: Sequence[str], schema: Mapping[str, Any] | None) -> Callable[..., Any]:

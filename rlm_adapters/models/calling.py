@@ -23,6 +23,7 @@ from rlm_adapters.effects import Steps, Wait, off_loop, sleep, wait_for_future
 from rlm_adapters.errors import BudgetExceededError, ModelCallError
 from rlm_adapters.models.budget import CallKind, Ledger, Reservation, Usage, estimate_tokens
 from rlm_adapters.models.failures import address_of, classify, is_stale, locate, never_connected, retry_after
+from rlm_adapters.models.langchain_private import type_of_model
 from rlm_adapters.models.limiter import Limiter
 from rlm_adapters.models.prices import load_prices, prices_are_loaded
 
@@ -185,7 +186,7 @@ def model_name(model: BaseChatModel) -> str:
         value = getattr(model, attribute, None)
         if isinstance(value, str) and value:
             return value
-    return str(model._llm_type)  # noqa: SLF001 - LangChain's documented name of a model class
+    return type_of_model(model)
 
 
 def as_prompt(prompt: str | Sequence[str | Mapping[str, Any]]) -> Prompt:

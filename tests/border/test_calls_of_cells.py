@@ -5,13 +5,16 @@ from typing import Annotated, Any
 import pytest
 from langchain_core.tools import InjectedToolArg, InjectedToolCallId, tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.runtime import Runtime
 
 from rlm_adapters import create_rlm_graph
 from rlm_adapters.effects import drive
 from rlm_adapters.errors import InputError
+from rlm_adapters.graph.injection import ToolCall
 from tests.server import cell
 
 MINE = {"configurable": {"thread_id": "mine"}}
+CALL = ToolCall("1:a:1", {}, Runtime(), None)
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ def test_a_worker_s_request_cannot_fill_in_what_the_author_fills_in(args, kwargs
     pay, users = paid
     graph = create_rlm_graph(chat("root"), tools=[pay])
     with pytest.raises(InputError, match=r"pay\(\) takes amount"):
-        drive(graph.rlm.tools["pay"].call(args, kwargs, {}))
+        drive(graph.rlm.tools["pay"].call(args, kwargs, CALL))
     assert users == []
 
 
@@ -76,9 +79,9 @@ def test_a_function_of_one_s_own_takes_only_what_it_names(chat):
         return "ok"
 
     graph = create_rlm_graph(chat("root"), tools=[look])
-    assert drive(graph.rlm.tools["look"].call(["a"], {"deep": True}, {})) == "ok"
+    assert drive(graph.rlm.tools["look"].call(["a"], {"deep": True}, CALL)).value == "ok"
     with pytest.raises(InputError):
-        drive(graph.rlm.tools["look"].call(["a"], {"other": 1}, {}))
+        drive(graph.rlm.tools["look"].call(["a"], {"other": 1}, CALL))
     assert seen == [("a", True)]
 
 

@@ -1,0 +1,231 @@
+"""The compiled graph of an RLM, and what happens around its runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import ensure_config
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.errors import GraphBubbleUp
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command
+
+from rlm_adapters.errors import InputError, ModelCallError
+from rlm_adapters.events import Event
+from rlm_adapters.graph.context import RLMConfig, RLMContext, Run
+from rlm_adapters.graph.injection import Caller
+from rlm_adapters.graph.langgraph_private import is_inside, runtime_of
+from rlm_adapters.graph.ownership import content_of
+from rlm_adapters.graph.requests import pack_input
+from rlm_adapters.graph.state import RLMInput, RLMOutput, RLMState
+from rlm_adapters.sandbox import Executor
+from rlm_adapters.values.content import ContentStore
+
+
+class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
+    """The compiled graph of an RLM.
+
+    It is an ordinary compiled LangGraph; what it adds happens around a run: big inputs go into the content store before
+    they could enter a checkpoint, the live parts of the run (ledger, limiter, workers) are made, and whatever way the
+    run ends (answer, error, cancellation) its workers end with it.
+    """
+
+    rlm: RLMConfig
+    owned: tuple[Executor | ContentStore, ...]
+
+    def __init__(self, *, rlm: RLMConfig, owned: tuple[Executor | ContentStore, ...] = (), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rlm = rlm
+        self.owned = owned
+
+    def stream(
+        self,
+        input: Any,  # noqa: A002 - LangGraph's name
+        config: RunnableConfig | None = None,
+        *,
+        context: Any = None,
+        **kwargs: Any,
+    ) -> Iterator[Any]:
+        """Run and stream, as every LangGraph graph; ``invoke`` goes through here too."""
+        ready = self._ready(input, config, context)
+        try:
+            packed = self._packed(input, ready, config)
+            yield from super().stream(packed, self._roomy(config, ready), context=ready, **kwargs)
+        except GraphBubbleUp:
+            raise  # a child suspended by an interrupt: its worker waits
+        except BaseException as error:
+            self._abandon(ready, context, error)
+            raise
+        finally:
+            if ready.run is not None and _ends_here(ready.run, context):
+                ready.run.store.forget()
+
+    async def astream(
+        self,
+        input: Any,  # noqa: A002 - LangGraph's name
+        config: RunnableConfig | None = None,
+        *,
+        context: Any = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        """Async form of `stream`; ``ainvoke`` goes through here too."""
+        ready = self._ready(input, config, context)
+        try:
+            packed = await asyncio.to_thread(self._packed, input, ready, config)
+            inner = super().astream(packed, self._roomy(config, ready), context=ready, **kwargs)
+            async for part in inner:
+                yield part
+        except GraphBubbleUp:
+            raise  # a child suspended by an interrupt: its worker waits
+        except BaseException as error:
+            self._abandon(ready, context, error)
+            raise
+        finally:
+            if ready.run is not None and _ends_here(ready.run, context):
+                await asyncio.to_thread(ready.run.store.forget)
+
+    def invoke(
+        self,
+        input: Any,  # noqa: A002 - LangGraph's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run to the end; keys of a larger graph's state that tools have changed stand beside the output."""
+        return _with_updates(super().invoke(input, config, **kwargs))
+
+    async def ainvoke(
+        self,
+        input: Any,  # noqa: A002 - LangGraph's name
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Async form of `invoke`."""
+        return _with_updates(await super().ainvoke(input, config, **kwargs))
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Delete a thread: its checkpoints, and the content that only they refer to.
+
+        Args:
+            thread_id: as it stands in ``config["configurable"]``.
+
+        Raises:
+            InputError: the graph has no saver; inside another graph, delete the thread with that graph's saver and call
+                ``ContentStore.delete_thread``.
+        """
+        self._saver().delete_thread(thread_id)
+        self.rlm.store.delete_thread(thread_id)
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Async form of `delete_thread`."""
+        await self._saver().adelete_thread(thread_id)
+        await self.rlm.store.adelete_thread(thread_id)
+
+    def close(self) -> None:
+        """End the graph's workers and remove its private content; not needed at the end of a process.
+
+        A sandbox or store that it was given is somebody else's to close.
+        """
+        self.rlm.sessions.close()
+        for part in self.owned:
+            part.close()
+
+    # -- parts
+
+    def _saver(self) -> BaseCheckpointSaver[Any]:
+        if not isinstance(self.checkpointer, BaseCheckpointSaver):
+            raise InputError(
+                "this graph has no checkpointer of its own: delete the thread with the saver of the graph around it, "
+                "and its content with ContentStore.delete_thread(thread_id)"
+            )
+        return self.checkpointer
+
+    def _ready(self, called_with: Any, called: RunnableConfig | None, context: Any) -> RLMContext:
+        """The runtime context with nothing missing; a context that is not ours (a parent graph's) is left alone."""
+        given = context if isinstance(context, RLMContext) else RLMContext(caller=_caller(called_with, called, context))
+        config = given.config or self.rlm
+        listeners = (given.on_event,) if given.on_event is not None else ()
+        return RLMContext(
+            config=config,
+            run=given.run or Run(config, listeners, content_of(config.store, self.checkpointer, called)),
+            depth=given.depth,
+            parent_run_id=given.parent_run_id,
+            graph=given.graph or self._for_children(),
+            caller=given.caller,
+        )
+
+    def _for_children(self) -> RLMGraph:
+        """The same graph without a saver of its own: a child saves into its parent's thread."""
+        return self if self.checkpointer is None else self.copy({"checkpointer": None})
+
+    def _packed(self, given: Any, ready: RLMContext, called: RunnableConfig | None) -> Any:
+        if given is None or isinstance(given, Command) or ready.config is None or ready.run is None:
+            return given
+        config = ready.config
+        whole = not ready.depth and not is_inside(called or {})
+        return pack_input(given, ready.run.store, config.tools, config.writer, whole=whole)
+
+    def _roomy(self, config: RunnableConfig | None, ready: RLMContext) -> RunnableConfig:
+        """Room for the steps of a whole run: inside a Runnable the ambient limit is 25 supersteps, about 8 cells."""
+        limits = (ready.config or self.rlm).limits
+        calls = limits.max_calls if limits.max_calls is not None else 100_000
+        steps = 6 * (limits.max_iterations + limits.max_repairs) + 2 * calls + 100
+        merged: RunnableConfig = {**(config or {})}
+        merged["recursion_limit"] = max(merged.get("recursion_limit") or 0, steps)
+        # Sync fan-out runs in a pool of that size; the run's own limiter bounds the model calls of the whole tree.
+        merged.setdefault("max_concurrency", limits.max_concurrency)
+        return merged
+
+    def _abandon(self, ready: RLMContext, given: Any, error: BaseException) -> None:
+        """End the workers of a run that failed or was cancelled, and tell its listeners.
+
+        One that ended has none any more, and one that an interrupt suspended keeps its worker for a while.
+        """
+        if ready.run is None:
+            return
+        if isinstance(error, ModelCallError) and not ready.depth:
+            error.usage = ready.run.ledger.used
+        for run_id in ready.mine & ready.run.unfinished:
+            ready.run.tell(
+                Event(
+                    type="run_finished",
+                    run_id=run_id,
+                    parent_run_id=ready.parent_run_id,
+                    depth=ready.depth,
+                    data={
+                        "finish_reason": "error",
+                        "usage": ready.run.ledger.used,
+                        "error": f"{type(error).__name__}: {error}".rstrip(": "),
+                    },
+                )
+            )
+        if isinstance(given, RLMContext) and given.run is not None:
+            for run_id in ready.mine:  # a child: the rest of the tree goes on
+                ready.run.finish(run_id)
+        else:
+            ready.run.close()
+
+
+def _ends_here(run: Run, given: Any) -> bool:
+    """Whether the content of a run goes now: nobody saves it, and whoever made its live parts is this graph."""
+    made_here = not isinstance(given, RLMContext) or given.run is None
+    return made_here and run.store.owner.startswith("run-")
+
+
+def _with_updates(result: Any) -> Any:
+    """The output as a node of a larger graph returns it."""
+    updates = result.get("updates") if isinstance(result, dict) else None
+    return {**updates, **result} if updates else result
+
+
+def _caller(called_with: Any, called: RunnableConfig | None, context: Any) -> Caller:
+    """Who calls a graph: with a state, unless it resumes, and a context, its own or that of the graph around it."""
+    state = None if isinstance(called_with, Command) else called_with
+    if context is None:
+        runtime = runtime_of(ensure_config(called))
+        context = None if runtime is None else runtime.context
+        if isinstance(context, RLMContext):
+            context = context.caller.context
+    return Caller(state, context)

@@ -1,0 +1,76 @@
+"""What this package uses of LangGraph that has no public name, in one place.
+
+Each entry of `PRIVATE` says what breaks when it is gone; `tests/test_private_names.py` looks for each and names it.
+Checked with langgraph 1.2.22.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from langchain_core.runnables import RunnableConfig
+
+from rlm_adapters.models.langchain_private import PrivateName
+
+CHECKPOINTER_KEY: Final = "__pregel_checkpointer"
+"""Key of ``config["configurable"]``: the saver of the graph around this one."""
+
+TASK_KEY: Final = "__pregel_task_id"
+"""Key of ``config["configurable"]``: the node of the graph around this one."""
+
+RUNTIME_KEY: Final = "__pregel_runtime"
+"""Key of ``config["configurable"]``: the `langgraph.runtime.Runtime` of the node."""
+
+_INTERNAL: Final = "__"
+"""Names under ``configurable`` that begin so are LangGraph's own, or are not to be traced."""
+
+
+_CONSTANTS: Final = "langgraph._internal._constants"
+
+PRIVATE: Final = (
+    PrivateName(
+        _CONSTANTS,
+        "CONFIG_KEY_CHECKPOINTER",
+        "content of a run inside a checkpointed graph goes at the run's end, and its calls are not saved one by one",
+        CHECKPOINTER_KEY,
+    ),
+    PrivateName(
+        _CONSTANTS,
+        "CONFIG_KEY_RUNTIME",
+        "tools inside the loop see no store, no context and no stream writer of the caller",
+        RUNTIME_KEY,
+    ),
+    PrivateName(
+        _CONSTANTS,
+        "CONFIG_KEY_TASK_ID",
+        "a graph that is a node refuses the other keys of the larger graph's state",
+        TASK_KEY,
+    ),
+)
+
+
+def saver_around(config: RunnableConfig) -> Any:
+    """The saver of this graph's run, or of the graph around it; None if nothing is saved."""
+    return (config.get("configurable") or {}).get(CHECKPOINTER_KEY)
+
+
+def is_inside(config: RunnableConfig) -> bool:
+    """Whether the graph that is called with this config is a node of another one."""
+    return TASK_KEY in (config.get("configurable") or {})
+
+
+def runtime_of(config: RunnableConfig) -> Any:
+    """The runtime of the node that this config is of; None outside of a graph."""
+    return (config.get("configurable") or {}).get(RUNTIME_KEY)
+
+
+def with_runtime(config: RunnableConfig, runtime: Any) -> RunnableConfig:
+    """The config of a node with another runtime, for what it calls."""
+    return {**config, "configurable": {**(config.get("configurable") or {}), RUNTIME_KEY: runtime}}
+
+
+def own_keys(config: RunnableConfig) -> dict[str, Any]:
+    """What a user put under ``configurable``: LangGraph's keys are left out, those of the saved position too."""
+    given = config.get("configurable") or {}
+    position = ("thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map")
+    return {key: value for key, value in given.items() if not key.startswith(_INTERNAL) and key not in position}

@@ -1,0 +1,71 @@
+"""What this package uses of langchain-core that has no public name, in one place.
+
+Each entry of `PRIVATE` says what breaks when it is gone; `tests/test_private_names.py` looks for each and names it.
+Checked with langchain-core 1.7.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.tools import BaseTool
+from langchain_core.tracers._streaming import _StreamingCallbackHandler, _V2StreamingCallbackHandler
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateName:
+    """A name that has no promise to stay.
+
+    Attributes:
+        where: module that has it; a class of the module stands behind a colon.
+        name: in the module or class.
+        breaks: what does not work without it.
+        value: that it has there; None: anything.
+    """
+
+    where: str
+    name: str
+    breaks: str
+    value: Any = None
+
+
+_STREAMING: Final = "langchain_core.tracers._streaming"
+_MODEL: Final = "langchain_core.language_models.chat_models:BaseChatModel"
+_TAPS: Final = "tokens of inner models get into the caller's stream of a ChatRLM"
+
+PRIVATE: Final = (
+    PrivateName(_STREAMING, "_StreamingCallbackHandler", _TAPS),
+    PrivateName(_STREAMING, "_V2StreamingCallbackHandler", _TAPS),
+    PrivateName(_MODEL, "_should_stream", "runs inside a ChatRLM lose their parent when a token stream is tapped"),
+    PrivateName(_MODEL, "_get_invocation_params", "whole contexts get into traces of a ChatRLM"),
+    PrivateName(_MODEL, "_get_llm_string", "a cache takes calls of a ChatRLM with other contexts for the same"),
+    PrivateName(_MODEL, "_resolve_model_profile", "a ChatRLM has no profile: middleware cannot size its prompts"),
+    PrivateName(_MODEL, "_get_ls_params", "LangSmith does not know the provider of a ChatRLM"),
+    PrivateName(_MODEL, "_identifying_params", "a cache takes calls of ChatRLMs with other inner models for the same"),
+    PrivateName(_MODEL, "_llm_type", "models without a name attribute have none in usage figures"),
+    PrivateName("langchain_core.tools:BaseTool", "_run", "injected arguments of tools that are classes are not found"),
+)
+
+
+def taps_tokens(handler: Any) -> bool:
+    """Whether a callback handler feeds a caller's token stream."""
+    return isinstance(handler, _StreamingCallbackHandler | _V2StreamingCallbackHandler)
+
+
+def type_of_model(model: BaseChatModel) -> str:
+    """LangChain's name of a chat model's class."""
+    return str(model._llm_type)  # noqa: SLF001 - see PRIVATE
+
+
+def identity_of_model(model: BaseChatModel) -> dict[str, Any]:
+    """All that the answers of a chat model depend on, for caches."""
+    return {**model._identifying_params, "_type": model._llm_type}  # noqa: SLF001 - see PRIVATE
+
+
+def body_of_tool(tool: BaseTool) -> Callable[..., Any]:
+    """The function behind a tool."""
+    function: Callable[..., Any] = getattr(tool, "func", None) or getattr(tool, "coroutine", None) or tool._run  # noqa: SLF001 - see PRIVATE
+    return function
