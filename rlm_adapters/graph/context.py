@@ -108,6 +108,10 @@ class Run:
         self._known: set[str] = set()
         self.unfinished: set[str] = set()
 
+    def knows(self, run_id: Any) -> bool:
+        """Whether a run has taken part in this call already."""
+        return isinstance(run_id, str) and run_id in self._known
+
     def attach(self, run_id: str, usage: Usage | None, seconds: float) -> None:
         """Note that a run takes part; one that comes from a checkpoint brings what it had used before."""
         if run_id in self._known:

@@ -32,7 +32,7 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
     content = node.content
     queue = list(state.get("queue") or ())
     if not queue:
-        return {"seconds": node.run.ledger.seconds}
+        return {"pending": [], "seconds": node.run.ledger.seconds}
     outputs: list[CellOutput] = list(state.get("outputs") or ())
     update: dict[str, Any] = {}
     stored = state.get("answers") or {}

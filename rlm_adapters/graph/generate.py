@@ -14,7 +14,7 @@ from rlm_adapters.graph.cures import confirmations
 from rlm_adapters.graph.direct import answer_directly, is_short
 from rlm_adapters.graph.journal import digest
 from rlm_adapters.graph.opening import open_early
-from rlm_adapters.graph.state import Reply, RLMState
+from rlm_adapters.graph.state import Reply, RLMState, TextAnswer
 from rlm_adapters.graph.view import load_trajectory, trajectory_of
 from rlm_adapters.models.budget import Usage
 from rlm_adapters.models.calling import ModelReply
@@ -119,7 +119,7 @@ def _cells(reading: Reading) -> tuple[str, ...]:
 
 def _entry(reply: ModelReply, reading: Reading, cells: tuple[str, ...], node: NodeContext) -> Reply:
     write, final = node.content.write, reading.final
-    answer = None
+    answer: TextAnswer | None = None
     if final is not None and final.kind == "text":
         value = final.text if final.literal is UNSET else final.literal
         answer = {"text": write(final.text), "value": write(value), "provisional": final.provisional}

@@ -11,6 +11,7 @@ from langgraph.runtime import get_runtime
 from rlm_adapters.effects import Steps, adrive, drive
 from rlm_adapters.errors import RLMError, SandboxError
 from rlm_adapters.graph.context import NodeContext, RLMContext
+from rlm_adapters.graph.shapes import check_state, check_task
 from rlm_adapters.graph.state import FORM
 from rlm_adapters.graph.stored import Stored
 
@@ -56,7 +57,11 @@ class Node(Runnable[Any, Update]):
                 f"this run was saved by another version of rlm-adapters (form {state.get('form')!r} of the state, this "
                 f"version has {FORM}): finish it with that version, or ask again in a new thread"
             )
-        node = _context(state.get("run_id") or "")
+        if self.name == "recurse":
+            check_task(state)
+        node = _context(str(state.get("run_id") or ""))
+        if self.name not in ("prepare", "recurse") and not node.run.knows(state.get("run_id")):
+            check_state(state)
         work = self._body(state, node, config)
         update = work if isinstance(work, dict) else (yield from work)
         return (yield from node.content.finish(update))

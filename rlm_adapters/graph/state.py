@@ -7,14 +7,17 @@ JSON has none: whoever edits a state through a server can put in plain values, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, NotRequired, Required, TypeAlias
 
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import TypedDict
 
+from rlm_adapters.errors import InputError
 from rlm_adapters.graph.tool_results import merge_updates
-from rlm_adapters.models.budget import Usage, add_usage
+from rlm_adapters.models.budget import Usage, add_usage, check_usage
 from rlm_adapters.values.refs import Packed
 
 FORM: Final = 2
@@ -29,6 +32,12 @@ The root LM submitted a value, or wrote its answer as text; a short input was an
 never submitted, and the answer is what its last replies say in plain words; a limit was reached (the answer is then the
 best one so far, or None); or the root LM gave nothing usable.
 """
+
+
+PackedText: TypeAlias = str | bytes
+"""A `Packed` text."""
+Count: TypeAlias = Annotated[int, Field(ge=0)]
+Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class RLMInput(TypedDict, total=False):
@@ -70,8 +79,8 @@ class Request(TypedDict):
 
     id: str
     function: str
-    args: Packed
-    kwargs: Packed
+    args: list[Any] | bytes
+    kwargs: dict[str, Any] | bytes
     ahead: bool
 
 
@@ -85,7 +94,7 @@ class AnswerRecord(TypedDict, total=False):
 class CellEntry(TypedDict):
     """A finished cell: what the journal needs to replay it."""
 
-    code: Packed
+    code: PackedText
     answers: Packed
     """By call id: `AnswerRecord`s of small values, or a reference to JSON of records that may name stored values."""
     failed: bool
@@ -97,20 +106,28 @@ class CellEntry(TypedDict):
 class CellOutput(TypedDict):
     """What a cell of the current turn gave."""
 
-    stdout: Packed
-    chars: int
+    stdout: PackedText
+    chars: Count
     error: str | None
     replaced: bool
     note: NotRequired[str]
     """What the root LM should know about how the cell worked."""
 
 
+class TextAnswer(TypedDict):
+    """An answer that the root LM wrote as text; ``value`` is typed."""
+
+    text: PackedText
+    value: Packed
+    provisional: bool
+
+
 class Reply(TypedDict):
     """The root LM's reply of the current turn, as read (see `rlm_adapters.replies.Reading`)."""
 
-    text: Packed
-    final: dict[str, Any] | None
-    """An answer written as text: ``text``, ``value`` (typed), ``provisional``."""
+    text: PackedText
+    final: TextAnswer | None
+    """An answer written as text."""
     problem: str
     """Why nothing of it could be used; empty when it could."""
     message: str
@@ -124,8 +141,8 @@ class Reply(TypedDict):
 class TurnEntry(TypedDict):
     """A finished turn, as the root LM sees it."""
 
-    reply: Packed
-    observation: Packed
+    reply: PackedText
+    observation: PackedText
 
 
 class Submission(TypedDict):
@@ -137,24 +154,38 @@ class Submission(TypedDict):
 
 def append(left: list[Any], right: list[Any] | None) -> list[Any]:
     """Entries after those that are there; None begins anew."""
-    return [] if right is None else [*left, *right]
+    if right is None:
+        return []
+    if not (isinstance(left, list) and isinstance(right, list)):
+        raise InputError("the state of this run was edited, and cannot be used: 'turns' and 'cells' are lists")
+    return [*left, *right]
 
 
 def merge_answers(left: dict[str, AnswerRecord], right: dict[str, AnswerRecord] | None) -> dict[str, AnswerRecord]:
     """Answers of parallel `recurse` tasks, joined; None begins anew. Idempotent, since ids are deterministic."""
-    return {} if right is None else {**left, **right}
+    if right is None:
+        return {}
+    if not (isinstance(left, dict) and isinstance(right, dict)):
+        raise InputError(
+            "the state of this run was edited, and cannot be used: 'answers' is a dict of records by call id"
+        )
+    return {**left, **right}
 
 
 def count(left: Usage, right: Usage | None) -> Usage:
     """Figures added up; None begins anew."""
-    return {} if right is None else add_usage(left, right)
+    if right is None:
+        return {}
+    for figures in (left, right):
+        check_usage(figures, -math.inf)  # a figure may be taken back, the sum is looked at later
+    return add_usage(left, right)
 
 
 class RLMState(TypedDict, total=False):
     """The whole state. Input and output have schemas of their own, so a parent graph sees nothing of the rest."""
 
     # given
-    query: Required[Packed]
+    query: Required[PackedText]
     context: Any
     inputs: Mapping[str, Any]
     files: Mapping[str, Any]
@@ -163,40 +194,40 @@ class RLMState(TypedDict, total=False):
     form: int
     run_id: str
     seed: int
-    epoch: float
+    epoch: Finite
     variables: dict[str, Packed]
     described: bytes
-    file_sizes: dict[str, int]
+    file_sizes: dict[str, Count]
     # the trajectory
     turns: Annotated[list[TurnEntry], append]
     cells: Annotated[list[CellEntry], append]
-    folded: int
+    folded: Count
     names: list[str]
     # the current turn
     reply: Reply | None
-    queue: list[Packed]
+    queue: list[PackedText]
     """Cells of the reply that have not finished; the first one is running or next."""
     pending: list[Request]
     answers: Annotated[dict[str, AnswerRecord], merge_answers]
-    asked: dict[str, int]
+    asked: dict[str, Count]
     """Sub-calls of the cell in progress and characters of their prompts."""
     outputs: list[CellOutput]
     submitted: Submission | None
     updates: Annotated[dict[str, Any], merge_updates]
     # counts
-    iterations: int
-    repairs: int
+    iterations: Count
+    repairs: Count
     usage: Annotated[Usage, count]
-    seconds: float
+    seconds: Annotated[Finite, Field(ge=0)]
     # the end
     candidate: str | None
     """The best answer noted on the way that was not accepted."""
-    confirmations: int
+    confirmations: Count
     """How often it was stated again, unchanged."""
     stop: str | None
     """The limit that ends the run, None while it goes on."""
     answer: Any
-    finish_reason: FinishReason
+    finish_reason: FinishReason | None
     error: str | None
 
 
@@ -207,7 +238,7 @@ class RecurseInput(TypedDict):
     requests: list[Request]
     """One; or, where no saver keeps the answers one by one, all of the cell's calls to sub-LMs."""
     run_id: str
-    iteration: int
+    iteration: Count
     variables: dict[str, Packed]
     query: Packed
     batch: NotRequired[int]

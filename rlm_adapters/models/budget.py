@@ -136,6 +136,24 @@ def add_usage(left: Usage | None, right: Usage | None) -> Usage:
     return total
 
 
+def check_usage(usage: Any, least: float = 0) -> None:
+    """Check figures that come from outside, such as a state that a client has edited.
+
+    Args:
+        usage: the figures.
+        least: the smallest number that one may have.
+
+    Raises:
+        InputError: they are no usage.
+    """
+    figures = dict(usage) if isinstance(usage, dict) else {"usage": usage}
+    models = figures.pop("by_model", {})
+    for one in (figures, *(models.values() if isinstance(models, dict) else ({"by_model": models},))):
+        for name, value in one.items() if isinstance(one, dict) else (("by_model", one),):
+            if isinstance(value, bool) or not (value is None or (isinstance(value, int | float) and value >= least)):
+                raise InputError(f"usage: {name}={str(value)[:80]} is no figure: give a number of at least {least}")
+
+
 def subtract_usage(total: Usage, before: Usage) -> Usage:
     """What came on top of ``before``."""
     earlier = before.get("by_model", {})
