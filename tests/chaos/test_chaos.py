@@ -20,7 +20,7 @@ def used(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("form", "durability", "kind"), [("sync", "sync", "graph"), ("async", "async", "graph"), ("async", "sync", "chat")]
+    ("form", "durability", "kind"), [("sync", "sync", "graph"), ("async", "sync", "graph"), ("async", "sync", "chat")]
 )
 def test_a_run_that_is_killed_again_and_again_ends_right_and_pays_nothing_committed_twice(used, form, durability, kind):
     count = one(used, f"{kind}{form}{durability}", "", form, durability, "ahead", kind)
