@@ -116,6 +116,11 @@ def with_config(config: RunnableConfig | None, kwargs: dict[str, Any]) -> dict[s
     return {**kwargs, CALLER: known, **context}
 
 
+def with_inputs(own: Mapping[str, Any], given: Any) -> Any:
+    """The variables of a call: the chat model's own, and those of the call on top."""
+    return {**own, **given} if isinstance(given, Mapping) else own if given is None else given
+
+
 def described(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Keyword arguments for a trace: big values are named by their size, live objects are left out."""
     return {

@@ -28,7 +28,7 @@ from rlm_adapters.graph.context import Run
 from rlm_adapters.graph.tools import listed_tools, tool_table
 from rlm_adapters.langchain.answer import PROVIDER, ToldChunks, to_chunks, to_message
 from rlm_adapters.langchain.blocks import context_block
-from rlm_adapters.langchain.call import RUN_MANAGER, CallOptions, with_config
+from rlm_adapters.langchain.call import RUN_MANAGER, CallOptions, with_config, with_inputs
 from rlm_adapters.langchain.direct import DirectStream, ask_directly
 from rlm_adapters.langchain.isolation import adopted, ambient_writer, apart, caller_of, child_callbacks
 from rlm_adapters.langchain.progress import Progress
@@ -53,7 +53,7 @@ class ChatRLM(RLMSettings):
     documents and files in the messages become variables of a Python REPL in which the inner model works, so the input
     may be far longer than its window.
 
-    The last human message is the question, system messages are standing instructions. ``model.bind(context=...)``, a
+    The last human message is the question, system messages are standing instructions. ``ChatRLM(context=...)``, a
     `context_block` in a message, or ``config={"configurable": {"rlm_context": ...}}`` give the context explicitly.
 
     Raises:
@@ -86,6 +86,18 @@ class ChatRLM(RLMSettings):
         return (yield from runs.suspended.sweep_all())
 
     # -- binding
+
+    @override
+    def bind(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
+        """Bind options; ``context`` and ``inputs`` give a ChatRLM that has them as fields.
+
+        LangChain forgets what was bound when tools are bound after it, as ``create_agent`` does; fields stay.
+        """
+        own = {name: kwargs.pop(name) for name in ("context", "inputs") if kwargs.get(name) is not None}
+        if "inputs" in own:
+            own["inputs"] = with_inputs(self.inputs, own["inputs"])
+        model = self.model_copy(update=own) if own else self
+        return super(ChatRLM, model).bind(**kwargs) if kwargs or not own else model
 
     @override
     def bind_tools(

@@ -21,7 +21,7 @@ from rlm_adapters.events import EventHandler
 from rlm_adapters.graph import RLMConfig, create_rlm_graph
 from rlm_adapters.graph.tools import listed_tools, tool_table
 from rlm_adapters.langchain.answer import PROVIDER
-from rlm_adapters.langchain.call import CallOptions, described, hashed
+from rlm_adapters.langchain.call import CallOptions, described, hashed, with_inputs
 from rlm_adapters.langchain.direct import DirectCall, is_short
 from rlm_adapters.langchain.runs import Runs, Runtime
 from rlm_adapters.langchain.tools import ToolCallRequired, ToolChoice, caller_tools, instructions_for, returned
@@ -69,6 +69,10 @@ class RLMSettings(BaseChatModel):
     """Bounds of one call, over its whole call tree."""
     prices: dict[str, Any] = Field(default_factory=dict)
     """Dollars per million tokens (input, output) by model name, for ``Limits.max_cost`` and the reported cost."""
+    context: Any = Field(default=None, exclude=True, repr=False)
+    """The context of every call: text, JSON values, Documents, paths. A call may bring its own."""
+    inputs: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
+    """Further variables of every call, by name; those of a call come on top."""
     instructions: str = ""
     """Standing instructions for the root LM, before those of system messages."""
     prompt: Any = None
@@ -212,11 +216,11 @@ class RLMSettings(BaseChatModel):
 
     @override
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
-        return super()._get_invocation_params(stop=stop, **described(kwargs))
+        return super()._get_invocation_params(stop=stop, **described({**self._own_inputs(), **kwargs}))
 
     @override
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
-        params = {**self._identifying_params, **hashed(kwargs), "stop": stop}
+        params = {**self._identifying_params, **hashed({**self._own_inputs(), **kwargs}), "stop": stop}
         return str(sorted(params.items(), key=lambda item: item[0]))
 
     @override
@@ -255,6 +259,11 @@ class RLMSettings(BaseChatModel):
             if field.repr and name in _SHOWN & self.model_fields_set:
                 shown = repr(getattr(self, name))
                 yield name, getattr(self, name) if len(shown) <= _SHOWN_CHARS else _Shown(f"{shown[:_SHOWN_CHARS]}...")
+
+    def _own_inputs(self) -> dict[str, Any]:
+        """What the fields give to every call."""
+        given = {"context": self.context, "inputs": self.inputs}
+        return {name: value for name, value in given.items() if value is not None and value != {}}
 
     # -- one call
 
@@ -361,7 +370,10 @@ class RLMSettings(BaseChatModel):
             "max_retries": self.max_retries,
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
+            "context": self.context,
         }
+        if self.inputs:
+            kwargs = {**kwargs, "inputs": with_inputs(self.inputs, kwargs.get("inputs"))}
         return CallOptions.read(kwargs, stop=stop, defaults=defaults)
 
 

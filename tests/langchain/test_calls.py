@@ -37,6 +37,10 @@ def ways(rlm):
     question = HumanMessage("How long?")
     return {
         "a long message": lambda: rlm().invoke([HumanMessage(text), question]),
+        "a field": lambda: rlm(context=text).invoke([question]),
+        "a field under bound tools": lambda: rlm(context=text).bind_tools([]).invoke([question]),
+        "bind, then tools": lambda: rlm().bind(context=text).bind_tools([]).invoke([question]),
+        "bind, then options": lambda: rlm().bind(context=text, seed=1).bind_tools([]).invoke([question]),
         "bind": lambda: rlm().bind(context=text).invoke([question]),
         "bind, async": lambda: asyncio.run(rlm().bind(context=text).ainvoke([question])),
         "a block": lambda: rlm().invoke([HumanMessage([context_block(text), {"type": "text", "text": "How long?"}])]),
@@ -56,6 +60,31 @@ def test_the_context_comes_in_many_ways(model_server, rlm, way):
     model_server.script("root", lambda m, r: CONTEXT_CELL)
     assert ways(rlm)[way]().text == "str 50000"
     assert max(len(record.prompt) for record in model_server.requests) < 6_000
+
+
+def test_an_agent_whose_model_has_a_context_works_on_it(model_server, rlm):
+    from langchain.agents import create_agent
+
+    def size(text: str) -> int:
+        """Size of a text."""
+        return len(text)
+
+    model_server.script("root", answers("SUBMIT(f'{size(context[:5])} {len(context)} {rates}')"))
+    for model in (
+        rlm(context="y" * 50_000, inputs={"rates": 3}),
+        rlm().bind(context="y" * 50_000, inputs={"rates": 3}),
+    ):
+        agent = create_agent(model, [size])
+        assert agent.invoke({"messages": [("user", "How long?")]})["messages"][-1].text == "5 50000 3"
+
+
+def test_a_call_s_own_context_goes_before_the_field_and_its_inputs_come_on_top(model_server, rlm):
+    model_server.script("root", answers("SUBMIT(f'{context} {a} {b}')"))
+    model = rlm(context="field", inputs={"a": 1, "b": 1})
+    assert model.invoke("q").text == "field 1 1"
+    assert model.invoke("q", context="call", inputs={"b": 2}).text == "call 1 2"
+    assert model.bind(inputs={"b": 3}).invoke("q", {"configurable": {"rlm_context": "config"}}).text == "config 1 3"
+    assert model.context == "field"
 
 
 def test_documents_are_a_context(model_server, rlm):
@@ -272,6 +301,10 @@ def test_a_big_context_is_in_no_trace_and_no_cache_key(rlm):
     kwargs = {"context": "secret" * 100_000, "inputs": {"more": [1, 2]}}
     assert len(model._get_llm_string(**kwargs)) < 5_000
     assert "secret" not in str(model._get_invocation_params(**kwargs))
+    own = rlm(**kwargs)
+    assert own._get_llm_string() == model._get_llm_string(**kwargs)
+    assert "600,000" in str(own._get_invocation_params())
+    assert "secret" not in str(own._get_invocation_params()) + repr(own)
 
 
 # ------------------------------------------------------------------------------------------------ tracing
