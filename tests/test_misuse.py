@@ -242,6 +242,7 @@ REFUSED = {
     "chat_401": (lambda w: w.chat_rlm(model=w.chat("m401")).invoke("hi"), "Incorrect API key"),
     # RLM
     "rlm_no_lm": (lambda w: RLM("context, query -> answer")(context="abc", query="q"), "No LM is loaded"),
+    "rlm_lm_string": (lambda w: RLM("context -> answer", sub_lm="openai/gpt-5")(context="abc"), "No LM is loaded"),
     "rlm_bad_sig": (lambda w: RLM("context query answer"), "must contain exactly one '->'"),
     "rlm_none_sig": (lambda w: RLM(None), "signature=None: give 'context, query -> answer'"),
     "rlm_no_sig": (lambda w: RLM(), "missing a required argument: 'signature'"),
