@@ -88,7 +88,7 @@ class ChatRLM(RLMSettings):
     # -- binding
 
     @override
-    def bind(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
+    def bind(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:  # type: ignore[override] # a private type
         """Bind options; ``context`` and ``inputs`` give a ChatRLM that has them as fields.
 
         LangChain forgets what was bound when tools are bound after it, as ``create_agent`` does; fields stay.
