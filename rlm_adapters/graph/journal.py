@@ -1,7 +1,8 @@
 """The journal in the state: what a finished cell leaves behind, and where in it a session stands.
 
-A client of a server can edit the state. `rlm_adapters.graph.shapes` looks at its shape before a run goes on. What a packed
-value holds is looked at here, and a value that looks like a record of ours is still a value.
+A client of a server can edit the state. `rlm_adapters.graph.shapes` looks at its shape before a run
+goes on. What a packed value holds is looked at here, and a value that looks like a record of ours is
+still a value.
 """
 
 from __future__ import annotations
