@@ -11,7 +11,7 @@ SHORT := tests/cli tests/models tests/graph/test_runs.py tests/langchain/test_st
 	tests/dspy/test_rlm_module.py tests/test_examples.py tests/test_readme.py tests/test_architecture.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-postgres chaos test-server serve lint lock \
+.PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-postgres chaos test-server test-aegra serve lint lock \
 	lock-upgrade prices security fuzz bench clean
 
 help:  ## print the targets
@@ -37,9 +37,9 @@ test-postgres: $(VENV)/.installed  ## suspended runs in PostgreSQL (starts a ser
 chaos: $(VENV)/.installed  ## kill KILLS processes at random moments, on SQLite and a PostgreSQL of its own, and count what was lost
 	$(BIN)/python -m tests.chaos --kills $(KILLS)
 
-$(VENV)-server/.installed: $(VENV)/.installed
-	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-server
-	$(BIN)/uv pip install --quiet --python $(VENV)-server --editable '.[openai,server]'
+$(VENV)-server/.installed $(VENV)-aegra/.installed: $(VENV)-%/.installed: $(VENV)/.installed
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-$*
+	$(BIN)/uv pip install --quiet --python $(VENV)-$* --editable '.[openai,$*]'
 	@touch $@
 
 serve: $(VENV)-server/.installed  ## serve the graphs on LangGraph's own server, for Studio (models from the environment)
@@ -47,6 +47,9 @@ serve: $(VENV)-server/.installed  ## serve the graphs on LangGraph's own server,
 
 test-server: $(VENV)-server/.installed  ## the graphs on LangGraph's own server
 	LANGGRAPH_PROGRAM=$(CURDIR)/$(VENV)-server/bin/langgraph $(BIN)/python -m pytest -m server tests/served
+
+test-aegra: $(VENV)-aegra/.installed  ## the graphs on the open server Aegra, with a PostgreSQL of its own (needs its programs)
+	AEGRA_PROGRAM=$(CURDIR)/$(VENV)-aegra/bin/aegra $(BIN)/python -m pytest -m server tests/served
 
 lint: $(VENV)/.installed  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -89,4 +92,4 @@ bench: $(VENV)/.installed  ## ratios against baselines in the same run
 	$(BIN)/python -m benchmarks
 
 clean:  ## remove the virtual environments and caches
-	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV)-server .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV)-server $(VENV)-aegra .mypy_cache .ruff_cache .pytest_cache .hypothesis

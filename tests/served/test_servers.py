@@ -1,29 +1,28 @@
-"""The shipped graphs on LangGraph's own server, with its default options: its blocking detection ends a run that blocks.
+"""The shipped graphs on real servers with their default options, driven by LangGraph's SDK over HTTP.
 
-``make test-server`` installs the server and runs this. The client is LangGraph's SDK, over HTTP.
+``make test-server`` installs LangGraph's own server, ``make test-aegra`` the open one; each runs this file. A client sees
+the same on both, but for what a test says of one of them.
 """
 
 import asyncio
 import os
-import shutil
-import signal
-import socket
-import subprocess
-import time
-import urllib.request
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
-from langgraph_sdk import get_client
 
+from tests.postgres import postgres_server
+from tests.served.servers import Aegra, LangGraphDev
 from tests.server import ModelServer, cell
 
-ROOT = Path(__file__).parents[2]
-PROGRAM = os.environ.get("LANGGRAPH_PROGRAM", "")
-START_SECONDS = 120
+PROGRAMS = {"langgraph": os.environ.get("LANGGRAPH_PROGRAM", ""), "aegra": os.environ.get("AEGRA_PROGRAM", "")}
 BIG = "word " * 20_000
 
-pytestmark = [pytest.mark.server, pytest.mark.skipif(not PROGRAM, reason="LANGGRAPH_PROGRAM names no server's program")]
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.skipif(
+        not any(PROGRAMS.values()), reason="LANGGRAPH_PROGRAM and AEGRA_PROGRAM name no server's program"
+    ),
+]
 
 
 def root(messages, request):
@@ -41,88 +40,62 @@ def root(messages, request):
     return cell("SUBMIT(context if len(str(context)) < 5000 else len(context))")
 
 
-class Served:
-    """A server's process in a folder of its own, which keeps the threads."""
-
-    def __init__(self, folder, models):
-        self.folder = folder
-        self._models = models
-        shutil.copytree(ROOT / "graphs", folder / "graphs", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "langgraph.json", folder)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.start()
-
-    def start(self):
-        environment = os.environ | {
-            "OPENAI_API_KEY": "the-key-of-the-server",
-            "OPENAI_BASE_URL": self._models.url,
-            "RLM_MODEL": "openai:root",
-            "RLM_SUB_MODEL": "openai:sub",
-            "RLM_CONTENT_STORE": str(self.folder / "content"),
-            "LANGSMITH_TRACING": "false",
-        }
-        self.log = (self.folder / "log").open("a")
-        command = [PROGRAM, "dev", "--no-browser", "--no-reload", "--host", "127.0.0.1", "--port", str(self.port)]
-        self.process = subprocess.Popen(
-            command, cwd=self.folder, env=environment, stdout=self.log, stderr=self.log, start_new_session=True
-        )
-        for _ in range(START_SECONDS * 4):
-            assert self.process.poll() is None, (self.folder / "log").read_text()[-3000:]
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ok", timeout=1).read()
-            except OSError:
-                time.sleep(0.25)
-            else:
-                return
-        raise AssertionError((self.folder / "log").read_text()[-3000:])
-
-    def stop(self):
-        os.killpg(self.process.pid, signal.SIGINT)
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-        self.log.close()
-
-    @property
-    def client(self):
-        return get_client(url=f"http://127.0.0.1:{self.port}")
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    with ModelServer() as models:
+@pytest.fixture(scope="module", params=[name for name, program in PROGRAMS.items() if program] or [""])
+def served(request, tmp_path_factory):
+    with ExitStack() as stack:
+        models = stack.enter_context(ModelServer())
         models.script("root", root)
         models.script("sub", lambda messages, request: "yes " * 2000)
-        server = Served(tmp_path_factory.mktemp("served"), models)
+        folder = tmp_path_factory.mktemp("served")
+        if request.param == "aegra":
+            database = stack.enter_context(postgres_server())
+            server = Aegra(PROGRAMS["aegra"], folder, models.url, database)
+        else:
+            server = LangGraphDev(PROGRAMS["langgraph"], folder, models.url)
+        stack.callback(server.stop)
         yield server
-        server.stop()
+
+
+async def answer_of(served, question, **options):
+    """The result of a run on a thread of its own."""
+    thread = (await served.client.threads.create())["thread_id"]
+    return await served.client.runs.wait(thread, "rlm", input=question, **options)
+
+
+async def failure_of(served, question):
+    """What a client is told of a run that fails."""
+    thread = (await served.client.threads.create())["thread_id"]
+    run = await served.client.runs.create(thread, "rlm", input=question)
+    while (run := await served.client.runs.get(thread, run["run_id"]))["status"] in ("pending", "running"):
+        await asyncio.sleep(0.1)
+    assert run["status"] == "error"
+    if isinstance(served, Aegra):
+        return run["error_message"]
+    return (await served.client.threads.get(thread))["error"]
 
 
 async def test_a_run_answers_and_blocks_nothing(served):
-    result = await served.client.runs.wait(None, "rlm", input={"query": "q", "context": "abc"})
+    result = await answer_of(served, {"query": "q", "context": "abc"})
     assert (result["answer"], result["finish_reason"]) == ("abc", "submitted")
-    result = await served.client.runs.wait(None, "rlm", input={"query": "ask a helper", "context": BIG})
+    result = await answer_of(served, {"query": "ask a helper", "context": BIG})
     assert result["answer"].startswith("yes yes")
 
 
 async def test_an_input_of_ten_megabytes(served):
     given = {"query": "q", "context": "x" * 10_000_000}
-    assert (await served.client.runs.wait(None, "rlm", input=given))["answer"] == 10_000_000
+    assert (await answer_of(served, given))["answer"] == 10_000_000
 
 
 async def test_many_runs_at_once(served):
-    works = [served.client.runs.wait(None, "rlm", input={"query": "q", "context": f"{n}"}) for n in range(8)]
+    works = [answer_of(served, {"query": "q", "context": f"{n}"}) for n in range(8)]
     assert [result["answer"] for result in await asyncio.gather(*works)] == [str(n) for n in range(8)]
 
 
 async def test_the_larger_graph_streams_with_its_subgraph(served):
     parts = []
+    thread = (await served.client.threads.create())["thread_id"]
     async for part in served.client.runs.stream(
-        None,
+        thread,
         "research",
         input={"topic": "owls", "sources": ["a", "b"]},
         stream_mode=["updates", "custom"],
@@ -136,6 +109,8 @@ async def test_the_larger_graph_streams_with_its_subgraph(served):
 
 
 async def test_an_interrupted_run_is_edited_and_goes_on(served):
+    if isinstance(served, Aegra):
+        pytest.skip("Aegra 0.6 drops interrupt_before and interrupt_after; it stops where a node interrupts")
     client = served.client
     thread = (await client.threads.create())["thread_id"]
     await client.runs.wait(thread, "rlm", input={"query": "two steps", "context": BIG}, interrupt_before=["execute"])
@@ -162,25 +137,24 @@ async def test_a_cell_that_never_ends_is_cancelled(served):
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/proc/self/environ"])
 async def test_a_client_reads_no_file_of_the_server(path, served):
-    result = await served.client.runs.wait(
-        None, "rlm", input={"query": "read the file", "context": "x", "files": {"f": path}}
-    )
+    result = await answer_of(served, {"query": "read the file", "context": "x", "files": {"f": path}})
     assert result["answer"] == path
 
 
 @pytest.mark.parametrize("kind", ["text", "bytes", "json"])
 async def test_a_client_makes_no_reference(kind, served):
     forged = {"$content": "../../etc/passwd", "kind": kind, "size": 2000}
-    result = await served.client.runs.wait(None, "rlm", input={"query": "q", "context": forged})
+    result = await answer_of(served, {"query": "q", "context": forged})
     assert result["answer"] == forged
 
 
 async def test_bad_input_is_told_to_the_client(served):
-    with pytest.raises(Exception, match="give the question as non-empty text under 'query'"):
-        await served.client.runs.wait(None, "rlm", input={"context": "x"})
+    assert "give the question as non-empty text under 'query'" in str(await failure_of(served, {"context": "x"}))
 
 
 async def test_a_thread_goes_on_after_the_server_was_started_again(served):
+    if isinstance(served, Aegra):
+        pytest.skip("Aegra 0.6 drops interrupt_before and interrupt_after; it stops where a node interrupts")
     thread = (await served.client.threads.create())["thread_id"]
     given = {"query": "two steps", "context": BIG}
     await served.client.runs.wait(thread, "rlm", input=given, interrupt_after=["execute"])
