@@ -11,7 +11,7 @@ SHORT := tests/cli tests/models tests/graph/test_runs.py tests/langchain/test_st
 	tests/dspy/test_rlm_module.py tests/test_examples.py tests/test_readme.py tests/test_architecture.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-postgres chaos test-server test-aegra serve lint lock \
+.PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-postgres chaos test-server test-aegra test-browser serve lint lock \
 	lock-upgrade prices security fuzz bench clean
 
 help:  ## print the targets
@@ -33,6 +33,9 @@ test: $(VENV)/.installed lint  ## lint, type check and run the tests
 
 test-postgres: $(VENV)/.installed  ## suspended runs in PostgreSQL (starts a server of its own; needs its programs)
 	$(BIN)/python -m pytest -m postgres tests/langchain
+
+test-browser: $(VENV)/.installed  ## reports in a real browser (needs chromium)
+	$(BIN)/python -m pytest -m browser tests/views
 
 chaos: $(VENV)/.installed  ## kill KILLS processes at random moments, on SQLite and a PostgreSQL of its own, and count what was lost
 	$(BIN)/python -m tests.chaos --kills $(KILLS)

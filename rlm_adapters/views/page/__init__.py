@@ -1,0 +1,1 @@
+"""A run as one HTML page that loads nothing from the network."""
