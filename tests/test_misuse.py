@@ -278,7 +278,7 @@ def test_what_is_not_is_refused_in_one_line(name, world, request):
     call, text = REFUSED[name]
     world.awaited = coroutine("a")
     request.addfinalizer(world.awaited.close)
-    with pytest.raises(MODELS_FAULT.get(name, ValueError), match=text) as caught:
+    with dspy.context(lm=None), pytest.raises(MODELS_FAULT.get(name, ValueError), match=text) as caught:
         call(world)
     assert not isinstance(caught.value, TypeError | AttributeError)
     assert "\n" not in str(caught.value).strip()

@@ -7,6 +7,15 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
+def own_lm() -> Iterator[None]:
+    """What a test or an example configures as the LM of the process ends with the test."""
+    before = dspy.settings.lm
+    yield
+    if dspy.settings.lm is not before:
+        dspy.configure(lm=before)
+
+
+@pytest.fixture(autouse=True)
 def own_cache() -> Iterator[None]:
     """Answers of earlier runs must not reach a test through DSPy's cache on disk."""
     before = dspy.cache
