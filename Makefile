@@ -11,7 +11,7 @@ SHORT := tests/cli tests/models tests/graph/test_runs.py tests/langchain/test_st
 	tests/dspy/test_rlm_module.py tests/test_examples.py tests/test_readme.py tests/test_architecture.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-postgres chaos test-server test-aegra test-browser serve lint lock \
+.PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-postgres chaos test-server test-aegra test-browser test-tracers serve lint lock \
 	lock-upgrade prices security fuzz bench clean
 
 help:  ## print the targets
@@ -33,6 +33,16 @@ test: $(VENV)/.installed lint  ## lint, type check and run the tests
 
 test-postgres: $(VENV)/.installed  ## suspended runs in PostgreSQL (starts a server of its own; needs its programs)
 	$(BIN)/python -m pytest -m postgres tests/langchain
+
+$(VENV)-tracers/.installed: $(VENV)/.installed
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-tracers
+	$(BIN)/uv pip install --quiet --python $(VENV)-tracers --editable '.[dev]' 'mlflow>=3.10' 'opentelemetry-sdk>=1.30' \
+		'opentelemetry-exporter-otlp-proto-http>=1.30' 'openinference-instrumentation-langchain>=0.1.60' \
+		'openinference-instrumentation-dspy>=0.1.30'
+	@touch $@
+
+test-tracers: $(VENV)-tracers/.installed  ## LangSmith, OpenTelemetry (OpenInference) and MLflow, each beside a collector of its own
+	$(VENV)-tracers/bin/python -m pytest tests/tracers -m "tracers or not tracers"
 
 test-browser: $(VENV)/.installed  ## reports in a real browser (needs chromium)
 	$(BIN)/python -m pytest -m browser tests/views
@@ -95,4 +105,4 @@ bench: $(VENV)/.installed  ## ratios against baselines in the same run
 	$(BIN)/python -m benchmarks
 
 clean:  ## remove the virtual environments and caches
-	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV)-server $(VENV)-aegra .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV)-server $(VENV)-aegra $(VENV)-tracers .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The tracers that people have, each beside a collector that runs here."""
