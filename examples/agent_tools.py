@@ -29,7 +29,8 @@ def price(item: str) -> float:
 
 
 agent = create_agent(
-    ChatRLM(model=os.environ.get("RLM_MODEL", "openai:gpt-5-mini")),
+    # 0: a short question is a run as well, in which code calls the tools
+    ChatRLM(model=os.environ.get("RLM_MODEL", "openai:gpt-5-mini"), direct_below=0),
     [order, price],
     system_prompt="You answer questions about orders. Use the tools.",
 )

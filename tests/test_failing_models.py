@@ -131,7 +131,7 @@ def test_the_graph_raises(form, fault, role, models, url, sandbox, model_server)
 
 @pytest.mark.parametrize("form", ["sync", "async"])
 def test_the_chat_model_raises(form, fault, role, models, url, sandbox):
-    chat = ChatRLM(model=models[0], sub_model=models[1], limits=LIMITS, sandbox=sandbox)
+    chat = ChatRLM(model=models[0], sub_model=models[1], limits=LIMITS, sandbox=sandbox, direct_below=0)
     with pytest.raises(ModelCallError) as error:
         ask(form, lambda: chat, "q")
     check(error.value, fault, role, url("broken"))

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rlm_adapters.graph.context import NodeContext
+from rlm_adapters.models.budget import CHARS_PER_TOKEN
 from rlm_adapters.sandbox import HostCall
 
 _TINY_CHARS = 1_000  # a prompt on average shorter than this shares its call's price with nothing
 _DEFAULT_WINDOW = 8_192  # tokens, of a sub-LM whose window nobody knows
-_CHARS_PER_TOKEN = 3
 _FILL = 0.5  # share of the window that one prompt should take
 _MOST_ITEMS = 100  # in one prompt: beyond that models lose count
 
@@ -30,7 +30,7 @@ def tiny_calls(asked: Mapping[str, int], node: NodeContext) -> str | None:
     if mean >= _TINY_CHARS:
         return None
     window = node.config.sub.context_window() or _DEFAULT_WINDOW
-    fit = min(_MOST_ITEMS, int(window * _CHARS_PER_TOKEN * _FILL) // mean)
+    fit = min(_MOST_ITEMS, int(window * CHARS_PER_TOKEN * _FILL) // mean)
     if fit < 2:
         return None
     return (

@@ -9,9 +9,8 @@ from rlm_adapters.effects import Steps
 from rlm_adapters.errors import InputError
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.state import RLMState
+from rlm_adapters.models.budget import CHARS_PER_TOKEN
 from rlm_adapters.prompts import InputInfo, Trajectory, Turn
-
-_CHARS_PER_TOKEN = 3  # the same cautious estimate as rlm_adapters.models.budget.estimate_tokens
 
 
 def _described(state: RLMState) -> list[dict[str, Any]]:
@@ -46,6 +45,6 @@ def trajectory_of(state: RLMState, node: NodeContext, *, iteration: int) -> Traj
         max_output_chars=limits.max_output_chars,
         sub_calls=node.may_call,
         children=node.may_recurse,
-        sub_window=window * _CHARS_PER_TOKEN if window else None,
+        sub_window=window * CHARS_PER_TOKEN if window else None,
         models=tuple(config.models),
     )

@@ -12,10 +12,10 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, SystemMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -33,11 +33,15 @@ from rlm_adapters.langchain.answer import (
 )
 from rlm_adapters.langchain.conversation import gives_context, text_size
 from rlm_adapters.langchain.schema import AnswerSchema
-from rlm_adapters.models.budget import Usage
+from rlm_adapters.models.budget import CHARS_PER_TOKEN, Usage
 from rlm_adapters.models.calling import ChatTarget, ModelReply
 from rlm_adapters.models.failures import classify
 from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.values.answers import InvalidAnswerError
+
+DIRECT_BELOW: Final = 2**14 * CHARS_PER_TOKEN
+"""Characters: about 2^14 tokens. In the paper (arXiv 2512.24601, inputs of 2^13 to 2^18 tokens) a plain call does as
+well as an RLM or better below that, with a fraction of the calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +83,27 @@ class DirectCall:
         return model.bind(**options) if options else model
 
 
-def is_short(messages: Sequence[BaseMessage], below: int) -> bool:
-    """Whether all of the messages together are short enough for one call, and bring no variables."""
-    return below > 0 and text_size(messages) < below and not gives_context(messages)
+def is_short(messages: Sequence[BaseMessage], below: int, window: int | None) -> bool:
+    """Whether all of the messages together are short enough for one call, and bring no variables.
+
+    Args:
+        messages: of the caller.
+        below: characters.
+        window: input tokens of the model; None if unknown. Some servers cut a prompt that is too long without a word.
+    """
+    if window is not None:
+        below = min(below, window * CHARS_PER_TOKEN // 2)
+    return 0 < text_size(messages) < below and not gives_context(messages)
+
+
+def with_instructions(messages: Sequence[BaseMessage], instructions: str) -> Sequence[BaseMessage]:
+    """The messages with standing instructions in front, in the first system message if there is one."""
+    if not instructions.strip():
+        return messages
+    if messages and isinstance(messages[0], SystemMessage) and isinstance(messages[0].content, str):
+        joined = f"{instructions}\n\n{messages[0].content}"
+        return [messages[0].model_copy(update={"content": joined}), *messages[1:]]
+    return [SystemMessage(instructions), *messages]
 
 
 def ask_directly(call: DirectCall, run: Run, runnable_config: RunnableConfig) -> Steps[Outcome | None]:

@@ -22,7 +22,7 @@ from rlm_adapters.graph import RLMConfig, create_rlm_graph
 from rlm_adapters.graph.tools import listed_tools, tool_table
 from rlm_adapters.langchain.answer import PROVIDER
 from rlm_adapters.langchain.call import CallOptions, described, hashed, with_inputs
-from rlm_adapters.langchain.direct import DirectCall, is_short
+from rlm_adapters.langchain.direct import DIRECT_BELOW, DirectCall, is_short, with_instructions
 from rlm_adapters.langchain.runs import Runs, Runtime
 from rlm_adapters.langchain.tools import ToolCallRequired, ToolChoice, caller_tools, instructions_for, returned
 from rlm_adapters.models.budget import Limits, limits_remedy
@@ -83,8 +83,9 @@ class RLMSettings(BaseChatModel):
 
     context_threshold: int = Field(default=20_000, ge=1_000)
     """Characters from which a text in a message becomes a variable."""
-    direct_below: int = Field(default=0, ge=0)
-    """Messages of together fewer characters go straight to the root LM, as one plain call; 0: never."""
+    direct_below: int = Field(default=DIRECT_BELOW, ge=0)
+    """Messages of together fewer characters go straight to the root LM, as one plain call; 0: never. At most half of
+    the root LM's window, where that is known. With a ``prompt`` file only if this is set."""
 
     tools: Sequence[Any] = ()
     """Tools that every call has and that run inside the loop."""
@@ -350,11 +351,14 @@ class RLMSettings(BaseChatModel):
         """The plain call that a short conversation is; None when the router is off or the call needs a run."""
         if options.context is not None or options.inputs or options.repl_tools or self.tools:
             return None
-        if not is_short(messages, self.direct_below) or returned(messages) is not None:
+        if self.prompt is not None and "direct_below" not in self.model_fields_set:
+            return None  # it was optimised for runs
+        target = ChatTarget(self.model, options=options.model_options)
+        if not is_short(messages, self.direct_below, target.context_window()) or returned(messages) is not None:
             return None
         return DirectCall(
-            target=ChatTarget(self.model, options=options.model_options),
-            messages=messages,
+            target=target,
+            messages=with_instructions(messages, self.instructions),
             prices=PriceTable(self.prices),
             tools=options.tools,
             tool_choice=options.tool_choice,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from rlm_adapters.arguments import checked
 from rlm_adapters.errors import BudgetExceededError, InputError
@@ -497,10 +497,14 @@ class Ledger:
                 future.set_result(None)
 
 
+CHARS_PER_TOKEN: Final = 3
+"""Of ASCII text, at the least: the same cautious estimate as `estimate_tokens`."""
+
+
 def estimate_tokens(text: str) -> int:
     """Upper estimate of the tokens of a text without a tokenizer: bytes / 3.
 
     ASCII words take about 4 bytes a token, Chinese and Japanese characters 3 bytes and about one token.
     """
     size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
-    return size // 3 + 1
+    return size // CHARS_PER_TOKEN + 1

@@ -195,7 +195,9 @@ def _chat(job: Job, killer: Killer) -> dict[str, Any]:
     def ready(saver: Any) -> tuple[ChatRLM, Any]:
         root, sub = _models(job)
         store = ContentStore(Path(job.folder) / "store")
-        model = ChatRLM(model=root, sub_model=sub, checkpointer=saver, store=store, on_event=_teller(killer))
+        model = ChatRLM(
+            model=root, sub_model=sub, checkpointer=saver, store=store, on_event=_teller(killer), direct_below=0
+        )
         return model, model.bind_tools([weather])
 
     messages = messages_from_dict(job.messages or [])

@@ -1,4 +1,4 @@
-"""A scripted root LM that plays any short chat: it reads the prompt of an RLM and writes the cell that it asks for.
+"""A scripted LM that plays any short chat: as the root LM of an RLM, or asked plainly.
 
 It knows three kinds of task: an answer of a schema, a tool that has to be or had better be called, and small talk.
 Values for schemas and arguments come from the question where it has some (numbers, quoted text), else they are made up.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Mapping
+from typing import Any
 
-from tests.server import cell, question_text, turn_of
+from tests.server import Reply, ToolCall, cell, question_text, turn_of
 from tests.server.scripts import Message, ModelRequest
 
 _TOOL = re.compile(r"^- `(\w+)\((.*?)\)`: (.*)$", re.MULTILINE)
@@ -38,6 +40,40 @@ def play(messages: list[Message], request: ModelRequest) -> str:
         return cell(f"result = {call}\nSUBMIT(f'The tool says: {{result}}')")
     assert told
     return cell("SUBMIT('Hello there! How can I help you today?')")
+
+
+def play_plainly(messages: list[Message], request: ModelRequest) -> str | Reply:
+    """The reply of a model that is asked without an RLM: a call of a tool that was given with the request, or text.
+
+    What cannot be asked plainly (a PDF) comes as a run.
+    """
+    if "```repl" in str(messages[0]["content"]):
+        return play(messages, request)
+    tools = {tool["function"]["name"]: tool["function"] for tool in request.body.get("tools") or ()}
+    choice, asked = request.body.get("tool_choice"), question_text(messages)
+    name = (
+        choice["function"]["name"] if isinstance(choice, dict) else next(iter(tools)) if choice == "required" else None
+    )
+    if name is None and messages[-1]["role"] == "user":
+        words = asked.lower()
+        name = next((one for one in tools if any(len(w) > 3 and w in words for w in one.split("_"))), None)
+    if name is None:
+        return "Hello there! How can I help you today?"
+    return Reply(tool_calls=(ToolCall(name, _object(tools[name].get("parameters") or {}, asked)),))
+
+
+def _object(schema: Mapping[str, Any], asked: str) -> dict[str, Any]:
+    """Arguments of a tool that fit its schema."""
+    required = schema.get("required", ())
+    fields = [(name, field) for name, field in (schema.get("properties") or {}).items() if name in required]
+    return {name: _of_schema(name, field, asked, position) for position, (name, field) in enumerate(fields)}
+
+
+def _of_schema(name: str, schema: Mapping[str, Any], asked: str, position: int) -> Any:
+    if "enum" in schema:
+        return schema["enum"][0]
+    kinds = {"integer": "int", "number": "float", "boolean": "bool", "array": "list", "object": "dict"}
+    return ast.literal_eval(_value(name, kinds.get(str(schema.get("type")), "str"), asked, position))
 
 
 def _wanted(tools: dict[str, tuple[str, str]], opening: str, asked: str) -> str | None:

@@ -201,7 +201,9 @@ def test_another_root_model_for_one_call(model_server, rlm):
 
 def test_a_model_by_name(model_server):
     model_server.script("root", answers("SUBMIT('ok')"))
-    assert ChatRLM(model="openai:root", api_key="test", base_url=model_server.url).invoke("q").text == "ok"
+    assert (
+        ChatRLM(model="openai:root", api_key="test", base_url=model_server.url, direct_below=0).invoke("q").text == "ok"
+    )
 
 
 def test_langchains_table_of_providers_is_closed():
@@ -212,7 +214,7 @@ def test_langchains_table_of_providers_is_closed():
 def test_it_is_configurable_by_name_at_run_time(model_server):
     model_server.script("root", answers("SUBMIT('root')"))
     model_server.script("other", answers("SUBMIT('other')"))
-    model = ChatRLM(model="openai:root", api_key="test", base_url=model_server.url)
+    model = ChatRLM(model="openai:root", api_key="test", base_url=model_server.url, direct_below=0)
     configurable = model.configurable_fields(model=ConfigurableField(id="root_lm"))
     chosen = init_chat_model("openai:other", api_key="test", base_url=model_server.url)
     assert configurable.invoke("q").text == "root"

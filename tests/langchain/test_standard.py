@@ -13,7 +13,7 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from rlm_adapters import ChatRLM
-from tests.langchain.player import play
+from tests.langchain.player import play, play_plainly
 
 PDF = Path(__file__).parents[1] / "data" / "Origin-of-Species.pdf"
 PNG = bytes.fromhex(
@@ -24,12 +24,14 @@ WAV = b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02
 
 
 class OnTheServer:
-    """A ChatRLM whose root LM is played by the test server."""
+    """A ChatRLM whose root LM is played by the test server; it answers short questions by runs, too."""
+
+    player = staticmethod(play)
 
     @pytest.fixture(autouse=True)
     def _served(self, model_server, sandbox):
-        model_server.script("root", play)
-        model_server.script("other-root", play)
+        model_server.script("root", self.player)
+        model_server.script("other-root", self.player)
         self._server, self._sandbox = model_server, sandbox
 
     @pytest.fixture(autouse=True)
@@ -49,7 +51,7 @@ class OnTheServer:
     @property
     def chat_model_params(self):
         model = ChatOpenAI(model="root", base_url=self._server.url, api_key="test", max_retries=0)
-        return {"model": model, "sandbox": self._sandbox}
+        return {"model": model, "sandbox": self._sandbox, "direct_below": 0}
 
     @property
     def supports_json_mode(self):
@@ -110,3 +112,15 @@ class TestIntegrationWithoutInnerTraces(OnTheServer, ChatModelIntegrationTests):
     @property
     def chat_model_params(self):
         return {**super().chat_model_params, "trace_inner": False}
+
+
+class TestIntegrationOfShortQuestions(OnTheServer, ChatModelIntegrationTests):
+    """As it is used first: short questions go straight to the model, tools and schemas with them."""
+
+    player = staticmethod(play_plainly)
+
+    @property
+    def chat_model_params(self):
+        params = super().chat_model_params
+        del params["direct_below"]
+        return {**params, "trace_inner": False}
