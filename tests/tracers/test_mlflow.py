@@ -14,7 +14,8 @@ pytestmark = pytest.mark.tracers
 @pytest.fixture(autouse=True)
 def own_store(tmp_path):
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    mlflow.set_experiment("test")
+    experiment = mlflow.create_experiment("test", artifact_location=(tmp_path / "artifacts").as_uri())
+    mlflow.set_experiment(experiment_id=experiment)
     yield
     mlflow.langchain.autolog(disable=True)
     mlflow.dspy.autolog(disable=True)
