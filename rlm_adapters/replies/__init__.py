@@ -4,7 +4,7 @@ Models wrap the same cell in a dozen ways (fences, tool calls written as text, J
 quote code they rejected). :func:`read_reply` is a pure function from the raw reply to a :class:`Reading`.
 """
 
-from rlm_adapters.replies.provisional import accept_provisional
+from rlm_adapters.replies.finish_beside_code import accept_provisional
 from rlm_adapters.replies.read import plain_answer, read_reply
 from rlm_adapters.replies.reading import UNSET, Problem, Reading, TextFinish
 

@@ -8,7 +8,7 @@ import textwrap
 from typing import Final
 
 from rlm_adapters.replies.calls import without_fence
-from rlm_adapters.replies.invented import ROLE_LINE
+from rlm_adapters.replies.invented_turns import ROLE_LINE
 from rlm_adapters.replies.mend import mended
 from rlm_adapters.replies.syntax import Syntax, acts
 

@@ -6,23 +6,17 @@ turn that the model invented after a block.
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from rlm_adapters.replies.calls import ToolCalls
+from rlm_adapters.replies.code_tags import CodeTags
+from rlm_adapters.replies.fence_lines import OUTPUT_LABELS, opens, prose_before
 from rlm_adapters.replies.fences import Fence, Fences
-from rlm_adapters.replies.invented import OUTPUT_LABELS, is_invented
-from rlm_adapters.replies.marks import Mark, Marks
+from rlm_adapters.replies.finish_calls import FinishCall, FinishCalls
+from rlm_adapters.replies.invented_turns import is_invented
 from rlm_adapters.replies.syntax import Syntax, acts
-
-_TAG: Final = re.compile(
-    r"[ \t]*<(?P<name>code|python|py|python3|execute|repl|ipython|tool_code|python_code|execute_python|execute_code"
-    r"|code_interpreter|run_python|run|cell|action)(?:[ \t][^>\n]*)?>",
-    re.IGNORECASE,
-)
-_MAX_CLOSES: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +28,7 @@ class Region:
     is_call: bool
 
 
-Block: TypeAlias = Fence | Region | Mark
+Block: TypeAlias = Fence | Region | FinishCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +45,22 @@ class Scan:
     """What was ignored from the first invented output or turn on."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """The rest of a line, from where the text goes on."""
+
+    text: str
+    number: int
+    start: int
+    is_whole: bool
+    """The text goes on at the line's first character."""
+
+    @property
+    def following(self) -> int:
+        """Where the next line begins."""
+        return self.start + len(self.text) + 1
+
+
 class Scanner:
     """The pass over one text."""
 
@@ -58,100 +68,113 @@ class Scanner:
         self._text = text
         self._syntax = syntax
         self._calls = calls
-        self._marks = Marks(text)
+        self._finish_calls = FinishCalls(text)
         self._lines = text.split("\n")
         self._fences = Fences(self._lines, syntax)
         self._starts = [0]
         for line in self._lines:
             self._starts.append(self._starts[-1] + len(line) + 1)
-        self._never_closed: set[str] = set()
+        self._code_tags = CodeTags(self._lines, syntax)
+        self._blocks: list[Block] = []
+        self._prose: list[list[str]] = [[]]
+        """Before the first block, and behind each."""
+        self._ran = self._finished = False
+        """Whether a block may have an output; whether a finish was read."""
+        self._unclosed_finish = False
+        self._cut = ""
 
     def run(self) -> Scan:
-        """Take the text apart."""
-        blocks: list[Block] = []
-        prose: list[list[str]] = [[]]
-        unclosed_finish = False
-        ran = finished = False
+        """Take the text apart; to be called once."""
         position = 0
-        cut = ""
         while position < len(self._text):
-            number = bisect_right(self._starts, position) - 1
-            line = self._text[position : self._starts[number + 1] - 1]
-            at_start = position == self._starts[number]
-            block: Block | None = None
-            if (ran or finished) and is_invented(line, after_code=ran):
-                cut = self._text[position:]
-                break
-            if at_start and (fence := self._fences.opens(line)):
-                prose[-1].append(self._fences.prose_before(fence))
-                block, following = self._fences.read(number, fence)
-                if ran and block.label in OUTPUT_LABELS:
-                    cut = self._text[position:]
-                    break
-                ran = ran or self._runs(block)
-                position = self._starts[following] if following < len(self._starts) else len(self._text) + 1
-            elif opening := self._marks.opens(position):
-                mark = self._marks.read(opening)
-                if mark is None:
-                    unclosed_finish = True
-                else:
-                    block, finished, position = mark, True, mark.end
-            elif (at_start and "<" in line) and (tag := _TAG.match(line)):
-                region = self._tag(number, tag)
-                if region is not None:
-                    block, following = region
-                    ran = True
-                    position = self._starts[following]
-            if block is None and (opening := self._calls.opens(self._text, position, position + len(line))):
-                prose[-1].append(self._text[position : opening.start()])
-                body_end, position = self._calls.end_of(self._text, opening)
-                block, ran = Region(self._text[opening.start() : body_end], is_call=True), True
-            if block is None:
-                prose[-1].append(line)
-                position += len(line) + 1
-            else:
-                blocks.append(block)
-                prose.append([])
-        texts = ["\n".join(part) for part in prose]
+            position = self._step(self._line_at(position))
+        texts = ["\n".join(part) for part in self._prose]
         return Scan(
-            tuple(blocks),
+            tuple(self._blocks),
             tuple(texts[1:]),
             "\n\n".join(t.strip() for t in texts if t.strip()),
-            unclosed_finish,
-            cut,
+            self._unclosed_finish,
+            self._cut,
         )
+
+    def _line_at(self, position: int) -> _Line:
+        number = bisect_right(self._starts, position) - 1
+        text = self._text[position : self._starts[number + 1] - 1]
+        return _Line(text, number, position, is_whole=position == self._starts[number])
+
+    def _step(self, line: _Line) -> int:
+        """Read what begins on the line, or take it as prose; where the text goes on."""
+        if (self._ran or self._finished) and is_invented(line.text, after_code=self._ran):
+            return self._cut_from(line.start)
+        for read in (self._fence, self._finish, self._tag, self._call):
+            end = read(line)
+            if end is not None:
+                return end
+        self._prose[-1].append(line.text)
+        return line.following
+
+    def _add(self, block: Block) -> None:
+        self._blocks.append(block)
+        self._prose.append([])
+
+    def _cut_from(self, position: int) -> int:
+        """Ignore the text from here on: its end."""
+        self._cut = self._text[position:]
+        return len(self._text)
+
+    # -- what may begin on a line: each adds a block and tells where the text goes on, or None
+
+    def _fence(self, line: _Line) -> int | None:
+        """A fenced block; one that claims to hold an output ends the pass."""
+        opening = opens(line.text) if line.is_whole else None
+        if opening is None:
+            return None
+        self._prose[-1].append(prose_before(opening))
+        block, following = self._fences.read(line.number, opening)
+        if self._ran and block.label in OUTPUT_LABELS:
+            return self._cut_from(line.start)
+        self._ran = self._ran or self._runs(block)
+        self._add(block)
+        return self._starts[following]
+
+    def _finish(self, line: _Line) -> int | None:
+        """A finish that is written as text."""
+        opening = self._finish_calls.opens(line.start)
+        if opening is None:
+            return None
+        call = self._finish_calls.read(opening)
+        if call is None:
+            self._unclosed_finish = True
+            return None
+        self._finished = True
+        self._add(call)
+        return call.end
+
+    def _tag(self, line: _Line) -> int | None:
+        """A code tag on lines of its own."""
+        opening = self._code_tags.opens(line.text) if line.is_whole else None
+        found = self._code_tags.read(line.number, opening) if opening else None
+        if found is None:
+            return None
+        body, following = found
+        self._ran = True
+        self._add(Region(body, is_call=False))
+        return self._starts[following]
+
+    def _call(self, line: _Line) -> int | None:
+        """A tool call, with prose before it."""
+        opening = self._calls.opens(self._text, line.start, line.start + len(line.text))
+        if opening is None:
+            return None
+        self._prose[-1].append(self._text[line.start : opening.start()])
+        body_end, end = self._calls.end_of(self._text, opening)
+        self._ran = True
+        self._add(Region(self._text[opening.start() : body_end], is_call=True))
+        return end
+
+    # -- parts
 
     def _runs(self, fence: Fence) -> bool:
         """Whether what follows may claim to be its output."""
         tree = self._syntax.tree(fence.body) if not fence.label else None
         return fence.is_python or (tree is not None and acts(tree))
-
-    def _tag(self, number: int, opening: re.Match[str]) -> tuple[Region, int] | None:
-        """A code tag on lines of its own, and the line on which the text goes on."""
-        name = opening["name"].lower()
-        if name in self._never_closed:
-            return None
-        close = f"</{name}>"
-        first: tuple[Region, int] | None = None
-        head = self._lines[number][opening.end() :]
-        tries = 0
-        for end in range(number, len(self._lines)):
-            line = head if end == number else self._lines[end]
-            if "</" not in line or not (line := line.rstrip(" \t")).lower().endswith(close):
-                continue
-            last = line[: -len(close)].rstrip(" \t")
-            body = last if end == number else "\n".join([head, *self._lines[number + 1 : end], last])
-            body = re.sub(r"^\s*<!\[CDATA\[\n?|\n?\]\]>\s*$", "", body)
-            region = Region(body.strip("\n"), is_call=False)
-            first = first or (region, end + 1)
-            if "```" in body or self._syntax.tree(region.text) is not None:
-                return region, end + 1
-            tries += 1
-            if tries == _MAX_CLOSES:
-                break
-        if first is None:
-            self._never_closed.add(name)
-            body = "\n".join(self._lines[number + 1 :]).strip("\n")
-            if not head.strip() and self._syntax.has_statement(body):
-                return Region(body, is_call=False), len(self._lines)
-        return first

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rlm_adapters.replies.marks import Mark
+from rlm_adapters.replies.finish_calls import FinishCall
 from rlm_adapters.replies.reading import UNSET, TextFinish
 from rlm_adapters.replies.syntax import BUILTINS, Syntax, free_names, quiet
 
@@ -67,25 +67,25 @@ class Arguments:
         self._names = frozenset(names) | {"context"}
         self._syntax = syntax
 
-    def read(self, mark: Mark) -> TextFinish | Refused | Cell:
+    def read(self, call: FinishCall) -> TextFinish | Refused | Cell:
         """What the finish means."""
-        if mark.function == "FINAL_VAR":
-            return self._variable(mark.argument.strip())
-        if mark.function == "SUBMIT":
-            cell = self._submit(mark)
+        if call.function == "FINAL_VAR":
+            return self._variable(call.argument.strip())
+        if call.function == "SUBMIT":
+            cell = self._submit(call)
             if cell is not None:
                 return cell
-        return self._final(mark.argument)
+        return self._final(call.argument)
 
-    def _submit(self, mark: Mark) -> Cell | None:
-        tree = self._syntax.tree(mark.source)
+    def _submit(self, call: FinishCall) -> Cell | None:
+        tree = self._syntax.tree(call.source)
         if tree is None or len(tree.body) != 1:
             return None
-        call = tree.body[0].value if isinstance(tree.body[0], ast.Expr) else None
-        if not isinstance(call, ast.Call) or not (call.args or call.keywords):
+        node = tree.body[0].value if isinstance(tree.body[0], ast.Expr) else None
+        if not isinstance(node, ast.Call) or not (node.args or node.keywords):
             return None
-        known = free_names(call) <= self._names | FUNCTIONS | BUILTINS
-        return Cell(mark.source) if known or call.keywords or len(call.args) > 1 else None
+        known = free_names(node) <= self._names | FUNCTIONS | BUILTINS
+        return Cell(call.source) if known or node.keywords or len(node.args) > 1 else None
 
     def _final(self, argument: str) -> TextFinish | Refused:
         source = argument.strip()

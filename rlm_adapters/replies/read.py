@@ -1,4 +1,4 @@
-"""The reading order: clean, drop thoughts, find the moves, decide what they mean together."""
+"""The reading order: clean, drop thoughts, find cells and finish, decide what they mean together."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any, Final
 
 from rlm_adapters.replies.calls import ToolCalls
 from rlm_adapters.replies.clean import is_blank, normalise_lines, own_turn
+from rlm_adapters.replies.containers import ContainerReader
+from rlm_adapters.replies.contents import Contents
 from rlm_adapters.replies.finish import FUNCTIONS, Arguments, Cell, Refused
-from rlm_adapters.replies.harmony import split_harmony
-from rlm_adapters.replies.marks import Mark, Marks, mentioned
+from rlm_adapters.replies.finish_calls import FinishCall, mentioned
 from rlm_adapters.replies.mend import mended
 from rlm_adapters.replies.messages import repair_message
-from rlm_adapters.replies.moves import MoveFinder, Moves
-from rlm_adapters.replies.prose import announces, declines, stated_answer, without_answer_tag
+from rlm_adapters.replies.prose import announces, declines, stated_answer
 from rlm_adapters.replies.reading import Problem, Reading, TextFinish
 from rlm_adapters.replies.syntax import Syntax, bound_names
 from rlm_adapters.replies.thoughts import drop_thoughts
+from rlm_adapters.replies.turn import Turn
 
 MAX_CHARS: Final = 1_000_000
 """Longest reply that is read; no model writes as much in one turn."""
@@ -85,87 +86,101 @@ class _Reader:
         self._calls = ToolCalls(FUNCTIONS | self._names, self._syntax)
 
     def read(self, text: str, reason: str, tool_calls: Sequence[Mapping[str, Any]]) -> Reading:
-        called = tuple(self._calls.of(list(tool_calls)))
-        thoughts: list[str] = []
-        harmony = split_harmony(text)
-        if harmony is not None:
-            thoughts.append(harmony.thought)
-            text = harmony.text
-            called += tuple(cell for name, body in harmony.calls for cell in self._calls.named(name, body))
-        blank = is_blank(text)
-        whole, spoken = text, drop_thoughts(own_turn(text))
-        thoughts.append(spoken.thought)
-        text = own_turn(spoken.text)
-        if is_blank(text) and not spoken.unclosed:  # the turn's opening mark stood behind the thought
-            text = own_turn(drop_thoughts(whole).text)
-        inner = without_answer_tag(text)
-        text = inner if Marks(inner).opens(0) else text
-        found = MoveFinder(self._names, self._syntax, self._calls).find(text) if not is_blank(text) else Moves()
-        if called:
-            cells = tuple(mended(cell, self._syntax) or cell for cell in called)
-            found = replace(found, cells=cells)
-        thoughts += [found.thought, found.prose]
-        thought = "\n\n".join(part.strip() for part in thoughts if part.strip())
-        reading = self._decide(found, text, thought)
+        called = self._calls.of(list(tool_calls))
+        turn = Turn.of(text)
+        called += [cell for name, body in turn.calls for cell in self._calls.named(name, body)]
+        found = self._contents(turn, called)
+        thought = _joined(*turn.thoughts, found.thought, found.prose)
+        reading = self._decide(found, turn.text, thought)
         if reading.repair not in _NOTHING_TO_DO:
             return reading
-        best = reading.best_so_far
-        if reason in _CUT_OFF:
-            return _repair("cut_off", best=best, thought=thought)
-        if reason in _FILTERED or (reading.repair == "no_code" and declines(text)):
-            return _repair("refusal", best=best, thought=thought)
-        if spoken.unclosed:
-            return _repair("unclosed_thought", thought=thought)
-        if is_blank(text) and not called:
-            detail = "" if blank else "Your reply held a thought and nothing else."
-            detail = "That tool does not exist here." if tool_calls else detail
-            return _repair("unknown_tool" if tool_calls else "empty", detail, thought=thought)
-        return reading
+        return _explained(reading, turn, reason, tool_was_called=bool(tool_calls), has_call=bool(called))
 
-    def _decide(self, found: Moves, text: str, thought: str) -> Reading:
-        bound: set[str] = set()
-        for cell in found.cells:
-            tree = self._syntax.tree(cell)
-            bound |= bound_names(tree) if tree is not None else set()
+    def _contents(self, turn: Turn, called: Sequence[str]) -> Contents:
+        """Step three: what the text holds; cells of structured calls take the place of those in it."""
+        found = Contents()
+        if not is_blank(turn.text):
+            found = ContainerReader(self._names, self._syntax, self._calls).read(turn.text)
+        if called:
+            found = replace(found, cells=tuple(mended(cell, self._syntax) or cell for cell in called))
+        return found
+
+    def _decide(self, found: Contents, text: str, thought: str) -> Reading:
+        """Step four: what cells and finish mean together."""
+        arguments = self._arguments_after(found.cells)
         best = self._best_so_far(found, text)
-        arguments = Arguments(self._names | bound, self._syntax)
-        finish = arguments.read(found.mark) if found.mark else None
-        cells, note = found.cells, found.note
+        finish = arguments.read(found.finish) if found.finish else None
         if isinstance(finish, Cell):
-            cells, finish = (*cells, finish.code), None
+            found, finish = replace(found, cells=(*found.cells, finish.code)), None
         if isinstance(finish, Refused):
-            if not cells:
-                names = ", ".join(sorted(self._names)[:30])
-                hint = f" These variables exist: {names}." if names else ""
-                detail = f"Your finish {finish.reason}.{hint}"
-                return _repair("bad_final", detail, best=best, thought=thought)
-            note = f"{note} Your finish {finish.reason}, so it was ignored.".strip()
-            finish = None
-        if cells:
-            if finish is None:
-                return Reading("code", cells, message=note, best_so_far=best, thought=thought)
-            if finish.kind == "text":
-                finish = TextFinish("text", finish.text, finish.literal, provisional=True)
-                best = finish.text
-            return Reading("code_then_final", cells, finish, message=note, best_so_far=best, thought=thought)
+            if not found.cells:
+                return _repair("bad_final", self._what_is_wrong(finish), best=best, thought=thought)
+            note = f"{found.note} Your finish {finish.reason}, so it was ignored.".strip()
+            found, finish = replace(found, note=note), None
+        if found.cells:
+            return _with_cells(found, finish, best, thought)
         if finish is None:
             return _repair(found.problem, found.detail, best=best, thought=thought)
-        if finish.kind == "text":
-            return Reading("final_text", final=finish, thought=thought)
-        if finish.kind == "expression" and found.mark and found.mark.function != "FINAL_VAR":
-            return Reading("code", (f"FINAL({found.mark.argument.strip()})",), thought=thought)
-        return Reading("final_var", final=finish, thought=thought)
+        return _finish_alone(finish, found.finish, thought)
 
-    def _best_so_far(self, found: Moves, text: str) -> str | None:
-        if found.refused:
-            refused = Arguments(self._names, self._syntax).read(found.refused)
-            if isinstance(refused, TextFinish) and refused.kind == "text":
-                return refused.text
-        argument = mentioned(found.prose)
-        if argument is not None:
-            read = Arguments(self._names, self._syntax).read(Mark("FINAL", argument, "", 0))
+    def _arguments_after(self, cells: Sequence[str]) -> Arguments:
+        """A reader of finishes that knows the names which exist once the cells have run."""
+        bound: set[str] = set()
+        for cell in cells:
+            tree = self._syntax.tree(cell)
+            bound |= bound_names(tree) if tree is not None else set()
+        return Arguments(self._names | bound, self._syntax)
+
+    def _what_is_wrong(self, finish: Refused) -> str:
+        names = ", ".join(sorted(self._names)[:30])
+        hint = f" These variables exist: {names}." if names else ""
+        return f"Your finish {finish.reason}.{hint}"
+
+    def _best_so_far(self, found: Contents, text: str) -> str | None:
+        """An answer that is no finish but may be right."""
+        said = mentioned(found.prose)
+        in_passing = FinishCall("FINAL", said, "", 0) if said else None
+        for call in (found.refused, in_passing):
+            read = Arguments(self._names, self._syntax).read(call) if call else None
             if isinstance(read, TextFinish) and read.kind == "text":
                 return read.text
-        if found.cells:
-            return None
-        return stated_answer(text, found.prose)
+        return None if found.cells else stated_answer(text, found.prose)
+
+
+def _with_cells(found: Contents, finish: TextFinish | None, best: str | None, thought: str) -> Reading:
+    """Cells to run; a finish beside them counts only once they have run."""
+    if finish is None:
+        return Reading("code", found.cells, message=found.note, best_so_far=best, thought=thought)
+    if finish.kind == "text":
+        finish, best = replace(finish, provisional=True), finish.text
+    return Reading("code_then_final", found.cells, finish, message=found.note, best_so_far=best, thought=thought)
+
+
+def _finish_alone(finish: TextFinish, call: FinishCall | None, thought: str) -> Reading:
+    """A finish without cells; an expression is run as a cell that finishes."""
+    if finish.kind == "text":
+        return Reading("final_text", final=finish, thought=thought)
+    if finish.kind == "expression" and call and call.function != "FINAL_VAR":
+        return Reading("code", (f"FINAL({call.argument.strip()})",), thought=thought)
+    return Reading("final_var", final=finish, thought=thought)
+
+
+def _explained(reading: Reading, turn: Turn, reason: str, *, tool_was_called: bool, has_call: bool) -> Reading:
+    """A reply with nothing to do, for the reason that explains it best: the provider's, if it gave one."""
+    best, thought = reading.best_so_far, reading.thought
+    if reason in _CUT_OFF:
+        return _repair("cut_off", best=best, thought=thought)
+    if reason in _FILTERED or (reading.repair == "no_code" and declines(turn.text)):
+        return _repair("refusal", best=best, thought=thought)
+    if turn.unclosed:
+        return _repair("unclosed_thought", thought=thought)
+    if not is_blank(turn.text) or has_call:
+        return reading
+    if tool_was_called:
+        return _repair("unknown_tool", "That tool does not exist here.", thought=thought)
+    detail = "Your reply held a thought and nothing else." if turn.only_thought else ""
+    return _repair("empty", detail, thought=thought)
+
+
+def _joined(*parts: str) -> str:
+    return "\n\n".join(part.strip() for part in parts if part.strip())

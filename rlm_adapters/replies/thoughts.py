@@ -1,4 +1,4 @@
-"""Step two: drop thoughts. What was weighed in a thought, code and FINAL included, is no move."""
+"""Step two: drop thoughts. What was weighed in a thought, code and FINAL included, is no part of the reply."""
 
 from __future__ import annotations
 
@@ -39,6 +39,17 @@ def drop_thoughts(text: str) -> Spoken:
     A leading block goes with all that it holds; of what is left, everything up to the last stray close goes too (a
     chat template may have swallowed the opening tag).
     """
+    thoughts, rest = _leading(text)
+    if rest is None:
+        return Spoken("", "\n\n".join(thoughts), unclosed=True)
+    tags = _outside_fences(rest)
+    swallowed, start, tags = _up_to_stray_close(rest, tags)
+    inner, spoken = _blocks(rest, start, tags)
+    return Spoken(spoken, "\n\n".join(t for t in (*thoughts, *swallowed, *inner) if t), unclosed=False)
+
+
+def _leading(text: str) -> tuple[list[str], str | None]:
+    """The thoughts with which the text begins, and what follows them; None when the last one never ends."""
     thoughts: list[str] = []
     rest = text
     for _ in range(_MAX_LEADING):
@@ -48,26 +59,34 @@ def drop_thoughts(text: str) -> Spoken:
         body = rest.lstrip()[start.end() :]
         close = _close_of(body)
         if close is None:
-            return Spoken("", "\n\n".join([*thoughts, body.strip()]), unclosed=True)
+            return [*thoughts, body.strip()], None
         thoughts.append(body[: close.start()].strip())
         rest = body[close.end() :]
+    return thoughts, rest
 
-    tags = _outside_fences(rest)
+
+def _up_to_stray_close(text: str, tags: list[re.Match[str]]) -> tuple[list[str], int, list[re.Match[str]]]:
+    """The thought that ends at the last close without an opening, where the text goes on, and the tags from there."""
     stray = [tag for index, tag in enumerate(tags) if tag["close"] and not _pairs(tags, index)]
-    if stray:
-        thoughts.append(rest[: stray[-1].start()].strip())
-        tags = [tag for tag in tags if tag.start() > stray[-1].start()]
+    if not stray:
+        return [], 0, tags
+    last = stray[-1]
+    return [text[: last.start()].strip()], last.end(), [tag for tag in tags if tag.start() > last.start()]
+
+
+def _blocks(text: str, start: int, tags: list[re.Match[str]]) -> tuple[list[str], str]:
+    """The thoughts that begin a line, and the text from the start on without them."""
+    thoughts: list[str] = []
     kept: list[str] = []
-    position = stray[-1].end() if stray else 0
+    position = start
     for index, tag in enumerate(tags):
-        if tag.start() < position or not tag["open"] or not _begins_line(rest, tag.start()):
+        if tag.start() < position or not tag["open"] or not _begins_line(text, tag.start()):
             continue
-        kept.append(rest[position : tag.start()])
+        kept.append(text[position : tag.start()])
         closing = next((later for later in tags[index + 1 :] if later["close"]), None)
-        position = closing.end() if closing else len(rest)
-        thoughts.append(rest[tag.end() : closing.start() if closing else position].strip())
-    spoken = "".join([*kept, rest[position:]])
-    return Spoken(spoken, "\n\n".join(t for t in thoughts if t), unclosed=False)
+        position = closing.end() if closing else len(text)
+        thoughts.append(text[tag.end() : closing.start() if closing else position].strip())
+    return thoughts, "".join([*kept, text[position:]])
 
 
 def _pairs(tags: list[re.Match[str]], index: int) -> bool:

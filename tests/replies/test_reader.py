@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlm_adapters.replies import UNSET, TextFinish, accept_provisional, plain_answer, read_reply
-from rlm_adapters.replies.moves import MAX_CELLS
+from rlm_adapters.replies.cells import MAX_CELLS
 
 PIECES = [
     "```python\n", "```", "````\n", "~~~\n", "\n", "\n\n", "FINAL(", "FINAL_VAR(x)", ")", '"""', "'", "(", "> ", "- ",

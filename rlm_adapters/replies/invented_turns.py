@@ -8,11 +8,6 @@ import itertools
 import re
 from typing import Final
 
-OUTPUT_LABELS: Final = frozenset(
-    {"output", "outputs", "stdout", "console", "result", "results", "observation", "out", "tool_output", "tool_outputs"}
-)
-"""Labels of fences that claim to hold an output."""
-
 ROLE_LINE: Final = re.compile(
     r"^(?:[ \t>#*_]*+(?:user|human|assistant|system|tool|observation|tool[ _]response|ai)[ \t]*+[*_]*+[ \t]*+:[*_]*+"
     r"(?=\s|$)|[ \t]*+\#{1,4}+[ \t]*+(?:user|human|instruction|observation|system)[ \t]*+$"

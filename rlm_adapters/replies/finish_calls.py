@@ -14,7 +14,7 @@ from typing import Final
 
 from rlm_adapters.replies.clean import INVISIBLE
 
-_MARK: Final = re.compile(
+_OPENING: Final = re.compile(
     rf"[ \t{INVISIBLE}]*(?:[\u2190-\u21ff\u2600-\u27bf\u2b00-\u2bff\ufe0f\U0001f300-\U0001faff]{{1,4}}[ \t]*)?"
     rf"(?:>[ \t]*)*(?:\#{{1,6}}[ \t]+)?(?:[-*+•][ \t]+)?"
     r"(?:[*_]{0,3}(?:final[ \t]+)?answer[*_]{0,3}[ \t]*:[*_]{0,3}[ \t]*)?"
@@ -41,7 +41,7 @@ _MENTION: Final = re.compile(r"\bFINAL\(((?:[^()\n]|\([^()\n]*+\)){1,2000}+)\)")
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class FinishCall:
     """A finish as it stands in the text."""
 
     function: str
@@ -53,7 +53,7 @@ class Mark:
     """Offset behind the line on which it ends."""
 
 
-class Marks:
+class FinishCalls:
     """Finds the finishes of one text; brackets are matched once for all of them."""
 
     def __init__(self, text: str) -> None:
@@ -66,11 +66,11 @@ class Marks:
 
     def opens(self, line_start: int) -> re.Match[str] | None:
         """The opening of a finish that comes first on the line at this offset."""
-        found = _MARK.match(self._text, line_start)
+        found = _OPENING.match(self._text, line_start)
         # IGNORECASE is for "Final answer:" alone
         return found if found and found["function"].isupper() else None
 
-    def read(self, opening: re.Match[str]) -> Mark | None:
+    def read(self, opening: re.Match[str]) -> FinishCall | None:
         """The finish that begins here; None when it never closes."""
         begin = opening.end()
         close = self._close(begin - 1)
@@ -79,7 +79,7 @@ class Marks:
         function = opening["function"].replace("\\", "")
         argument = self._text[begin:close]
         line_end = self._text.find("\n", close)
-        return Mark(
+        return FinishCall(
             function,
             argument,
             f"{function}({argument})",
@@ -144,6 +144,15 @@ class Marks:
 
     def _ends_line(self, close: int) -> bool:
         return _TAIL.match(self._text, close + 1) is not None
+
+
+def whole_finish(text: str) -> FinishCall | None:
+    """The finish, if a text holds nothing else."""
+    stripped = text.strip()
+    calls = FinishCalls(stripped)
+    opening = calls.opens(0)
+    call = calls.read(opening) if opening else None
+    return call if call is not None and call.end >= len(stripped) else None
 
 
 def mentioned(text: str) -> str | None:
