@@ -14,7 +14,8 @@ from rlm_adapters.prompts.describe import cut_middle, input_line
 from rlm_adapters.prompts.system import system_prompt
 from rlm_adapters.prompts.trajectory import CellResult, Outcome, Trajectory, Turn
 
-_REMINDER_CHARS = 400  # of the question, repeated after each output
+_REMINDER_CHARS = 1_000  # a question of up to this many is repeated whole after each output
+_REMINDER_START = 400  # of a longer one
 _FOLDED_CODE, _FOLDED_OUTPUT = 600, 300  # characters that compaction leaves of a turn
 
 
@@ -65,8 +66,14 @@ def status_line(trajectory: Trajectory) -> str:
         parts.append("Only two blocks are left.")
     if trajectory.balance:
         parts.append(f"Left: {trajectory.balance}.")
-    question = cut_middle(trajectory.query, _REMINDER_CHARS)
-    return " ".join(parts) + f"\nQuestion: {question}"
+    return " ".join(parts) + f"\n{_reminder(trajectory.query)}"
+
+
+def _reminder(query: str) -> str:
+    if len(query) <= _REMINDER_CHARS:
+        return f"Question: {query}"
+    start = query[:_REMINDER_START].rsplit(maxsplit=1)[0].rstrip()
+    return f"Question (its start; the whole of it stands in the first message): {start} ..."
 
 
 def _result(result: CellResult, number: int, cells: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from rlm_adapters.sandbox.language.bytearrays import ByteArray
 from rlm_adapters.sandbox.language.classes import EXCEPTION_CLASSES, RootStandIn
 from rlm_adapters.sandbox.language.facades import Environment
-from rlm_adapters.sandbox.language.names import REFUSED_NAMES, is_reserved, words
+from rlm_adapters.sandbox.language.names import REFUSED_CALLS, REFUSED_NAMES, is_reserved, words
 from rlm_adapters.sandbox.runtime.control import reraise_control_flow
 from rlm_adapters.sandbox.runtime.failures import FailedAnswer
 from rlm_adapters.sandbox.runtime.formatting import exact_str
@@ -64,6 +64,7 @@ def make_builtins(
         __name__="__main__",
     )
     names.update(_namespace_functions(environment, namespace, variables))
+    names.update({name: _refusing(name, hint) for name, hint in REFUSED_CALLS.items()})
     names["print"] = _make_print(environment)
     names["_stdout_"] = OutputStream(environment.output, "<stdout>")
     names.update(
@@ -75,6 +76,7 @@ def make_builtins(
         _format_=guards.call_format,
         _super_=guards.super,
         _await_=awaitable,
+        _import_=_make_import(import_statement),
         _check_=reraise_control_flow,
         _Exception_=Exception,
     )
@@ -185,6 +187,31 @@ def assignable_variable(name: object) -> str:
     if type(name) is not str or not name.isidentifier() or is_reserved(name) or name in REFUSED_NAMES:
         raise KeyError(f"the variable {name!r} cannot be set here")
     return name
+
+
+def _make_import(import_statement: Callable[..., Any]) -> Callable[..., Any]:
+    def cell_import(name: Any, globals: Any = None, locals: Any = None, fromlist: Any = (), level: Any = 0) -> Any:  # noqa: A002
+        """Import a module that an import statement could import."""
+        del globals, locals
+        wanted = [name, *(fromlist or ())]
+        if not all(type(one) is str for one in wanted):
+            raise TypeError("__import__() takes names as str here")
+        for one in ".".join(wanted).split("."):
+            if one == "*" or (one.startswith("_") and one != "__future__"):
+                raise ImportError(f"{one!r} cannot be imported here")
+        return import_statement(name, None, None, tuple(wanted[1:]), 1 if level else 0)
+
+    cell_import.__name__ = cell_import.__qualname__ = "__import__"
+    return cell_import
+
+
+def _refusing(name: str, hint: str) -> Callable[..., Any]:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError(hint)
+
+    refuse.__name__ = refuse.__qualname__ = name
+    refuse.__doc__ = hint
+    return refuse
 
 
 def _no_input(*_prompt: object) -> None:

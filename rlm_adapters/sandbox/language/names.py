@@ -76,9 +76,10 @@ REFUSED_CALLS = {
     "exec": "exec() is not available here; write the code directly",
     "eval": "eval() is not available here; write the expression directly, or use ast.literal_eval() for data",
     "compile": "compile() is not available here; write the code directly",
-    "__import__": "__import__() is not available here; use an import statement",
     "breakpoint": "breakpoint() is not available here; print what you want to see",
 }
+"""Builtins that say, when they are called, what to write instead."""
+
 REFUSED_NAMES = frozenset({"__builtins__", "__loader__", "__spec__", "builtins"})
 
 

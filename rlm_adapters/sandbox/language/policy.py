@@ -24,7 +24,6 @@ from rlm_adapters.sandbox.language.names import (
     LOADABLE_NAMES,
     METHODS,
     MODULE_VARIABLES,
-    REFUSED_CALLS,
     REFUSED_NAMES,
     Access,
     classify_attribute,
@@ -35,7 +34,7 @@ from rlm_adapters.sandbox.language.names import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable, Iterable
 
 _UPDATE_GUARDS = {Access.PLAIN: "_write_", Access.PRIVATE: "_update_private_"}
 _Node = TypeVar("_Node", bound=ast.AST)
@@ -62,7 +61,6 @@ def compile_cell(
     source: str,
     filename: str,
     *,
-    known: Container[str] = (),
     rewrite: Callable[[ast.Module], None] | None = None,
 ) -> CodeType:
     """Compile a cell under the policy; the value of a last bare expression goes to ``_display_``.
@@ -70,7 +68,6 @@ def compile_cell(
     Args:
         source: the code of the cell.
         filename: name of the cell in tracebacks.
-        known: names that exist already, so that a function of the cell's own called ``compile`` can be called.
         rewrite: changes the checked tree before it is compiled (for a copy of the cell that runs ahead).
 
     Raises:
@@ -83,7 +80,7 @@ def compile_cell(
             # "\d" in a plain string literal is so common in model code that its warning is noise.
             warnings.simplefilter("ignore")
             tree = compile(source, filename, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
-            check_tree(tree, known)
+            check_tree(tree)
             _display_last_expression(tree)
             if rewrite is not None:
                 rewrite(tree)
@@ -96,31 +93,16 @@ def compile_cell(
         raise SyntaxError(str(error)) from None
 
 
-def check_tree(tree: ast.Module, known: Container[str] = ()) -> None:
+def check_tree(tree: ast.Module) -> None:
     """Check a module and insert the guards, in place.
 
     Raises:
         PolicyError: the policy refuses something in it.
     """
-    transformer = CellTransformer(tree, known)
+    transformer = CellTransformer()
     transformer.visit(tree)
     if transformer.violations:
         raise PolicyError(transformer.violations)
-
-
-def _bound_names(tree: ast.Module) -> set[str]:
-    """Names that the module itself binds somewhere, by any of the ways that REFUSED_CALLS could be shadowed."""
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            names.add(node.name)
-        elif isinstance(node, ast.alias):
-            names.add(node.asname or node.name)
-        elif isinstance(node, ast.arg):
-            names.add(node.arg)
-    return names
 
 
 def _display_last_expression(tree: ast.Module) -> None:
@@ -144,11 +126,9 @@ class CellTransformer(RestrictingNodeTransformer):
     The hooks that it inserts are names of the form ``_x_``, which cells can neither read nor bind.
     """
 
-    def __init__(self, tree: ast.Module, known: Container[str]) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.violations: list[Violation] = []
-        self._tree = tree
-        self._known = known
         self._scopes: list[str | None] = []
         """Enclosing scopes from the outside in: the name of a class, None for a function."""
 
@@ -156,7 +136,9 @@ class CellTransformer(RestrictingNodeTransformer):
 
     def error(self, node: ast.AST, info: str) -> None:
         """Record a violation."""
-        self.violations.append(Violation(getattr(node, "lineno", 0), info))
+        violation = Violation(getattr(node, "lineno", 0), info)
+        if violation not in self.violations:  # what an f-string or ``a += a`` names twice is one mistake
+            self.violations.append(violation)
 
     def not_allowed(self, node: ast.AST) -> None:
         """Refuse a kind of syntax that has no ``visit_`` method."""
@@ -185,8 +167,7 @@ class CellTransformer(RestrictingNodeTransformer):
         if name in REFUSED_NAMES or name.endswith("__roles__"):
             self.error(node, f"the name {name!r} is not available here")
         elif is_reserved(name) and not (allow_magic_methods and name in METHODS and self._in_class_body):
-            hint = REFUSED_CALLS.get(name, f"the name {name!r} is not available here: names like _x_ are reserved")
-            self.error(node, hint)
+            self.error(node, f"the name {name!r} is not available here: names like _x_ are reserved")
 
     def visit_Name(self, node: ast.Name) -> ast.Name:
         """Check a variable."""
@@ -194,6 +175,8 @@ class CellTransformer(RestrictingNodeTransformer):
             if node.id == "super":
                 # The real one could start its search behind the checked editions of classes.
                 return ast.copy_location(ast.Name("_super_", ast.Load()), node)
+            if node.id == "__import__":
+                return ast.copy_location(ast.Name("_import_", ast.Load()), node)
             if node.id not in LOADABLE_NAMES:
                 self.check_name(node, node.id, allow_magic_methods=True)
         elif node.id in CLASS_VARIABLES and self._in_class_body:
@@ -246,11 +229,7 @@ class CellTransformer(RestrictingNodeTransformer):
     # Calls
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """Say what to write instead of ``exec``; send ``x.format(...)`` to the guarded formatter."""
-        if isinstance(node.func, ast.Name) and node.func.id in REFUSED_CALLS:
-            name = node.func.id
-            if name not in self._known and name not in _bound_names(self._tree):
-                self.error(node, REFUSED_CALLS[name])
+        """Send ``x.format(...)`` to the guarded formatter."""
         if isinstance(node.func, ast.Name) and node.func.id == "super" and not node.args and not node.keywords:
             return node  # bound to the method that it stands in: Python finds the class by this very name
         if isinstance(node.func, ast.Attribute) and node.func.attr == "format":

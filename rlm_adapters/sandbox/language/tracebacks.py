@@ -13,6 +13,8 @@ from rlm_adapters.sandbox.runtime.control import ControlFlow
 
 _MAX_MESSAGE: Final = 4_000
 _MAX_FRAMES: Final = 12
+_NOT_RUN: Final = "Nothing of this block ran: it was checked as a whole first.\n"
+"""Ends the text of an error at compile time, which otherwise reads like one at run time."""
 _HEADER: Final = "Traceback (most recent call last):\n"
 
 
@@ -110,6 +112,7 @@ def _policy_error(error: PolicyError, sources: CellSources, filename: str) -> Ce
         if source := sources.line(filename, violation.line):
             blocks.append(f"    {source}\n")
         blocks.append(f"PolicyError: {violation.message}\n")
+    blocks.append(_NOT_RUN)
     first = error.violations[0]
     return CellError("policy", "PolicyError", first.message, first.line, "".join(blocks))
 
@@ -122,7 +125,7 @@ def _syntax_error(error: SyntaxError, sources: CellSources, filename: str) -> Ce
     hint = _syntax_hint(sources.line(filename, line or 0))
     if hint:
         message, text = f"{message} ({hint})", f"{text.rstrip()} ({hint})\n"
-    return CellError("syntax", name, message, line, text)
+    return CellError("syntax", name, message, line, text + _NOT_RUN)
 
 
 def _syntax_hint(line: str) -> str:

@@ -139,10 +139,17 @@ class CellRun:
 
     def _hand_in(self) -> None:
         """What is to be known when the cell has ended: the value that FINAL_VAR named, and the ``answer`` dict."""
+        try:
+            self._hand_in_by_name()
+        except (TypeError, ValueError) as error:  # it is not data
+            text = str(error)
+            self.error = CellError("exception", type(error).__name__, text, traceback=f"{type(error).__name__}: {text}")
+
+    def _hand_in_by_name(self) -> None:
         wanted, finish = self._wanted, self._finish
         try:
             if wanted is not None and finish.final is None:
-                finish.final = FinalValue("FINAL_VAR", to_json(self._worker.value(wanted), lenient=True))
+                finish.final = FinalValue("FINAL_VAR", to_json(self._worker.value(wanted)))
         except monty.MontyCrashedError as error:
             self._failed(error)
         except monty.MontyError:

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Final
 
 from rlm_adapters.sandbox.language.classes import Classes
-from rlm_adapters.sandbox.language.facades import BUILDERS, Environment, pdf
+from rlm_adapters.sandbox.language.facades import BUILDERS, Environment, pdf, zones
 from rlm_adapters.sandbox.language.facades.environment import guest_code
 from rlm_adapters.sandbox.language.guards import Guards
 from rlm_adapters.sandbox.language.modules import Modules
@@ -51,6 +51,7 @@ def preload() -> None:
     for source in files("rlm_adapters.sandbox.language.guest").iterdir():  # some are not modules that cells import
         if source.name.endswith(".py"):
             guest_code(source.name.removesuffix(".py"))
+    zones.zone_data()
     modules = _throwaway_modules()
     for name in BUILDERS.keys() - pdf.MODULES.keys():  # pypdf is large: loaded for sessions that have a PDF file
         with contextlib.suppress(ImportError):

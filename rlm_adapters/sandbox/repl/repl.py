@@ -92,7 +92,7 @@ class Repl:
         for package in allow_modules:
             load_package(package)
         self.namespace: dict[str, Any] = {}
-        self.compile: Callable[[str, str], CodeType] = lambda code, name: compile_cell(code, name, known=self.namespace)
+        self.compile: Callable[[str, str], CodeType] = compile_cell
         self._cells = 0
         self._inputs: dict[str, object] = {}
         self._references = InputReferences()
@@ -192,9 +192,9 @@ class Repl:
                 compiled = self.compile(code, filename)
                 self._scheduler.begin()
                 self._context.run(self._execute, compiled)
+                self._finish.take_answer_dict(self.namespace.get("answer"))  # a generator in it may call sub-LMs
             finally:
                 self._scheduler.end()
-            self._finish.take_answer_dict(self.namespace.get("answer"))
         except FinalSignal:
             return None
         except CellTimeout as timeout:

@@ -63,7 +63,7 @@ class Rehearsal:
         plan = functions.plan
         self._describe_unknown(plan, vars(functions))
         replace_code(list(repl.namespace.values()), repl.namespace, self._recompile)
-        compiled = compile_cell(self._code, cell_name(repl.cells + 1), known=repl.namespace, rewrite=rewrite)
+        compiled = compile_cell(self._code, cell_name(repl.cells + 1), rewrite=rewrite)
         repl.compile = lambda _code, _filename: compiled
 
     def run(self, request: Message, reporter: Reporter) -> None:
@@ -106,7 +106,7 @@ class Rehearsal:
         if code is None:
             return None
         try:
-            return compile_cell(code, filename, known=self._repl.namespace, rewrite=rewrite)
+            return compile_cell(code, filename, rewrite=rewrite)
         except Exception:  # noqa: BLE001 - the function then runs as it is
             return None
 

@@ -34,22 +34,22 @@ class Finish:
         def SUBMIT(*args: Any, **kwargs: Any) -> NoReturn:  # noqa: N802 - the name that cells use
             """Hand in the answer and end the cell."""
             value, has_fields = self._submitted(args, kwargs)
-            self._record(Final("SUBMIT", to_json(value, lenient=True), has_fields))
+            self._record(Final("SUBMIT", to_json(value), has_fields))
 
         def FINAL(value: Any, /) -> NoReturn:  # noqa: N802
             """Hand in a value as the answer and end the cell."""
-            self._record(Final("FINAL", to_json(value, lenient=True)))
+            self._record(Final("FINAL", to_json(value)))
 
         def FINAL_VAR(variable: Any, /) -> NoReturn:  # noqa: N802
             """Hand in a variable, given by name or as it is, and end the cell."""
-            self._record(Final("FINAL_VAR", to_json(self._variable(variable), lenient=True)))
+            self._record(Final("FINAL_VAR", to_json(self._variable(variable))))
 
         return {"SUBMIT": SUBMIT, "FINAL": FINAL, "FINAL_VAR": FINAL_VAR}
 
     def take_answer_dict(self, answer: object) -> None:
         """Count ``answer = {"content": ..., "ready": True}`` as handed in, at the end of a cell."""
         if self.final is None and isinstance(answer, dict) and dict.get(answer, "ready") is True:
-            self.final = Final("answer", to_json(dict.get(answer, "content"), lenient=True))
+            self.final = Final("answer", to_json(dict.get(answer, "content")))
 
     def _record(self, final: Final) -> NoReturn:
         if self.final is None:

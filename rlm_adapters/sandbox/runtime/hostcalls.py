@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Sequence, ValuesView
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -123,6 +124,8 @@ class HostFunctions:
 
     def _column(self, value: object, count: int) -> Sequence[Any]:
         """A further argument of a batch, item by item: a list of the batch's length is taken apart."""
+        if isinstance(value, (range, KeysView, ValuesView, ItemsView, Iterator)) and not hasattr(value, "read"):
+            value = list(itertools.islice(value, count))  # it need not end
         if isinstance(value, (list, tuple)) and len(value) == count:
             return [self._convert(item) for item in value]
         return [self._convert(value)] * count

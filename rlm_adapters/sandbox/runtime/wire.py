@@ -7,14 +7,10 @@ methods of the base class, once, within the CPU time of the cell.
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
-import decimal
-import fractions
 import math
 import re
-import uuid
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, Final
 
@@ -28,9 +24,6 @@ _MAX_ITEMS: Final = 5_000_000
 _MAX_DIGITS: Final = 4_000
 """Python reads integers of up to 4,300 digits from JSON."""
 _MAX_BITS: Final = int(_MAX_DIGITS * math.log2(10))
-_AS_TEXT: Final = (
-    dt.date, dt.time, dt.timedelta, decimal.Decimal, fractions.Fraction, uuid.UUID, complex,
-)  # fmt: skip
 _VIEWS: Final[tuple[Any, ...]] = (deque, range, type({}.keys()), type({}.values()), type({}.items()))
 
 
@@ -40,26 +33,23 @@ def exact_text(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
-def to_json(value: Any, *, lenient: bool = False) -> Any:
-    """Convert ``value`` to exact JSON types; exact bytes pass.
+def to_json(value: Any) -> Any:
+    """Convert an answer, or an argument of a call, to exact JSON types; exact bytes pass.
 
-    Args:
-        value: what the cell hands over.
-        lenient: turn what has no JSON form into its text, as for a submitted answer. Otherwise it is an error,
-            as for an argument of a call.
+    Sets, dict views, ranges, generators and other iterators become lists, mappings and dataclasses become dicts, and
+    a value with a ``__str__`` of its own (a date, a path, an exception) becomes its text.
 
     Raises:
-        TypeError: ``value`` has no JSON form.
+        TypeError: ``value`` is not data: a function, a class, an open file, a coroutine.
         ValueError: ``value`` is nested too deeply, or too large.
     """
-    return _Converter(lenient=lenient).convert(value, 0)
+    return _Converter().convert(value, 0)
 
 
 class _Converter:
     """Converts one value; counts what it has made of it."""
 
-    def __init__(self, *, lenient: bool) -> None:
-        self._lenient = lenient
+    def __init__(self) -> None:
         self._items = 0
 
     def convert(self, value: Any, depth: int) -> Any:
@@ -76,7 +66,7 @@ class _Converter:
             raise ValueError(f"the value is nested more than {_MAX_DEPTH} levels deep")
         more = len(value) if type(value) in (list, tuple, dict, set, deque, range) else 0
         if self._items + more > _MAX_ITEMS:
-            raise ValueError(f"the value has more than {_MAX_ITEMS:,} items")
+            raise _too_many()
         if isinstance(value, dict):
             return {self._key(key): self.convert(item, depth + 1) for key, item in dict.items(value)}
         if isinstance(value, list):
@@ -89,10 +79,6 @@ class _Converter:
             return self.convert(value.tolist(), depth + 1)
         if isinstance(value, FailedAnswer):
             value.refuse()  # neither an argument nor an answer: whoever hands it on must hear of the failure
-        if not self._lenient:
-            raise TypeError(
-                f"a value of type {type(value).__name__!r} cannot be sent; convert it with str() or json.dumps()"
-            )
         return self._anything(value, depth)
 
     def _integer(self, value: int) -> int:
@@ -116,27 +102,58 @@ class _Converter:
             return int.__repr__(self._integer(key))
         if isinstance(key, float):
             return float.__repr__(key)
-        if self._lenient:
+        if isinstance(key, (tuple, frozenset)) or _has_own_text(key):
             return exact_text(text_of(key))
-        raise TypeError(f"keys must be str, int, float, bool or None, not {type(key).__name__}")
+        raise TypeError(_not_data(key))
 
     def _anything(self, value: Any, depth: int) -> Any:
         if isinstance(value, (set, frozenset)):
             read: Any = (set if isinstance(value, set) else frozenset).__iter__
             items = [self.convert(item, depth + 1) for item in read(value)]
             return sorted(items, key=lambda item: (type(item).__name__, str(item)))
-        if isinstance(value, _VIEWS):
-            return [self.convert(item, depth + 1) for item in value]
         if isinstance(value, Mapping):
             return self.convert(dict(value), depth + 1)
         if isinstance(value, Enum):
             return self.convert(value.value, depth + 1)
-        if isinstance(value, _AS_TEXT):
-            return exact_text(str(value))
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        if isinstance(value, type):
+            raise TypeError(_not_data(value))
+        if isinstance(value, _VIEWS) or (isinstance(value, Iterator) and not hasattr(value, "read")):
+            return [self.convert(item, depth + 1) for item in self._bounded(value)]
+        if dataclasses.is_dataclass(value):
             fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
             return self.convert(fields, depth + 1)
-        return exact_text(text_of(value))
+        if _has_own_text(value):
+            return exact_text(text_of(value))
+        raise TypeError(_not_data(value))
+
+    def _bounded(self, values: Iterable[Any]) -> Iterator[Any]:
+        """The items of an iterator, which need not end."""
+        for value in values:
+            if self._items >= _MAX_ITEMS:
+                raise _too_many()
+            yield value
+
+
+def _too_many() -> ValueError:
+    return ValueError(f"the value has more than {_MAX_ITEMS:,} items")
+
+
+def _has_own_text(value: object) -> bool:
+    """Whether ``str(value)`` says what the value is, rather than where it lies."""
+    return isinstance(value, complex) or type(value).__str__ is not object.__str__
+
+
+def _not_data(value: object) -> str:
+    """What is wrong with a value that cannot be handed over, and the way out."""
+    if isinstance(value, type) or callable(value):
+        way = "call it and hand over what it gives"
+    elif isinstance(value, Awaitable):
+        way = "await it first"
+    elif hasattr(value, "read"):
+        way = "read it first, with its read()"
+    else:
+        way = "hand over a text made with str(), a list made with list(), or a dict of its fields"
+    return f"a value of type {type(value).__name__!r} is not data and cannot be handed over: {way}"
 
 
 def text_of(value: object) -> str:

@@ -154,3 +154,72 @@ def test_allowed_modules_are_the_real_ones():
     repl = make_repl(allow_modules=["colorsys"])
     assert printed("import colorsys\nprint(colorsys.rgb_to_hls(1, 0, 0)[0])", repl) == "0.0\n"
     assert run("import colorsys").error is not None
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("print(__import__('re').findall('a', 'aba'))", "['a', 'a']\n"),
+        ("print(__import__('os.path').path.join('a', 'b'))", "a/b\n"),
+        ("print(__import__('os.path', fromlist=['join']).join('a', 'b'))", "a/b\n"),
+        ("print(__import__('collections', globals(), locals(), ['Counter'], 0).Counter('aa'))", "Counter({'a': 2})\n"),
+        ("mods = [__import__(name) for name in ('json', 'math')]\nprint(mods[0].dumps(mods[1].floor(2.5)))", "2\n"),
+        ("load = __import__\nprint(load('json').dumps(1), load.__name__)", "1 __import__\n"),
+    ],
+)
+def test_import_as_a_function_imports_what_a_statement_could(source, output):
+    assert printed(source) == output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "'subprocess'", "'importlib'", "'builtins'", "'_io'", "'_thread'", "'os._wrap_close'", "'os', fromlist=['sys']",
+        "'json', fromlist=['_default_decoder']", "'os', fromlist=['*']", "''", "'.os'", "'os', level=1", "7", "None",
+        "S('re')", "'os', fromlist=[S('path')]", "'__main__'", "'os.'",
+    ],
+)  # fmt: skip
+def test_import_as_a_function_opens_nothing_else(arguments):
+    outcome = run(f"class S(str): pass\nmodule = __import__({arguments})\nprint(module)")
+    assert outcome.stdout == ""
+    assert outcome.error is not None
+    assert outcome.error.type in ("ImportError", "ModuleNotFoundError", "TypeError")
+
+
+def test_time_zones():
+    source = """
+from datetime import datetime, timedelta, timezone
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+berlin = ZoneInfo("Europe/Berlin")
+summer = datetime(2024, 7, 1, 12, tzinfo=berlin)
+print(summer.utcoffset(), summer.tzname(), summer.isoformat(), berlin, berlin.key, repr(berlin))
+print(summer.astimezone(ZoneInfo("America/New_York")).isoformat(), summer.astimezone(timezone.utc).isoformat())
+print((datetime(2024, 4, 1, tzinfo=berlin) - datetime(2024, 3, 31, tzinfo=berlin)), ZoneInfo("Europe/Berlin") is berlin)
+print(isinstance(berlin, ZoneInfo), type(berlin) is ZoneInfo, "Asia/Tokyo" in available_timezones())
+try:
+    ZoneInfo("Europe/Atlantis")
+except ZoneInfoNotFoundError as error:
+    print(error, isinstance(error, KeyError))
+"""
+    assert printed(source) == (
+        "2:00:00 CEST 2024-07-01T12:00:00+02:00 Europe/Berlin Europe/Berlin ZoneInfo(key='Europe/Berlin')\n"
+        "2024-07-01T06:00:00-04:00 2024-07-01T10:00:00+00:00\n"
+        "1 day, 0:00:00 True\n"
+        "True True True\n"
+        "'No time zone found with key Europe/Atlantis' True\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "ZoneInfo('/etc/passwd')", "ZoneInfo('../../../etc/passwd')", "ZoneInfo(key=b'UTC')", "ZoneInfo.no_cache('UTC')",
+        "ZoneInfo.from_file(open('x', 'wb+'))", "ZoneInfo('UTC').from_file", "type(ZoneInfo('UTC')).no_cache('UTC')",
+        "ZoneInfo('UTC').__reduce__()", "ZoneInfo.clear_cache()", "class Z(ZoneInfo): pass",
+        "ZoneInfo('UTC').__class__.__base__", "ZoneInfo.__new__(ZoneInfo, 'UTC')", "ZoneInfo.extra = 1",
+    ],
+)  # fmt: skip
+def test_time_zones_open_no_file(source):
+    outcome = run(f"from zoneinfo import ZoneInfo\n{source}\nprint('reached')")
+    assert outcome.error is not None
+    assert outcome.stdout == ""

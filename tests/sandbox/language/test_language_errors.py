@@ -75,7 +75,35 @@ def test_a_refused_cell_does_not_run_at_all():
     error = failure("x = 1\nprint(x.__class__.__mro__)", repl)
     assert (error.kind, error.line) == ("policy", 2)
     assert "    print(x.__class__.__mro__)\n" in error.traceback
+    assert error.traceback.endswith("Nothing of this block ran: it was checked as a whole first.\n")
     assert failure("x", repl).type == "NameError"
+
+
+def test_a_syntax_error_says_that_nothing_ran():
+    assert "Nothing of this block ran" in failure("print(1)\ny = = 2").traceback
+
+
+@pytest.mark.parametrize("source", ["int('x')", "import ast\nast.literal_eval('= 1')", "exec('y = = 2')"])
+def test_an_error_at_run_time_does_not_say_it(source):
+    assert "Nothing of this block ran" not in failure(source).traceback
+
+
+@pytest.mark.parametrize("call", ["exec('y = 1')", "eval('1')", "compile('1', '', 'eval')", "breakpoint()"])
+def test_what_can_only_fail_when_it_is_reached_fails_then(call):
+    assert printed(f"if False:\n    {call}\nprint('on')") == "on\n"
+    outcome = run(f"print('before')\n{call}\nprint('after')")
+    assert outcome.stdout == "before\n"
+    assert outcome.error is not None
+    assert (outcome.error.kind, outcome.error.type, outcome.error.line) == ("exception", "RuntimeError", 2)
+    assert outcome.error.traceback.count(outcome.error.message) == 1
+
+
+@pytest.mark.parametrize(
+    "source", ["x = '' + ().__mro__[0] + ().__mro__[0]", "__loader__ = __loader__", "print(f'{_x_}')"]
+)
+def test_one_mistake_is_told_once(source):
+    error = failure(source)
+    assert error.traceback.count(error.message) == 1
 
 
 def test_a_function_of_the_cells_own_may_be_called_eval():

@@ -30,7 +30,7 @@ def test_a_call_is_the_same_call_however_its_arguments_are_given():
         ("llm_query('a', 'b', 'c')", "llm_query() takes 2 positional arguments but 3 were given"),
         ("llm_query('a', prompt='b')", "llm_query() got multiple values for argument 'prompt'"),
         ("llm_query('a', temperature=1)", "llm_query() got an unexpected keyword argument 'temperature'"),
-        ("llm_query({1, 2})", "a value of type 'set' cannot be sent"),
+        ("llm_query(len)", "is not data and cannot be handed over: call it"),
         ("llm_query_batched('abc')", "llm_query_batched() takes a list as its first argument, not str"),
     ],
 )

@@ -14,6 +14,7 @@ from rlm_adapters.sandbox.language.facades import (
     system,
     text,
     xml,
+    zones,
 )
 from rlm_adapters.sandbox.language.facades.environment import Builder, Environment
 
@@ -27,6 +28,7 @@ BUILDERS: Final[dict[str, Builder]] = {
     **compression.MODULES,
     **xml.MODULES,
     **pdf.MODULES,
+    **zones.MODULES,
 }
 """How each module is made, by its full name."""
 
