@@ -4,16 +4,26 @@ from typing import Any
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
+from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
 from graphs.rlm import make_graph as make_rlm
+from rlm_adapters import RLMOptions
 
 
-class ResearchState(TypedDict, total=False):
-    """What the larger graph keeps; of the RLM it sees the answer alone."""
+@with_config(ConfigDict(use_attribute_docstrings=True))
+class Topic(TypedDict, total=False):
+    """What the larger graph takes."""
 
     topic: str
+    """What the report is about."""
     sources: list[str]
+    """The texts that it is written from."""
+
+
+class ResearchState(Topic, total=False):
+    """What the larger graph keeps; of the RLM it sees the answer alone."""
+
     query: str
     context: list[str]
     answer: Any
@@ -35,9 +45,9 @@ def write(state: ResearchState) -> ResearchState:
     return {"report": f"# {state['topic']}{partial}\n\n{state['answer']}"}
 
 
-async def make_graph() -> CompiledStateGraph[ResearchState, Any, ResearchState, ResearchState]:
+async def make_graph() -> CompiledStateGraph[ResearchState, RLMOptions, Topic, ResearchState]:
     """Make the larger graph."""
-    builder = StateGraph(ResearchState)
+    builder = StateGraph(ResearchState, context_schema=RLMOptions, input_schema=Topic)
     builder.add_node("plan", plan)
     builder.add_node("rlm", await make_rlm())
     builder.add_node("write", write)

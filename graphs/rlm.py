@@ -1,8 +1,9 @@
 """The RLM graph as LangGraph's server and Studio serve it (see ``langgraph.json``).
 
 From the environment: the models ``RLM_MODEL`` and ``RLM_SUB_MODEL`` as ``provider:name``; an OpenAI-compatible server
-through ``OPENAI_BASE_URL``; and ``RLM_CONTENT_STORE``, a directory or an fsspec URL for what no checkpoint takes.
-Without the last one threads cannot go on after a restart of the server.
+through ``OPENAI_BASE_URL``; ``RLM_MODELS``, further models that an assistant may choose by name
+(``fast=openai:gpt-5-mini,strong=openai:gpt-5``); and ``RLM_CONTENT_STORE``, a directory or an fsspec URL for what no
+checkpoint takes. Without the last one threads cannot go on after a restart of the server.
 """
 
 import asyncio
@@ -21,6 +22,12 @@ def _model(variable: str, default: str) -> BaseChatModel:
     return model
 
 
+def _offered(text: str) -> dict[str, BaseChatModel]:
+    """The models of ``name=provider:model, name=provider:model``."""
+    pairs = [entry.partition("=") for entry in text.split(",") if entry.strip()]
+    return {name.strip(): init_chat_model(model.strip()) for name, _, model in pairs}
+
+
 class _Deployment:
     """One graph for all requests of a process: its sandbox, its live sessions and its content store are shared."""
 
@@ -35,6 +42,7 @@ class _Deployment:
                 self._graph = create_rlm_graph(
                     _model("RLM_MODEL", root),
                     _model("RLM_SUB_MODEL", root),
+                    models=_offered(os.environ.get("RLM_MODELS", "")),
                     store=ContentStore(os.environ.get("RLM_CONTENT_STORE") or None),
                 )
             return self._graph

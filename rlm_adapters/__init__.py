@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rlm_adapters.dspy.module import RLM
     from rlm_adapters.errors import InputError, ModelCallError, NoAnswerError, RLMError
     from rlm_adapters.events import Event
-    from rlm_adapters.graph import create_rlm_graph
+    from rlm_adapters.graph import RLMOptions, create_rlm_graph
     from rlm_adapters.langchain.chat_model import ChatRLM, context_block
     from rlm_adapters.models.budget import Limits
     from rlm_adapters.models.prices import ModelPrice
@@ -42,6 +42,7 @@ _HOMES = {
     "ModelPrice": "models.prices",
     "NoAnswerError": "errors",
     "RLMError": "errors",
+    "RLMOptions": "graph",
     "RestrictedPythonInterpreter": "dspy.interpreter",
     "Sandbox": "sandbox",
     "SandboxLimits": "sandbox",
@@ -65,6 +66,7 @@ __all__ = [
     "ModelPrice",
     "NoAnswerError",
     "RLMError",
+    "RLMOptions",
     "RestrictedPythonInterpreter",
     "Sandbox",
     "SandboxLimits",

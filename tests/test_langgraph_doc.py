@@ -22,7 +22,7 @@ def world(monkeypatch, model_server, tmp_path):
         "What does page 3 say": [cell("text = page(3)\nnote('read page 3')\nSUBMIT(text)")],
     })  # fmt: skip
     model_server.script("gpt-5", root)
-    model_server.script("gpt-5-mini", lambda messages, request: "yes")
+    model_server.script("gpt-5-mini", by_question({"Count the words": [cell("SUBMIT(len(context.split()))")]}))
     return model_server
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from rlm_adapters.dspy.predictors import ActionTarget, PredictorTarget
 from rlm_adapters.dspy.sub_agents import STAND_IN, names_dspy
-from rlm_adapters.models.calling import ModelReply
-from rlm_adapters.prompts import InputInfo, Outcome, Trajectory
+from rlm_adapters.errors import InputError
+from rlm_adapters.models.calling import ChatTarget, ModelReply
+from rlm_adapters.prompts import CodeWriter, InputInfo, Outcome, Trajectory
 from rlm_adapters.prompts.steps import Step, action_inputs, describe_variable, history_of, observed, variables_info
 from rlm_adapters.replies import Reading
 
@@ -88,6 +89,14 @@ class PredictorWriter:
     def for_child(self) -> PredictorWriter:
         """The writer of child runs."""
         return self.child or self
+
+    def with_target(self, target: ChatTarget) -> CodeWriter:
+        """Refused: the predictors ask DSPy's own LM.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(f"model={target.name!r}: the root LM is DSPy's; choose it with dspy.context(lm=...)")
 
     def _variables(self, trajectory: Trajectory) -> list[str]:
         return variables_info(trajectory.inputs) if self.variables is None else list(self.variables)

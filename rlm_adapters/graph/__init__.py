@@ -3,6 +3,7 @@
 from rlm_adapters.graph.build import compile_graph, create_rlm_graph
 from rlm_adapters.graph.compiled import RLMGraph
 from rlm_adapters.graph.context import RLMConfig, RLMContext
+from rlm_adapters.graph.options import RLMOptions
 from rlm_adapters.graph.state import FinishReason, RLMInput, RLMOutput
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "RLMContext",
     "RLMGraph",
     "RLMInput",
+    "RLMOptions",
     "RLMOutput",
     "compile_graph",
     "create_rlm_graph",

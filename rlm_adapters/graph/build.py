@@ -18,6 +18,7 @@ from rlm_adapters.graph.execute import execute
 from rlm_adapters.graph.finish import check_final, extract
 from rlm_adapters.graph.generate import generate_code
 from rlm_adapters.graph.node import Node
+from rlm_adapters.graph.options import RLMOptions
 from rlm_adapters.graph.prepare import prepare
 from rlm_adapters.graph.recurse import recurse
 from rlm_adapters.graph.routing import Route, after_check, after_execute
@@ -61,6 +62,7 @@ def create_rlm_graph(
     warn_tiny_calls: int = 100,
     max_confirmations: int | None = 3,
     direct_below: int = 0,
+    context_schema: type[RLMOptions] = RLMOptions,
     on_event: EventHandler | None = None,
     name: str = "rlm",
 ) -> RLMGraph:
@@ -70,7 +72,8 @@ def create_rlm_graph(
         model: the root LM: a LangChain chat model, or a name such as ``"openai:gpt-5"`` for ``init_chat_model`` (or a
             `CodeWriter`, as the DSPy adapter has).
         sub_model: answers ``llm_query`` in the cells; default: the root LM.
-        models: further models by name for ``llm_query(model=name)``.
+        models: further models by name, for ``llm_query(model=name)``, and for callers to choose from
+            (``context={"model": name}``).
         tools: LangChain tools and plain functions, sync or async, or a single one; cells call them by name.
         limits: bounds of a run: `Limits`, or a dict of some of its fields.
         prices: dollars per million tokens (input, output) by model name, for ``Limits.max_cost`` and ``usage["cost"]``.
@@ -98,11 +101,12 @@ def create_rlm_graph(
         on_event: called with every `Event` of every run.
         direct_below: answer inputs of fewer characters by one direct call of the root LM, without a REPL (not with
             tools or files); 0: never.
+        context_schema: a subclass of `RLMOptions` with keys of your own, which your tools read in LangGraph's runtime.
         name: of the graph, in traces.
 
     Returns:
         A compiled graph: ``invoke``, ``ainvoke``, ``stream``, ``astream`` with ``{"query": ..., "context": ...}``;
-        see `RLMInput` and `RLMOutput`.
+        see `RLMInput` and `RLMOutput`. ``context=`` takes `RLMOptions`.
 
     Raises:
         InputError: a model, tool, limit or type is unusable.
@@ -128,6 +132,7 @@ def create_rlm_graph(
     config = RLMConfig(
         writer=writer,
         sub=sub,
+        sub_is_root=sub_model is None,
         models=targets,
         tools=table,
         limits=limits,
@@ -145,10 +150,12 @@ def create_rlm_graph(
         direct_below=direct_below,
         direct=ChatTarget(model) if isinstance(model, BaseChatModel) else None,
     )
+    if not (isinstance(context_schema, type) and issubclass(context_schema, RLMOptions)):
+        raise InputError(f"context_schema={context_schema!r:.80}: give a subclass of RLMOptions")
     if name != "rlm":
         check_name(name.replace("-", "_").replace(" ", "_"), "graph")
     owned = (*(() if isinstance(sandbox, Executor) else (config.sandbox,)), *(() if store else (config.store,)))
-    return compile_graph(config, checkpointer=checkpointer, name=name, owned=owned)
+    return compile_graph(config, checkpointer=checkpointer, name=name, owned=owned, context_schema=context_schema)
 
 
 def _executor(
@@ -169,9 +176,10 @@ def compile_graph(
     checkpointer: Checkpointer = None,
     name: str = "rlm",
     owned: tuple[Executor | ContentStore, ...] = (),
+    context_schema: type[RLMOptions] = RLMOptions,
 ) -> RLMGraph:
     """Compile the state machine around a configuration; what it owns ends with it."""
-    builder = StateGraph(RLMState, input_schema=RLMInput, output_schema=RLMOutput)
+    builder = StateGraph(RLMState, context_schema=context_schema, input_schema=RLMInput, output_schema=RLMOutput)
     builder.add_node("prepare", Node(prepare, "prepare"))
     builder.add_node("generate_code", Node(generate_code, "generate_code"))
     builder.add_node("execute", Node(execute, "execute"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
@@ -16,8 +16,10 @@ from langgraph.types import Command
 from rlm_adapters.errors import InputError, ModelCallError
 from rlm_adapters.events import Event
 from rlm_adapters.graph.context import RLMConfig, RLMContext, Run
+from rlm_adapters.graph.form import input_form
 from rlm_adapters.graph.injection import Caller
 from rlm_adapters.graph.langgraph_private import is_inside, runtime_of
+from rlm_adapters.graph.options import RLMOptions, configured, options_around, options_schema, read_options
 from rlm_adapters.graph.ownership import content_of
 from rlm_adapters.graph.requests import pack_input
 from rlm_adapters.graph.state import RLMInput, RLMOutput, RLMState
@@ -72,7 +74,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
         """Async form of `stream`; ``ainvoke`` goes through here too."""
-        ready = self._ready(input, config, context)
+        ready = await self._aready(input, config, context)
         try:
             packed = await asyncio.to_thread(self._packed, input, ready, config)
             inner = super().astream(packed, self._roomy(config, ready), context=ready, **kwargs)
@@ -104,6 +106,14 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
     ) -> Any:
         """Async form of `invoke`."""
         return _with_updates(await super().ainvoke(input, config, **kwargs))
+
+    def get_input_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:  # noqa: ARG002
+        """The JSON schema of the input, described so that a form can be made of it."""
+        return input_form()
+
+    def get_context_jsonschema(self) -> dict[str, Any]:
+        """The JSON schema of ``context=``, with the models and the limits of this graph."""
+        return options_schema(self.rlm, self._options_type)
 
     def delete_thread(self, thread_id: str) -> None:
         """Delete a thread: its checkpoints, and the content that only they refer to.
@@ -142,9 +152,23 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
             )
         return self.checkpointer
 
+    async def _aready(self, called_with: Any, called: RunnableConfig | None, context: Any) -> RLMContext:
+        """`_ready`, in a thread where there are options: prices are read from a file, schemas take a while."""
+        if isinstance(context, RLMContext) or self._options(called, context) is None:
+            return self._ready(called_with, called, context)
+        return await asyncio.to_thread(self._ready, called_with, called, context)
+
     def _ready(self, called_with: Any, called: RunnableConfig | None, context: Any) -> RLMContext:
-        """The runtime context with nothing missing; a context that is not ours (a parent graph's) is left alone."""
-        given = context if isinstance(context, RLMContext) else RLMContext(caller=_caller(called_with, called, context))
+        """The runtime context with nothing missing."""
+        if isinstance(context, RLMContext):
+            given = context
+        else:
+            options = self._options(called, context)
+            read = None if options is None else read_options(options, self._options_type)
+            given = RLMContext(
+                config=None if read is None else configured(self.rlm, read),
+                caller=_caller(called_with, called, read if context else None),
+            )
         config = given.config or self.rlm
         listeners = (given.on_event,) if given.on_event is not None else ()
         return RLMContext(
@@ -155,6 +179,14 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
             graph=given.graph or self._for_children(),
             caller=given.caller,
         )
+
+    def _options(self, called: RunnableConfig | None, context: Any) -> Any:
+        """The options of a call: its ``context=``, or what that of the graph around has for this one; None: none."""
+        return context or options_around(_context_around(called), self.name)
+
+    @property
+    def _options_type(self) -> type[RLMOptions]:
+        return cast("type[RLMOptions]", self.context_schema)
 
     def _for_children(self) -> RLMGraph:
         """The same graph without a saver of its own: a child saves into its parent's thread."""
@@ -220,12 +252,14 @@ def _with_updates(result: Any) -> Any:
     return {**updates, **result} if updates else result
 
 
-def _caller(called_with: Any, called: RunnableConfig | None, context: Any) -> Caller:
+def _caller(called_with: Any, called: RunnableConfig | None, options: RLMOptions | None) -> Caller:
     """Who calls a graph: with a state, unless it resumes, and a context, its own or that of the graph around it."""
     state = None if isinstance(called_with, Command) else called_with
-    if context is None:
-        runtime = runtime_of(ensure_config(called))
-        context = None if runtime is None else runtime.context
-        if isinstance(context, RLMContext):
-            context = context.caller.context
-    return Caller(state, context)
+    return Caller(state, _context_around(called) if options is None else options)
+
+
+def _context_around(called: RunnableConfig | None) -> Any:
+    """The ``context=`` of the graph around the one that is called."""
+    runtime = runtime_of(ensure_config(called))
+    context = getattr(runtime, "context", None)  # a server's has none
+    return context.caller.context if isinstance(context, RLMContext) else context

@@ -37,6 +37,8 @@ class RLMConfig:
     """Writes the cells (the root LM)."""
     sub: SubModel
     """Answers ``llm_query``."""
+    sub_is_root: bool = False
+    """Whether that is the root LM, since no other was given: it is still, when a call chooses another root LM."""
     models: Mapping[str, SubModel] = field(default_factory=dict)
     """Further models for ``llm_query(model=...)``."""
     tools: Mapping[str, Tool] = field(default_factory=dict)

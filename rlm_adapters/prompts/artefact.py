@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
@@ -252,6 +252,10 @@ class ArtefactWriter:
         if self.artefact.child is None:
             return ChatCodeWriter(self.target)
         return ArtefactWriter(self.target, self.artefact.child, self.adapter)
+
+    def with_target(self, target: ChatTarget) -> ArtefactWriter:
+        """The same file for another model."""
+        return replace(self, target=target)
 
     # -- parts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rlm_adapters.errors import MissingExtraError
@@ -41,3 +42,12 @@ def prompted_sub_model(target: ChatTarget, prompt: PromptSource | None) -> SubMo
 
     predictor = PromptArtefact.load(prompt).sub_call
     return target if predictor is None else WordedSubModel(target, predictor)
+
+
+def reworded(sub: SubModel, target: ChatTarget) -> SubModel:
+    """Another model for the sub-calls, in the words of the one before."""
+    if isinstance(sub, ChatTarget):
+        return target
+    from rlm_adapters.prompts.sub_call import WordedSubModel  # noqa: PLC0415 - needs DSPy
+
+    return replace(sub, model=target) if isinstance(sub, WordedSubModel) else target

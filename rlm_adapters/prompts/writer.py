@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from rlm_adapters.models.calling import ChatTarget, ModelReply, ModelTarget
@@ -69,6 +69,10 @@ class CodeWriter(Protocol):
 
     def for_child(self) -> CodeWriter:
         """Who writes the cells of child runs."""
+        ...
+
+    def with_target(self, target: ChatTarget) -> CodeWriter:
+        """The same prompt for another root LM."""
         ...
 
 
@@ -146,3 +150,7 @@ class ChatCodeWriter:
     def for_child(self) -> ChatCodeWriter:
         """The same model with the same prompt."""
         return self
+
+    def with_target(self, target: ChatTarget) -> ChatCodeWriter:
+        """The same prompt for another model."""
+        return replace(self, target=target)

@@ -11,7 +11,7 @@ import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from jsonschema.exceptions import ValidationError as SchemaMismatch
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -20,6 +20,8 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from rlm_adapters.errors import InputError
 from rlm_adapters.values.schemas import check_cell_schema, check_schema, errors_of, errors_of_cell_schema
 from rlm_adapters.values.type_names import type_named
+
+_MOST_NAME_CHARS: Final = 200  # of the name of a type
 
 
 class InvalidAnswerError(ValueError):
@@ -146,7 +148,7 @@ class OutputSpec:
 
 @dataclass(frozen=True, slots=True)
 class CellSpec(OutputSpec):
-    """What a cell asks of a sub-LM's reply (``returns=``): a schema that a stranger wrote."""
+    """A type that a stranger wrote: a cell's ``returns=``, or a client's ``output_type``."""
 
     @classmethod
     def of(cls, output: Any) -> CellSpec:
@@ -156,6 +158,21 @@ class CellSpec(OutputSpec):
             InputError: it is none of these, or cannot be checked in bounded time.
         """
         return cls() if output is None else cls(dict(check_cell_schema(output)))
+
+    @classmethod
+    def of_client(cls, output: str | Mapping[str, Any]) -> OutputSpec:
+        """Build from what a client gives as the type of an answer: a JSON schema, or a name such as ``list[int]``.
+
+        Raises:
+            InputError: it is neither, or cannot be checked in bounded time.
+        """
+        if isinstance(output, str):
+            return OutputSpec.of(output[:_MOST_NAME_CHARS])
+        # "$schema" only says which draft it is of; libraries write it by themselves.
+        schema = dict(
+            check_cell_schema({key: value for key, value in output.items() if key != "$schema"}, "output_type")
+        )
+        return cls(schema, None, _field_names(schema))
 
     def _errors(self, schema: Mapping[str, Any], value: Any) -> Sequence[SchemaMismatch]:
         return errors_of_cell_schema(schema, value)

@@ -67,35 +67,39 @@ def errors_of_cell_schema(schema: Mapping[str, Any], value: Any) -> list[Validat
         return _first_errors(_Bounded(schema, registry=_NOTHING_ELSE), value)
 
 
-def check_cell_schema(schema: Any) -> Mapping[str, Any]:
-    """A schema that a cell gave, if the host can use it.
+def check_cell_schema(schema: Any, name: str = "returns") -> Mapping[str, Any]:
+    """A schema that a cell or a client gave, if the host can use it.
+
+    Args:
+        schema: what was given.
+        name: of the argument, for errors.
 
     Raises:
         InputError: it is none, is too long, refers outside of itself, or has a keyword whose cost has no bound.
     """
     if not isinstance(schema, Mapping):
         raise InputError(
-            f"returns={str(schema)[:80]!r}: give a JSON schema as a dict, such as "
+            f"{name}={str(schema)[:80]!r}: give a JSON schema as a dict, such as "
             "{'type': 'array', 'items': {'type': 'string'}}"
         )
     try:
         chars = len(json.dumps(schema))
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"returns is no JSON schema ({type(error).__name__}): give plain JSON values") from error
+        raise InputError(f"{name} is no JSON schema ({type(error).__name__}): give plain JSON values") from error
     if chars > _MAX_CHARS:
-        raise InputError(f"returns of {chars:,} characters: give a JSON schema of at most {_MAX_CHARS:,}")
+        raise InputError(f"{name} of {chars:,} characters: give a JSON schema of at most {_MAX_CHARS:,}")
     for key, value in _entries(schema):
         if key in _REFS and not (isinstance(value, str) and value.startswith("#")):
-            raise InputError(f"returns: {key}={str(value)[:80]!r} is outside of the schema: define it under '$defs'")
+            raise InputError(f"{name}: {key}={str(value)[:80]!r} is outside of the schema: define it under '$defs'")
         if key in _REFUSED:
-            raise InputError(f"returns: the keyword {key!r} is not supported here: leave it out")
+            raise InputError(f"{name}: the keyword {key!r} is not supported here: leave it out")
     try:
         with _bounded():
             wrong = next(_Bounded(Draft202012Validator.META_SCHEMA).iter_errors(schema), None)
     except RecursionError as too_deep:
-        raise InputError("returns is nested too deeply: give a simpler JSON schema") from too_deep
+        raise InputError(f"{name} is nested too deeply: give a simpler JSON schema") from too_deep
     if wrong is not None:
-        raise InputError(f"returns is not a valid JSON schema: {wrong.message[:300]}")
+        raise InputError(f"{name} is not a valid JSON schema: {wrong.message[:300]}")
     return schema
 
 

@@ -95,6 +95,17 @@ async def test_a_graph_with_sub_calls_a_child_and_a_tool(model_server, chat, sto
     graph.close()
 
 
+async def test_the_options_of_a_call_and_their_schema(model_server, chat, sandbox):
+    model_server.script("other", [cell("SUBMIT(3)")])
+    root, offered, prices = chat("root"), {"other": chat("other")}, {"root": (1, 1), "other": (1, 1)}
+    with blockbuster_ctx():
+        graph = create_rlm_graph(root, models=offered, sandbox=sandbox, prices=prices)
+        options = {"model": "other", "limits": {"max_cost": 1.0}, "output_type": {"type": "integer"}}
+        assert (await graph.ainvoke({"query": "q", "context": big("x")}, context=options))["answer"] == 3
+        assert graph.get_context_jsonschema()["properties"]
+        assert graph.get_input_jsonschema()["properties"]
+
+
 async def test_a_chat_model_whose_run_waits_for_tools(model_server, chat, store):
     def lookup(what: str) -> str:
         """Look it up."""

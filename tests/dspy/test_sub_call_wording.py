@@ -65,6 +65,20 @@ def test_the_graph_sends_the_very_messages_that_dspy_sends(tmp_path):
     assert model.invoke("q").text == "LEARNED hello"
 
 
+def test_a_model_that_a_caller_chooses_is_asked_in_the_words_of_the_file(tmp_path):
+    taught("context, query -> answer").save(tmp_path / "file.json")
+    own, other = Scripted(script=script), Scripted(script=script)
+    graph = create_rlm_graph(own, prompt=tmp_path / "file.json", models={"other": other})
+    given = {"query": "q", "context": "c"}
+    assert graph.invoke(given, context={"model": "other"})["answer"] == "LEARNED hello"
+    assert (len(own.seen), len(other.seen)) == (0, 2)
+    chosen = [as_dicts(messages) for messages in other.seen]
+    assert graph.invoke(given)["answer"] == "LEARNED hello"
+    assert [as_dicts(messages) for messages in own.seen] == chosen
+    assert graph.invoke(given, context={"sub_model": "other"})["answer"] == "LEARNED hello"
+    assert (len(own.seen), len(other.seen)) == (3, 3)
+
+
 def test_a_reply_without_the_field_is_the_answer(tmp_path):
     taught().save(tmp_path / "file.json")
     chat = Scripted(script=lambda prompt: script(prompt) if "repl_history" in prompt else "just hello")

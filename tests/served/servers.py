@@ -51,6 +51,7 @@ class Served(ABC):
             "OPENAI_BASE_URL": self._model_url,
             "RLM_MODEL": "openai:root",
             "RLM_SUB_MODEL": "openai:sub",
+            "RLM_MODELS": "fast=openai:fast",
             "RLM_CONTENT_STORE": str(self.folder / "content"),
             "LANGSMITH_TRACING": "false",
         }

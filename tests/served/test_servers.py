@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from rlm_adapters import RLMOptions
 from tests.postgres import postgres_server
 from tests.served.servers import Aegra, LangGraphDev
 from tests.server import ModelServer, cell
@@ -46,6 +47,7 @@ def served(request, tmp_path_factory):
         models = stack.enter_context(ModelServer())
         models.script("root", root)
         models.script("sub", lambda messages, request: "yes " * 2000)
+        models.script("fast", lambda messages, request: cell("SUBMIT('fast')"))
         folder = tmp_path_factory.mktemp("served")
         if request.param == "aegra":
             database = stack.enter_context(postgres_server())
@@ -62,10 +64,10 @@ async def answer_of(served, question, **options):
     return await served.client.runs.wait(thread, "rlm", input=question, **options)
 
 
-async def failure_of(served, question):
+async def failure_of(served, question, **options):
     """What a client is told of a run that fails."""
     thread = (await served.client.threads.create())["thread_id"]
-    run = await served.client.runs.create(thread, "rlm", input=question)
+    run = await served.client.runs.create(thread, "rlm", input=question, **options)
     while (run := await served.client.runs.get(thread, run["run_id"]))["status"] in ("pending", "running"):
         await asyncio.sleep(0.1)
     assert run["status"] == "error"
@@ -150,6 +152,52 @@ async def test_a_client_makes_no_reference(kind, served):
 
 async def test_bad_input_is_told_to_the_client(served):
     assert "give the question as non-empty text under 'query'" in str(await failure_of(served, {"context": "x"}))
+
+
+async def test_the_schemas_make_a_form(served):
+    async def schemas_of(graph):
+        (assistant,) = await served.client.assistants.search(graph_id=graph)
+        return await served.client.assistants.get_schemas(assistant["assistant_id"])
+
+    schemas = await schemas_of("rlm")
+    given = schemas["input_schema"]["properties"]
+    assert given["context"]["anyOf"][0]["type"] == "string"
+    assert all(one["description"] for one in given.values())
+    options = schemas["context_schema"]["properties"]
+    assert options["model"]["anyOf"][0]["enum"] == ["fast"]
+    assert options["limits"]["anyOf"][0]["properties"]["max_iterations"]["anyOf"][0]["maximum"] == 20
+    research = await schemas_of("research")
+    assert set(research["input_schema"]["properties"]) == {"topic", "sources"}
+    assert set(RLMOptions.model_fields) == set(research["context_schema"]["properties"])
+    assert all(schemas[kind] for kind in ("output_schema", "state_schema", "config_schema"))
+
+
+async def test_an_assistant_has_options_of_its_own(served):
+    client = served.client
+    context = {"model": "fast", "limits": {"max_iterations": 1}, "instructions": "Be brief."}
+    assistant = await client.assistants.create("rlm", context=context)
+    thread = (await client.threads.create())["thread_id"]
+    result = await client.runs.wait(thread, assistant["assistant_id"], input={"query": "q", "context": "abc"})
+    assert (result["answer"], set(result["usage"]["by_model"])) == ("fast", {"fast"})
+    short = await client.assistants.create("rlm", context={"limits": {"max_iterations": 1}})
+    thread = (await client.threads.create())["thread_id"]
+    given = {"query": "two steps", "context": "abc"}
+    assert (await client.runs.wait(thread, short["assistant_id"], input=given))["finish_reason"] == "max_iterations"
+    longer = await answer_of(served, given, context={"limits": {"max_iterations": 2}})
+    assert longer["answer"] == 6
+
+
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        ({"limits": {"max_iterations": 1_000}}, "give at most 20"),
+        ({"limits": {"max_iteration": 1}}, "did you mean max_iterations"),
+        ({"model": "openai:gpt-5"}, "it offers 'fast'"),
+        ({"output_type": {"$ref": "file:///etc/passwd"}}, "is outside of the schema"),
+    ],
+)
+async def test_options_that_the_graph_does_not_offer_are_told_to_the_client(context, message, served):
+    assert message in str(await failure_of(served, {"query": "q", "context": "x"}, context=context))
 
 
 async def test_a_thread_goes_on_after_the_server_was_started_again(served):
