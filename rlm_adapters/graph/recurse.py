@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -44,58 +45,97 @@ def recurse(task: RecurseInput, node: NodeContext, config: RunnableConfig) -> St
     return {"answers": answers, "usage": usage, **({"updates": updates} if updates else {})}
 
 
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of a request."""
+
+    value: Any = None
+    usage: Usage = field(default_factory=dict)
+    updates: Mapping[str, Any] = field(default_factory=dict)
+    """What a tool wants to change in the state around the run."""
+    failure: dict[str, Any] | None = None
+    """What the cell sees of an error."""
+    told: str = ""
+    """What listeners see of it."""
+
+
 def _answer(request: Request, task: RecurseInput, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
     """Answer a request. Whatever fails here is a failure that the cell sees, except LangGraph's own interrupts."""
-    content, function = node.content, request["function"]
-    args, kwargs = content.read(request["args"]), content.read(request["kwargs"])
-    usage: Usage = {}
-    updates: dict[str, Any] = {}
-    failure: dict[str, Any] | None = None
-    told = ""
-    value: Any = None
+    given = node.content.read(request["args"]), node.content.read(request["kwargs"])
     try:
-        if function in node.config.tools:
-            result = yield from _use_tool(request, task, node, config)
-            value, updates = result.value, result.updates
-        elif function == "llm_query" and node.may_call:
-            given = yield from _with_inputs(bind(LLM_QUERY.parameters or (), args, kwargs), task, node)
-            value, usage = yield from ask_sub_model(node, given, task["run_id"], config)
-        elif function == "rlm_query" and node.may_call:
-            given = bind(("prompt", "context="), args, kwargs)
-            value, usage, updates = yield from _ask_child(node, given, task, config)
-        else:
-            failure = {"message": f"{function} is not offered here", "kind": "bad_request", "retryable": False}
+        outcome = yield from _make_call(request, given, task, node, config)
     except (GraphBubbleUp, ContentError):
         raise  # no failure of this call: the run waits, or its store is broken
-    except BudgetExceededError as error:
-        if request["ahead"]:
-            return {}  # nobody waits for it yet; the cell may never ask
-        failure = {"message": f"{error}; finish with what you have", "kind": "budget", "retryable": False}
-    except ModelCallError as error:
-        if error.permanent:
+    except Exception as error:  # a tool may raise anything, and the model can often go on
+        if isinstance(error, ModelCallError) and error.permanent:
             raise  # each further call would fail like this one: the run ends with what somebody has to change
-        usage, told = error.usage, str(error)
-        if request["ahead"] and (error.retryable or isinstance(error, _ChildEndedError)):
-            # Too many calls at once, or a limit: asked at its turn, it may well succeed. What it took is booked.
-            return {"usage": usage}
-        failure = {"message": error.detail, "kind": error.kind, "retryable": error.retryable}  # a cell sees no address
-    except (InputError, ToolFailedError) as error:
-        failure = {"message": str(error), "kind": "bad_request", "retryable": False}
-    except Exception as error:  # noqa: BLE001 - a tool may raise anything, and the model can often go on
-        failure = {"message": f"{type(error).__name__}: {error}", "kind": "tool", "retryable": False}
+        if request["ahead"] and _may_succeed_later(error):
+            # Nobody waits for it yet, and the cell may never ask. What it took is booked.
+            return {"usage": error.usage} if isinstance(error, ModelCallError) else {}
+        outcome = _failed(error)
+    _tell(outcome, request, task, node)
+    answer: dict[str, Any] = {"failure": outcome.failure}
+    if outcome.failure is None:
+        answer = {"value": node.content.write(to_plain(outcome.value))}
+    changed = {"updates": outcome.updates} if outcome.updates else {}
+    return {"answers": {request["id"]: answer}, "usage": outcome.usage, **changed}
+
+
+def _make_call(
+    request: Request, given: tuple[Any, Any], task: RecurseInput, node: NodeContext, config: RunnableConfig
+) -> Steps[_Outcome]:
+    """Make the call that a cell asks for, with the args and kwargs that it gave: to a tool, a sub-LM or a child run."""
+    function = request["function"]
+    if function in node.config.tools:
+        result = yield from _use_tool(request, task, node, config)
+        return _Outcome(result.value, updates=result.updates)
+    if function == "llm_query" and node.may_call:
+        named = yield from _with_inputs(bind(LLM_QUERY.parameters or (), *given), task, node)
+        value, usage = yield from ask_sub_model(node, named, task["run_id"], config)
+        return _Outcome(value, usage)
+    if function == "rlm_query" and node.may_call:
+        value, usage, updates = yield from _ask_child(node, bind(("prompt", "context="), *given), task, config)
+        return _Outcome(value, usage, updates)
+    return _refused(f"{function} is not offered here", "bad_request")
+
+
+def _may_succeed_later(error: Exception) -> bool:
+    """Whether a call that met too many others at once, or a limit, may well succeed at its turn."""
+    if isinstance(error, ModelCallError):
+        return error.retryable or isinstance(error, _ChildEndedError)
+    return isinstance(error, BudgetExceededError)
+
+
+def _failed(error: Exception) -> _Outcome:
+    """What a cell is told of an error."""
+    match error:
+        case BudgetExceededError():
+            return _refused(f"{error}; finish with what you have", "budget")
+        case ModelCallError():  # a cell sees no address
+            failure = {"message": error.detail, "kind": error.kind, "retryable": error.retryable}
+            return _Outcome(usage=error.usage, failure=failure, told=str(error))
+        case InputError() | ToolFailedError():
+            return _refused(str(error), "bad_request")
+    return _refused(f"{type(error).__name__}: {error}", "tool")
+
+
+def _refused(message: str, kind: str) -> _Outcome:
+    return _Outcome(failure={"message": message, "kind": kind, "retryable": False})
+
+
+def _tell(outcome: _Outcome, request: Request, task: RecurseInput, node: NodeContext) -> None:
+    """The event ``call_finished``."""
+    failure, function = outcome.failure, request["function"]
     node.emit(
         "call_finished",
         task["run_id"],
         task["iteration"],
         function=function,
         total=task.get("batch", 1),
-        error=None if failure is None else told or failure["message"],
-        usage=usage,
-        cached=node.config.cache_prompts and function == "llm_query" and failure is None and not usage,
+        error=None if failure is None else outcome.told or failure["message"],
+        usage=outcome.usage,
+        cached=node.config.cache_prompts and function == "llm_query" and failure is None and not outcome.usage,
     )
-    answer = {"failure": failure} if failure is not None else {"value": content.write(to_plain(value))}
-    changed = {"updates": updates} if updates else {}
-    return {"answers": {request["id"]: answer}, "usage": usage, **changed}
 
 
 def _use_tool(request: Request, task: RecurseInput, node: NodeContext, config: RunnableConfig) -> Steps[ToolResult]:

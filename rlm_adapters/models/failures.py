@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
-import socket
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from rlm_adapters.errors import ModelCallError
-
-_LONGEST_CHAIN: Final = 50
-"""Links of an exception that are looked at."""
+from rlm_adapters.models.provider_errors import (
+    answers_html,
+    chain,
+    codes_of,
+    is_no_address,
+    is_stale,
+    network_error,
+    status_of,
+)
 
 _DETAIL_CHARS: Final = 500
 
@@ -50,53 +55,144 @@ _REMEDIES: Final = {
 """What to do, by kind of failure."""
 
 
-def classify(error: BaseException) -> ModelCallError:
-    """What kind of failure a provider's exception is, read from its status code, class and text.
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What the rules look at."""
 
-    Providers' clients have no common base class, but nearly all exceptions carry ``status_code`` and ``response``.
-    """
+    error: BaseException
+    name: str
+    """Of its class, in lower case."""
+    text: str
+    short: str
+    """Its text on one line, without a client's advice about its own options."""
+    status: int | None
+    codes: set[str]
+
+    @classmethod
+    def of(cls, error: BaseException) -> _Facts:
+        text = str(error).strip() or type(error).__name__
+        short = " ".join(text.partition("\n\n")[0].split())  # what follows is the client's advice
+        short = short if len(short) <= _DETAIL_CHARS else short[:_DETAIL_CHARS] + " ..."
+        return cls(error, type(error).__name__.lower(), text, short, status_of(error), codes_of(error))
+
+    def named(self, *signs: str) -> bool:
+        """Whether the class's name holds one of the words."""
+        return any(sign in self.name for sign in signs)
+
+    def says(self, *signs: str) -> bool:
+        """Whether the text holds one of the words."""
+        lowered = self.text.lower()
+        return any(sign in lowered for sign in signs)
+
+
+def classify(error: BaseException) -> ModelCallError:
+    """What kind of failure a provider's exception is, read from its status code, class and text."""
     if isinstance(error, ModelCallError):
         return error
-    name = type(error).__name__.lower()
-    text = str(error).strip() or type(error).__name__
-    short = " ".join(text.partition("\n\n")[0].split())  # what follows is a client's advice about its own options
-    short = short if len(short) <= _DETAIL_CHARS else short[:_DETAIL_CHARS] + " ..."
-    status, codes, lowered = _status(error), _codes(error), text.lower()
-    if is_stale(error):
-        return ModelCallError(f"no connection to the model's server: {short}", kind="network", retryable=True)
-    if (said := network_error(error)) is not None:  # some transports report a refused connection as a time-out
-        return ModelCallError(f"no connection to the model's server: {said or short}", kind="network", retryable=True)
-    if _is_no_address(error):
-        return ModelCallError(f"not an address: {short}", kind="address")
-    if isinstance(error, TimeoutError) or "timeout" in name or status == 408:
-        return ModelCallError(f"model call timed out: {short}", kind="timeout", retryable=True)
-    if "context_length" in lowered or "maximum context" in lowered or "too many tokens" in lowered:
-        return ModelCallError(short, kind="context_length")
-    if "contextoverflow" in name or "contextlength" in name or "contextwindow" in name:
-        return ModelCallError(short, kind="context_length")
-    if status == 402 or "billing" in name or codes & _QUOTA_CODES or any(sign in lowered for sign in _QUOTA_SIGNS):
-        return ModelCallError(short, kind="quota")
-    if status == 429 or "ratelimit" in name:
-        return ModelCallError(short, kind="rate_limit", retryable=True)
-    if status == 403 and ("moderation" in lowered or "flagged" in lowered):  # OpenRouter: about this prompt alone
-        return ModelCallError(short, kind="refusal")
-    if status in (401, 403) or any(sign in name for sign in ("authentication", "autherror", "permissiondenied")):
-        return ModelCallError(short, kind="auth")
-    if codes & _UNKNOWN_CODES or "unsupportedmodel" in name or (status in (400, 404) and _UNKNOWN_MODEL.search(text)):
-        return ModelCallError(short, kind="unknown_model")
-    if status in (404, 405):
-        return ModelCallError(f"nothing that answers is there: {short}", kind="address")
-    if _answers_html(error, lowered):
+    facts = _Facts.of(error)
+    found = (rule(facts) for rule in _RULES)
+    return next((failure for failure in found if failure is not None), _unknown(facts))
+
+
+def _no_connection(facts: _Facts) -> ModelCallError | None:
+    """Before time-outs: some transports report a refused connection as one."""
+    if is_stale(facts.error):
+        return _network(facts.short)
+    said = network_error(facts.error)
+    return None if said is None else _network(said or facts.short)
+
+
+def _no_address(facts: _Facts) -> ModelCallError | None:
+    if is_no_address(facts.error):
+        return ModelCallError(f"not an address: {facts.short}", kind="address")
+    return None
+
+
+def _timed_out(facts: _Facts) -> ModelCallError | None:
+    if isinstance(facts.error, TimeoutError) or facts.named("timeout") or facts.status == 408:
+        return ModelCallError(f"model call timed out: {facts.short}", kind="timeout", retryable=True)
+    return None
+
+
+def _too_long(facts: _Facts) -> ModelCallError | None:
+    said = facts.says("context_length", "maximum context", "too many tokens")
+    if said or facts.named("contextoverflow", "contextlength", "contextwindow"):
+        return ModelCallError(facts.short, kind="context_length")
+    return None
+
+
+def _account(facts: _Facts) -> ModelCallError | None:
+    """What the account has left, and what it may do."""
+    if facts.status == 402 or facts.named("billing") or facts.codes & _QUOTA_CODES or facts.says(*_QUOTA_SIGNS):
+        return ModelCallError(facts.short, kind="quota")
+    if facts.status == 429 or facts.named("ratelimit"):
+        return ModelCallError(facts.short, kind="rate_limit", retryable=True)
+    if facts.status == 403 and facts.says("moderation", "flagged"):  # OpenRouter: about this prompt alone
+        return ModelCallError(facts.short, kind="refusal")
+    if facts.status in (401, 403) or facts.named("authentication", "autherror", "permissiondenied"):
+        return ModelCallError(facts.short, kind="auth")
+    return None
+
+
+def _unknown_model(facts: _Facts) -> ModelCallError | None:
+    said = facts.status in (400, 404) and _UNKNOWN_MODEL.search(facts.text)
+    if said or facts.codes & _UNKNOWN_CODES or facts.named("unsupportedmodel"):
+        return ModelCallError(facts.short, kind="unknown_model")
+    return None
+
+
+def _wrong_address(facts: _Facts) -> ModelCallError | None:
+    """A server that is not the model's."""
+    if facts.status in (404, 405):
+        return ModelCallError(f"nothing that answers is there: {facts.short}", kind="address")
+    if answers_html(facts.error):
         return ModelCallError("the server answered with a web page, not with JSON", kind="address", retryable=True)
-    if (isinstance(status, int) and status >= 500) or "servererror" in name or "overloaded" in lowered:
-        return ModelCallError(short, kind="server", retryable=True)
-    if isinstance(status, int) and status >= 400:
-        return ModelCallError(short, kind="refusal" if "content_filter" in lowered else "bad_request")
-    if isinstance(error, EOFError) or any(sign in name for sign in _CONNECTION_NAMES):
-        return ModelCallError(f"no connection to the model's server: {short}", kind="network", retryable=True)
-    if "jsondecode" in name or "apiresponsevalidation" in name or status == 200:
-        return ModelCallError(f"the model's server answered nonsense: {short}", kind="server", retryable=True)
-    return ModelCallError(f"{type(error).__name__}: {short}", kind="other")
+    return None
+
+
+def _other_status(facts: _Facts) -> ModelCallError | None:
+    """A failure of the server, or a refusal of the request."""
+    if (facts.status or 0) >= 500 or facts.named("servererror") or facts.says("overloaded"):
+        return ModelCallError(facts.short, kind="server", retryable=True)
+    if (facts.status or 0) >= 400:
+        return ModelCallError(facts.short, kind="refusal" if facts.says("content_filter") else "bad_request")
+    return None
+
+
+def _lost_connection(facts: _Facts) -> ModelCallError | None:
+    if isinstance(facts.error, EOFError) or facts.named(*_CONNECTION_NAMES):
+        return _network(facts.short)
+    return None
+
+
+def _nonsense(facts: _Facts) -> ModelCallError | None:
+    if facts.named("jsondecode", "apiresponsevalidation") or facts.status == 200:
+        text = f"the model's server answered nonsense: {facts.short}"
+        return ModelCallError(text, kind="server", retryable=True)
+    return None
+
+
+def _unknown(facts: _Facts) -> ModelCallError:
+    return ModelCallError(f"{type(facts.error).__name__}: {facts.short}", kind="other")
+
+
+def _network(said: str) -> ModelCallError:
+    return ModelCallError(f"no connection to the model's server: {said}", kind="network", retryable=True)
+
+
+_RULES: Final[tuple[Callable[[_Facts], ModelCallError | None], ...]] = (
+    _no_connection,
+    _no_address,
+    _timed_out,
+    _too_long,
+    _account,
+    _unknown_model,
+    _wrong_address,
+    _other_status,
+    _lost_connection,
+    _nonsense,
+)
+"""In this order: the first that knows the failure says what it is."""
 
 
 def locate(
@@ -136,88 +232,6 @@ def address_without_secrets(address: str | None) -> str | None:
         return None
     host = parts.hostname or ""
     return f"{parts.scheme}://{host}{port}{parts.path}" if host else parts.path or None
-
-
-def chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception and all that led to it, the nearest first: both its ``__cause__`` and its ``__context__``.
-
-    Clients raise their own exception inside an ``except`` block, some with ``from`` and some without: following the
-    causes alone loses what the operating system said. Each exception comes once, a circle ends.
-    """
-    seen: set[int] = set()
-    waiting: deque[BaseException | None] = deque([error])
-    while waiting and len(seen) < _LONGEST_CHAIN:
-        link = waiting.popleft()
-        if link is not None and id(link) not in seen:
-            seen.add(id(link))
-            yield link
-            waiting += [link.__cause__, link.__context__]
-
-
-def is_stale(error: BaseException) -> bool:
-    """Whether a call met a connection of the client's pool from an earlier ``asyncio.run``.
-
-    Nothing was sent. The client drops that connection, and takes the next one of its pool: there may be many of them.
-    """
-    return any(isinstance(link, RuntimeError) and "event loop is closed" in str(link).lower() for link in chain(error))
-
-
-def network_error(error: BaseException) -> str | None:
-    """What the operating system said of a connection, None if nothing at the bottom of an exception came from there."""
-    found = [link for link in chain(error) if isinstance(link, ConnectionError | socket.gaierror)]
-    if not found:
-        return None
-    return next((str(link.strerror) for link in found if link.strerror), str(found[0]))
-
-
-def never_connected(error: BaseException) -> bool:
-    """Whether there was no server: it refused the connection, or its name is unknown."""
-    return any(isinstance(link, ConnectionRefusedError | socket.gaierror) for link in chain(error))
-
-
-def retry_after(error: BaseException) -> float | None:
-    """Seconds that the server asks to wait (``Retry-After``), None if it does not say."""
-    headers = getattr(getattr(error, "response", None), "headers", None)
-    try:
-        value = headers.get("retry-after") if headers is not None else None
-        return None if value is None else max(0.0, float(value))
-    except (TypeError, ValueError):
-        return None
-
-
-def _status(error: BaseException) -> int | None:
-    response = getattr(error, "response", None)
-    found = (
-        getattr(error, "status_code", None),
-        getattr(response, "status_code", None),
-        getattr(error, "status", None),
-    )
-    return next((status for status in found if isinstance(status, int)), None)
-
-
-def _codes(error: BaseException) -> set[str]:
-    """The provider's short names of what happened, which clients leave out of the text."""
-    body = getattr(error, "body", None)
-    inner = body.get("error", body) if isinstance(body, Mapping) else {}
-    told = [inner.get("code"), inner.get("type")] if isinstance(inner, Mapping) else []
-    told += [getattr(error, name, None) for name in ("code", "type", "provider_code")]
-    return {code.lower() for code in told if isinstance(code, str)}
-
-
-def _is_no_address(error: BaseException) -> bool:
-    return any(
-        type(link).__name__ in ("UnsupportedProtocol", "InvalidURL", "InvalidUrlClientError")
-        or "missing scheme" in str(link).lower()
-        for link in chain(error)
-    )
-
-
-def _answers_html(error: BaseException, lowered: str) -> bool:
-    """Whether the answer was a web page; clients say so by failing on it in many ways."""
-    documents = [getattr(link, "doc", None) for link in chain(error)]
-    if any(isinstance(document, str) and document.lstrip().startswith("<") for document in documents):
-        return True
-    return any(sign in lowered for sign in ("<html", "<!doctype", "'str' object has no attribute 'model_dump'"))
 
 
 def _called_address(error: BaseException) -> str | None:

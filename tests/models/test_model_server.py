@@ -13,7 +13,7 @@ import openai
 import pytest
 from langchain_openai import ChatOpenAI
 
-from rlm_adapters.models.failures import chain
+from rlm_adapters.models.provider_errors import chain
 from tests.server import (
     ModelServer,
     Reply,

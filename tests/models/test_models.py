@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rlm_adapters.models.failures import chain, classify, network_error, never_connected
+from rlm_adapters.models.failures import classify
+from rlm_adapters.models.provider_errors import chain, network_error, never_connected
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,99 @@
+"""What can be read off an exception of a provider's client: status, codes, and what the operating system said.
+
+Providers' clients have no common base class, but nearly all exceptions carry ``status_code`` and ``response``.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+_LONGEST_CHAIN: Final = 50
+"""Links of an exception that are looked at."""
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and all that led to it, the nearest first: both its ``__cause__`` and its ``__context__``.
+
+    Clients raise their own exception inside an ``except`` block, some with ``from`` and some without: following the
+    causes alone loses what the operating system said. Each exception comes once, a circle ends.
+    """
+    seen: set[int] = set()
+    waiting: deque[BaseException | None] = deque([error])
+    while waiting and len(seen) < _LONGEST_CHAIN:
+        link = waiting.popleft()
+        if link is not None and id(link) not in seen:
+            seen.add(id(link))
+            yield link
+            waiting += [link.__cause__, link.__context__]
+
+
+def is_stale(error: BaseException) -> bool:
+    """Whether a call met a connection of the client's pool from an earlier ``asyncio.run``.
+
+    Nothing was sent. The client drops that connection, and takes the next one of its pool: there may be many of them.
+    """
+    return any(isinstance(link, RuntimeError) and "event loop is closed" in str(link).lower() for link in chain(error))
+
+
+def network_error(error: BaseException) -> str | None:
+    """What the operating system said of a connection, None if nothing at the bottom of an exception came from there."""
+    found = [link for link in chain(error) if isinstance(link, ConnectionError | socket.gaierror)]
+    if not found:
+        return None
+    return next((str(link.strerror) for link in found if link.strerror), str(found[0]))
+
+
+def never_connected(error: BaseException) -> bool:
+    """Whether there was no server: it refused the connection, or its name is unknown."""
+    return any(isinstance(link, ConnectionRefusedError | socket.gaierror) for link in chain(error))
+
+
+def retry_after(error: BaseException) -> float | None:
+    """Seconds that the server asks to wait (``Retry-After``), None if it does not say."""
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    try:
+        value = headers.get("retry-after") if headers is not None else None
+        return None if value is None else max(0.0, float(value))
+    except (TypeError, ValueError):
+        return None
+
+
+def status_of(error: BaseException) -> int | None:
+    """The status of the server's answer, None without one."""
+    response = getattr(error, "response", None)
+    found = (
+        getattr(error, "status_code", None),
+        getattr(response, "status_code", None),
+        getattr(error, "status", None),
+    )
+    return next((status for status in found if isinstance(status, int)), None)
+
+
+def codes_of(error: BaseException) -> set[str]:
+    """The provider's short names of what happened, which clients leave out of the text."""
+    body = getattr(error, "body", None)
+    inner = body.get("error", body) if isinstance(body, Mapping) else {}
+    told = [inner.get("code"), inner.get("type")] if isinstance(inner, Mapping) else []
+    told += [getattr(error, name, None) for name in ("code", "type", "provider_code")]
+    return {code.lower() for code in told if isinstance(code, str)}
+
+
+def is_no_address(error: BaseException) -> bool:
+    """Whether the client could not make an address of what it was given."""
+    return any(
+        type(link).__name__ in ("UnsupportedProtocol", "InvalidURL", "InvalidUrlClientError")
+        or "missing scheme" in str(link).lower()
+        for link in chain(error)
+    )
+
+
+def answers_html(error: BaseException) -> bool:
+    """Whether the answer was a web page; clients say so by failing on it in many ways."""
+    documents = [getattr(link, "doc", None) for link in chain(error)]
+    if any(isinstance(document, str) and document.lstrip().startswith("<") for document in documents):
+        return True
+    text = str(error).lower()
+    return any(sign in text for sign in ("<html", "<!doctype", "'str' object has no attribute 'model_dump'"))
