@@ -2,6 +2,7 @@
 
 Models wrap the same cell in a dozen ways (fences, tool calls written as text, JSON, DSPy fields, thoughts that
 quote code they rejected). :func:`read_reply` is a pure function from the raw reply to a :class:`Reading`.
+docs/replies.md shows the shapes, with an example of each, in the order in which they are looked for.
 """
 
 from rlm_adapters.replies.finish_beside_code import accept_provisional
