@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
-from rlm_adapters.sandbox.protocol.types import VariableInfo
+from rlm_adapters.sandbox.protocol.types import CellError, VariableInfo
 
 _MAX_NAMES: Final = 20
 _MAX_CODE: Final = 50_000  # characters of a cell that are looked at
@@ -15,6 +16,14 @@ _ASSIGNED: Final = re.compile(
     r"^([^\W\d]\w*+(?:[ \t]*+,[ \t]*+[^\W\d]\w*+)*+)[ \t]*+(?:[-+*/%&|^@]|//|\*\*|<<|>>)?=(?!=)", re.MULTILINE
 )
 _DEFINED: Final = re.compile(r"^(?:async\s+def|def|class)\s+([^\W\d]\w*)", re.MULTILINE)
+
+
+def with_loss(error: CellError, code: str, variables: Sequence[VariableInfo]) -> CellError:
+    """The error that ended a worker, told with what is lost and what is left (see `describe_loss`)."""
+    loss = describe_loss(code, variables)
+    message = f"{error.message}. {loss}"
+    traceback = f"{error.traceback.rstrip()}\n{loss}" if error.traceback else f"{error.type}: {message}"
+    return replace(error, message=message, traceback=traceback)
 
 
 def describe_loss(code: str, variables: Sequence[VariableInfo]) -> str:

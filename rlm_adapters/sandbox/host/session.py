@@ -7,22 +7,20 @@ A cell that hits a limit leaves no trace: its worker is replaced, and the replay
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol
 
 from rlm_adapters.errors import InputError, ReplayDivergenceError, SandboxError
 from rlm_adapters.sandbox.host.cell import Cell, WorkerSlot
 from rlm_adapters.sandbox.host.channel import ChannelClosedError, ChannelTimeoutError, ChannelUnsentError
 from rlm_adapters.sandbox.host.driving import aanswer_calls, answer_calls
 from rlm_adapters.sandbox.host.forkserver import WorkerProcess
-from rlm_adapters.sandbox.host.loss import describe_loss
+from rlm_adapters.sandbox.host.journaled import LIMIT_KINDS, JournaledSession
+from rlm_adapters.sandbox.host.loss import with_loss
 from rlm_adapters.sandbox.host.messages import (
     WorkerDone,
     parse_calls,
@@ -34,10 +32,9 @@ from rlm_adapters.sandbox.host.messages import (
 )
 from rlm_adapters.sandbox.host.runahead import AheadAccount, CellAhead
 from rlm_adapters.sandbox.host.spec import SessionSpec
-from rlm_adapters.sandbox.host.threads import in_thread
 from rlm_adapters.sandbox.protocol.exits import death, killed_from_outside
 from rlm_adapters.sandbox.protocol.frames import ProtocolError
-from rlm_adapters.sandbox.protocol.journal import check_answers, output_hash
+from rlm_adapters.sandbox.protocol.journal import output_hash
 from rlm_adapters.sandbox.protocol.types import (
     Answer,
     CellError,
@@ -45,15 +42,10 @@ from rlm_adapters.sandbox.protocol.types import (
     Done,
     HostCall,
     Pending,
-    VariableInfo,
 )
 
-_T = TypeVar("_T")
 _MAX_FILES: Final = 100_000
 _LOOK_SECONDS: Final = 30.0  # of wall time; a worker gives its child far less
-
-LIMIT_KINDS: Final = frozenset({"cpu", "memory", "wall", "crash"})
-"""Errors after which a cell leaves no trace: the worker is replaced and a replay skips the cell."""
 
 
 class WorkerSource(Protocol):
@@ -68,7 +60,7 @@ class WorkerSource(Protocol):
         """No more workers are needed."""
 
 
-class Session:
+class Session(JournaledSession[Cell]):
     """One REPL of a sandbox; made by `Sandbox.open`.
 
     Use it from one thread at a time; `kill` and `close` may come from any.
@@ -87,72 +79,13 @@ class Session:
         ahead: AheadAccount | None = None,
     ) -> None:
         self._spec = spec = workers.spec
+        super().__init__(thread_pool, journal, seed=spec.seed, epoch=spec.epoch)
         self._ahead = ahead or AheadAccount(enabled=False)
-        self.epoch: Final = spec.epoch
-        self.seed: Final = spec.seed
         self._workers = workers
-        self._thread_pool = thread_pool
         self._offered = spec.offered
         self._callables = dict(callables)
-        self._records = list(journal)
-        self._variables: tuple[VariableInfo, ...] = ()
-        self._cell: Cell | None = None
-        self._closed = False
-        self._busy = threading.Lock()
         self._slot = WorkerSlot()
         weakref.finalize(self, self._slot.abandon)
-
-    @property
-    def journal(self) -> tuple[CellRecord, ...]:
-        """The finished cells, those that were replayed at the opening included."""
-        return tuple(self._records)
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed
-
-    def start(self, code: str, *, answers: Mapping[str, Answer] = {}) -> Pending | Done:
-        """Run a cell until it ends or waits for calls that ``answers`` does not answer.
-
-        Args:
-            code: the cell.
-            answers: known answers by call id, of an earlier worker's run of the same cell.
-
-        Raises:
-            InputError: An answer cannot be handed over.
-            SandboxError: No worker can be had, or a cell is still waiting.
-            ReplayDivergenceError: The journal does not rebuild what it did before.
-        """
-        if not isinstance(code, str):
-            raise InputError(f"a cell is a str, not {type(code).__name__}")
-        known = check_answers(answers)
-        with self._exclusively():
-            if self._cell is not None:
-                raise SandboxError("a cell is waiting for answers: resume it, or kill the session")
-            functions = self._spec.pure if self._spec.ahead else ()
-            ahead = CellAhead(self._ahead, len(self._records), functions, given=known)
-            return self._go_on(Cell(len(self._records), code, known, self._spec.limits.wall_seconds, ahead))
-
-    def resume(self, answers: Mapping[str, Answer]) -> Pending | Done:
-        """Go on with a waiting cell. Answers may come in parts; those to calls not yet asked are kept.
-
-        A worker that was lost while the cell waited is replaced, and the cell continues where it was.
-
-        Raises:
-            InputError: An answer cannot be handed over.
-            SandboxError: No cell waits, or no worker can be had.
-            ReplayDivergenceError: The journal does not rebuild what it did before.
-        """
-        checked = check_answers(answers)
-        with self._exclusively():
-            cell = self._cell
-            if cell is None:
-                raise SandboxError("no cell is waiting for answers: start one")
-            cell.ahead.answered(checked, cell.waiting)
-            cell.learn(checked)
-            unknown = cell.unknown()
-            return Pending(unknown) if unknown else self._go_on(cell)
 
     def run(self, code: str) -> Done:
         """Run a cell to its end, answering its calls with the functions that the session was opened with.
@@ -169,14 +102,6 @@ class Session:
             step = self.resume(answer_calls(step.calls, self._callables))
         return step
 
-    async def astart(self, code: str, *, answers: Mapping[str, Answer] = {}) -> Pending | Done:
-        """`start` without blocking the event loop. Cancelled, it kills the worker."""
-        return await self._in_thread(lambda: self.start(code, answers=answers))
-
-    async def aresume(self, answers: Mapping[str, Answer]) -> Pending | Done:
-        """`resume` without blocking the event loop. Cancelled, it kills the worker."""
-        return await self._in_thread(lambda: self.resume(answers))
-
     async def arun(self, code: str) -> Done:
         """`run` without blocking the event loop; the functions may be coroutine functions."""
         self._check_callables()
@@ -186,19 +111,6 @@ class Session:
             step = await self.aresume(answers)
         return step
 
-    async def _in_thread(self, step: Callable[[], _T]) -> _T:
-        return await in_thread(self._thread_pool(), step, self.kill)
-
-    def warm(self) -> None:
-        """Have a worker ready, the journal replayed in it. Any cell would do this by itself.
-
-        Raises:
-            SandboxError: None can be had.
-            ReplayDivergenceError: The journal does not rebuild what it did before.
-        """
-        with self._exclusively():
-            self._ready_worker()
-
     def files_written(self) -> dict[str, bytes]:
         """The workspace files that cells have written, by path.
 
@@ -206,8 +118,7 @@ class Session:
             SandboxError: A cell is waiting, or no worker can be had.
         """
         with self._exclusively():
-            if self._cell is not None:
-                raise SandboxError("a cell is waiting for answers: files can be fetched between cells")
+            self._check_that_none_waits("files can be fetched between cells")
             worker = self._ready_worker()
             try:
                 return self._take_files(worker)
@@ -221,29 +132,19 @@ class Session:
 
     def close(self) -> None:
         """Kill the worker for good."""
-        self._closed = True
-        self._slot.kill()
+        super().close()
         self._workers.close()
 
-    def __enter__(self) -> Self:
-        return self
+    def _new_cell(self, code: str, known: dict[str, Answer]) -> Cell:
+        functions = self._spec.pure if self._spec.ahead else ()
+        ahead = CellAhead(self._ahead, len(self._records), functions, given=known)
+        return Cell(len(self._records), code, known, self._spec.limits.wall_seconds, ahead)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @contextlib.contextmanager
-    def _exclusively(self) -> Iterator[None]:
-        """One thread at a time; whatever else goes wrong, no worker is left in an unknown state."""
-        if not self._busy.acquire(blocking=False):
-            raise SandboxError("the session is running a cell in another thread")
-        try:
-            if self._closed:
-                raise SandboxError("the session is closed")
-            yield
-        finally:
-            self._busy.release()
+    def _go_on_with(self, cell: Cell, answers: dict[str, Answer]) -> Pending | Done:
+        cell.ahead.answered(answers, cell.waiting)
+        cell.learn(answers)
+        unknown = cell.unknown()
+        return Pending(unknown) if unknown else self._go_on(cell)
 
     def _check_callables(self) -> None:
         missing = [f.name for f in self._spec.functions if f.batch_of is None and f.name not in self._callables]
@@ -254,7 +155,6 @@ class Session:
             )
 
     def _ready_worker(self) -> WorkerProcess:
-        """The live worker, or a new one in which the journal was replayed."""
         worker = self._slot.worker
         if worker is not None:
             return worker
@@ -310,7 +210,6 @@ class Session:
         return {path: bytes(data) for path, data in files.items()}
 
     def _go_on(self, cell: Cell) -> Pending | Done:
-        """Run the cell until it ends or needs the host; afterwards the worker is in a known state or gone."""
         kills = self._slot.kills
         try:
             step = self._advance(cell)
@@ -343,20 +242,18 @@ class Session:
                 return self._converse(worker, cell)
         except ChannelTimeoutError:
             self._slot.drop(worker)
-            return self._lost(
-                cell, "wall", "TimeoutError", f"the cell ran for {self._spec.limits.wall_seconds:g} s and was stopped"
-            )
+            message = f"the cell ran for {self._spec.limits.wall_seconds:g} s and was stopped"
+            return self._lost(cell, CellError("wall", "TimeoutError", message))
         except ProtocolError as error:
             self._slot.drop(worker)
-            return self._lost(cell, "crash", "WorkerError", f"the worker was stopped: {error}")
+            return self._lost(cell, CellError("crash", "WorkerError", f"the worker was stopped: {error}"))
         except ChannelClosedError:
             status = self._slot.drop(worker, wait=True)
             if killed_from_outside(status) and not cell.killed and self._slot.kills == kills:
                 cell.killed = True  # once: should it be the kernel, out of memory, it does it again
                 cell.restart(self._spec.limits.wall_seconds)
                 return self._advance(cell)
-            kind, name, message = death(status)
-            return self._lost(cell, kind, name, message)
+            return self._lost(cell, CellError(*death(status)))
 
     def _converse(self, worker: WorkerProcess, cell: Cell) -> Pending | Done:
         """Answer what is known until the cell ends or asks for something new."""
@@ -416,7 +313,7 @@ class Session:
             # How far it got depends on the machine, so no replay could repeat it: it leaves no trace.
             self._slot.drop(worker)
             return replace(
-                self._lost(cell, error.kind, error.type, error.message, error),
+                self._lost(cell, error),
                 stdout=report.stdout,
                 stdout_chars=report.stdout_chars,
                 final=report.final,
@@ -433,17 +330,10 @@ class Session:
             replaced=cell.replaced,
         )
 
-    def _lost(self, cell: Cell, kind: str, name: str, message: str, error: CellError | None = None) -> Done:
+    def _lost(self, cell: Cell, error: CellError) -> Done:
         """The end of a cell whose worker is gone; the next one is built when it is needed."""
-        loss = describe_loss(cell.code, self._variables)
-        text = f"{message}. {loss}"
-        traceback = error.traceback.rstrip() + f"\n{loss}" if error and error.traceback else f"{name}: {text}"
-        return Done(
-            stdout="",
-            error=CellError(kind, name, text, error.line if error else None, traceback),
-            variables=self._variables,
-            replaced=True,
-        )
+        told = with_loss(error, cell.code, self._variables)
+        return Done(stdout="", error=told, variables=self._variables, replaced=True)
 
 
 def _record(cell: Cell, done: Done) -> CellRecord:

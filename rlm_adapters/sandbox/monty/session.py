@@ -1,22 +1,20 @@
-"""A session in monty workers, with the same life as that of `rlm_adapters.sandbox.host.session`."""
+"""A session in monty workers."""
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final
 
 import pydantic_monty as monty
 
-from rlm_adapters.errors import InputError, ReplayDivergenceError, SandboxError
-from rlm_adapters.sandbox.host.loss import bound_names, describe_loss
-from rlm_adapters.sandbox.host.threads import in_thread
+from rlm_adapters.errors import ReplayDivergenceError, SandboxError
+from rlm_adapters.sandbox.host.journaled import JournaledSession
+from rlm_adapters.sandbox.host.loss import bound_names, with_loss
 from rlm_adapters.sandbox.monty.cell import Calls, CellRun
 from rlm_adapters.sandbox.monty.sources import Sources
 from rlm_adapters.sandbox.monty.worker import Worker
-from rlm_adapters.sandbox.protocol.journal import check_answers, output_hash
+from rlm_adapters.sandbox.protocol.journal import output_hash
 from rlm_adapters.sandbox.protocol.types import (
     Answer,
     CellError,
@@ -29,8 +27,6 @@ from rlm_adapters.sandbox.protocol.types import (
 from rlm_adapters.sandbox.runtime.finish import Finish
 from rlm_adapters.sandbox.runtime.output import Output
 
-_T = TypeVar("_T")
-_LOST: Final = frozenset({"cpu", "memory", "wall", "crash"})
 _MAX_NAMES: Final = 200
 
 
@@ -52,11 +48,11 @@ class _Cell:
         self.waiting: Calls = ()
 
 
-class MontySession:
+class MontySession(JournaledSession[_Cell]):
     """One namespace in a monty worker; made by `MontySandbox.open`.
 
     Attributes:
-        epoch: the instant at which the session's clock stands.
+        epoch: the instant, in seconds, at which the session's clock stands.
         seed: its random seed.
     """
 
@@ -73,81 +69,16 @@ class MontySession:
         epoch: float,
         journal: Sequence[CellRecord],
     ) -> None:
-        self.seed: Final = seed
-        self.epoch: Final = epoch
+        super().__init__(thread_pool, journal, seed=seed, epoch=epoch)
         self._make_worker = make_worker
-        self._thread_pool = thread_pool
         self._inputs = dict(variables)
         self._functions = {function.name: function for function in functions}
         self._finish = Finish(dict, output_fields)
         self._output_chars = output_chars
-        self._records = list(journal)
-        self._variables: tuple[VariableInfo, ...] = ()
         self._names: list[str] = []
         self._sources = Sources()
         self._worker: Worker | None = None
-        self._cell: _Cell | None = None
-        self._closed = False
         self._kills = 0
-        self._busy = threading.Lock()
-
-    @property
-    def journal(self) -> tuple[CellRecord, ...]:
-        """The finished cells, those that were replayed at the opening included."""
-        return tuple(self._records)
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed
-
-    def start(self, code: str, *, answers: Mapping[str, Answer] = {}) -> Pending | Done:
-        """Run a cell until it ends or waits for calls that ``answers`` does not answer.
-
-        Raises:
-            InputError: an answer cannot be handed over.
-            SandboxError: no worker can be had, or a cell is still waiting.
-            ReplayDivergenceError: the journal does not rebuild what it did before.
-        """
-        if not isinstance(code, str):
-            raise InputError(f"a cell is a str, not {type(code).__name__}")
-        known = check_answers(answers)
-        with self._exclusively():
-            if self._cell is not None:
-                raise SandboxError("a cell is waiting for answers: resume it, or kill the session")
-            return self._go_on(_Cell(len(self._records), code, known))
-
-    def resume(self, answers: Mapping[str, Answer]) -> Pending | Done:
-        """Go on with a waiting cell; in a new worker, if the old one was lost.
-
-        Raises:
-            InputError: an answer cannot be handed over.
-            SandboxError: no cell waits, or no worker can be had.
-            ReplayDivergenceError: the journal does not rebuild what it did before.
-        """
-        checked = check_answers(answers)
-        with self._exclusively():
-            cell = self._cell
-            if cell is None:
-                raise SandboxError("no cell is waiting for answers: start one")
-            cell.known.update(checked)
-            return self._go_on(cell)
-
-    async def astart(self, code: str, *, answers: Mapping[str, Answer] = {}) -> Pending | Done:
-        """`start` without blocking the event loop. Cancelled, it kills the worker."""
-        return await self._in_thread(lambda: self.start(code, answers=answers))
-
-    async def aresume(self, answers: Mapping[str, Answer]) -> Pending | Done:
-        """`resume` without blocking the event loop. Cancelled, it kills the worker."""
-        return await self._in_thread(lambda: self.resume(answers))
-
-    async def _in_thread(self, step: Callable[[], _T]) -> _T:
-        return await in_thread(self._thread_pool(), step, self.kill)
-
-    def warm(self) -> None:
-        """Have a worker ready, the journal replayed in it."""
-        with self._exclusively():
-            self._ready_worker()
 
     def kill(self) -> None:
         """Kill the worker, from any thread. The journal stays: the session can go on with a new one."""
@@ -161,29 +92,16 @@ class MontySession:
                 finally:
                     self._busy.release()
 
-    def close(self) -> None:
-        """Kill the worker for good."""
-        self._closed = True
-        self.kill()
+    def _new_cell(self, code: str, known: dict[str, Answer]) -> _Cell:
+        return _Cell(len(self._records), code, known)
 
-    def __enter__(self) -> Self:
-        return self
+    def _go_on_with(self, cell: _Cell, answers: dict[str, Answer]) -> Pending | Done:
+        cell.known.update(answers)
+        return self._go_on(cell)
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @contextlib.contextmanager
-    def _exclusively(self) -> Iterator[None]:
-        if not self._busy.acquire(blocking=False):
-            raise SandboxError("the session is running a cell in another thread")
-        try:
-            if self._closed:
-                raise SandboxError("the session is closed")
-            yield
-        finally:
-            if self._closed:
-                self._drop()
-            self._busy.release()
+    def _let_go(self) -> None:
+        if self._closed:
+            self._drop()
 
     def _drop(self) -> None:
         worker, self._worker = self._worker, None
@@ -194,7 +112,6 @@ class MontySession:
             worker.close()
 
     def _ready_worker(self) -> Worker:
-        """The live worker, or a new one in which the journal was replayed."""
         if self._worker is not None:
             return self._worker
         self._sources = Sources()
@@ -298,10 +215,7 @@ class MontySession:
 
     def _lost(self, cell: _Cell, error: CellError) -> CellError:
         self._drop()
-        loss = describe_loss(cell.code, self._variables)
-        return CellError(
-            error.kind, error.type, f"{error.message}. {loss}", error.line, f"{error.traceback.rstrip()}\n{loss}"
-        )
+        return with_loss(error, cell.code, self._variables)
 
     def _bind(self, code: str) -> None:
         """Note what the cell has bound, and ask the worker for types and sizes."""
