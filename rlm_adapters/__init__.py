@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rlm_adapters.errors import InputError, ModelCallError, NoAnswerError, RLMError
     from rlm_adapters.events import Event
     from rlm_adapters.graph import RLMOptions, create_rlm_graph
+    from rlm_adapters.graph.approval import ApprovalRequest, Decision
     from rlm_adapters.langchain.chat_model import ChatRLM, context_block
     from rlm_adapters.models.budget import Limits
     from rlm_adapters.models.prices import ModelPrice
@@ -31,10 +32,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "RLM": "dspy.module",
     "URL": "values.urls",
+    "ApprovalRequest": "graph.approval",
     "ChatDSPy": "dspy.chat_bridge",
     "ChatRLM": "langchain.chat_model",
     "ContentRef": "values.refs",
     "ContentStore": "values.content",
+    "Decision": "graph.approval",
     "Event": "events",
     "InputError": "errors",
     "Limits": "models.budget",
@@ -55,10 +58,12 @@ _HOMES = {
 __all__ = [
     "RLM",
     "URL",
+    "ApprovalRequest",
     "ChatDSPy",
     "ChatRLM",
     "ContentRef",
     "ContentStore",
+    "Decision",
     "Event",
     "InputError",
     "Limits",

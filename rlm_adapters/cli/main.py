@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -24,6 +24,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from rlm_adapters import __version__
+from rlm_adapters.cli.approval import Approving, Terminal
 from rlm_adapters.cli.options import parse_output_type, parse_price
 from rlm_adapters.errors import InputError, MissingExtraError, RLMError
 from rlm_adapters.events import Event, EventHandler
@@ -32,6 +33,9 @@ from rlm_adapters.models.providers import open_chat_model, split_name
 from rlm_adapters.values.inputs import STDIN, load_paths
 from rlm_adapters.values.urls import URL, is_url
 from rlm_adapters.views.console import ConsoleView, answer_text, safe
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
 
 
 class ExitCode(IntEnum):
@@ -107,6 +111,7 @@ class _Job:
     prices: Mapping[str, tuple[float, float]]
     output_type: Any
     prompt: Path | None
+    approve: Approving | None = None
 
 
 @app.command(epilog=_EPILOG)
@@ -159,6 +164,10 @@ def ask(
         Path | None,
         typer.Option(metavar="FILE", help="Prompt file that an optimised DSPy RLM saved.", show_default=False),
     ] = None,
+    approve: Annotated[
+        Approving | None,
+        typer.Option(help="Ask on the terminal before each cell or tool call runs.", show_default=False),
+    ] = None,
     trace: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write every event as a line of JSON.", show_default=False)
     ] = None,
@@ -190,6 +199,7 @@ def ask(
             prices=dict(parse_price(text) for text in price or ()),
             output_type=None if output_type is None else parse_output_type(output_type),
             prompt=prompt,
+            approve=approve,
         )
         result = _run(job, trace=trace, show=not quiet, tell=used.note)
         code = _EXIT_CODES.get(result["finish_reason"], ExitCode.PARTIAL)
@@ -281,8 +291,12 @@ def _run(job: _Job, *, trace: Path | None, show: bool, tell: EventHandler) -> Ma
     errors = Console(stderr=True)
     with ExitStack() as stack:
         listeners: list[EventHandler] = [tell]
-        if show:
-            listeners.append(stack.enter_context(ConsoleView(errors, show_answer=False)).handle)
+        view = stack.enter_context(ConsoleView(errors, show_answer=False)) if show else None
+        if view is not None:
+            listeners.append(view.handle)
+        terminal = None
+        if job.approve is not None:
+            terminal = stack.enter_context(Terminal(errors, before=view.close if view is not None else lambda: None))
         if trace is not None:
             listeners.append(_trace_writer(trace, stack))
 
@@ -295,7 +309,7 @@ def _run(job: _Job, *, trace: Path | None, show: bool, tell: EventHandler) -> Ma
                 errors.print(Text(f"note: {safe(text)}", style="yellow"))
 
         _load_engine(job)
-        return asyncio.run(_answer(job, tell_all, note))
+        return asyncio.run(_answer(job, tell_all, note, terminal))
 
 
 def _load_engine(job: _Job) -> None:
@@ -307,8 +321,14 @@ def _load_engine(job: _Job) -> None:
             import_module(f"langchain_{provider}")
 
 
-async def _answer(job: _Job, tell: EventHandler, note: Callable[[str], None]) -> Mapping[str, Any]:
-    from rlm_adapters import create_rlm_graph  # noqa: PLC0415 - LangGraph is not needed for `rlm --help`
+async def _answer(
+    job: _Job, tell: EventHandler, note: Callable[[str], None], terminal: Terminal | None
+) -> Mapping[str, Any]:
+    # LangGraph is not needed for `rlm --help`
+    from langgraph.checkpoint.memory import InMemorySaver  # noqa: PLC0415
+    from langgraph.types import Command  # noqa: PLC0415
+
+    from rlm_adapters import create_rlm_graph  # noqa: PLC0415
 
     with suppress(NotImplementedError):  # not on Windows
         task = asyncio.current_task()
@@ -328,14 +348,19 @@ async def _answer(job: _Job, tell: EventHandler, note: Callable[[str], None]) ->
             output_type=job.output_type,
             prompt=job.prompt,
             on_event=tell,
+            approve=None if job.approve is None else job.approve.value,
+            checkpointer=None if job.approve is None else InMemorySaver(),
         )
         stack.callback(graph.close)
         inputs = await asyncio.to_thread(load_paths, [URL(path) if is_url(path) else path for path in job.paths])
         for text in inputs.notes:
             note(text)
-        result: Mapping[str, Any] = await graph.ainvoke(
-            {"query": job.question, "context": inputs.context, "files": dict(inputs.files)}
-        )
+        given: Any = {"query": job.question, "context": inputs.context, "files": dict(inputs.files)}
+        thread: RunnableConfig | None = None if terminal is None else {"configurable": {"thread_id": "ask"}}
+        result: Mapping[str, Any] = await graph.ainvoke(given, thread)
+        while terminal is not None and (waiting := result.get("__interrupt__")):
+            answers = {one.id: await terminal.ask(one.value) for one in waiting}
+            result = await graph.ainvoke(Command(resume=answers), thread)
         return result
 
 

@@ -42,6 +42,7 @@ from rlm_adapters.dspy.tools import repl_tools
 from rlm_adapters.dspy.writer import PredictorWriter
 from rlm_adapters.errors import InputError
 from rlm_adapters.events import Event, EventHandler
+from rlm_adapters.graph.approval import Approve, checked_approve
 from rlm_adapters.graph.context import RLMConfig
 from rlm_adapters.graph.tools import RESERVED, Tool, listed_tools
 from rlm_adapters.models.budget import Limits, limits_remedy
@@ -92,6 +93,8 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         store: where big values live; with a checkpointer give a lasting one.
         sandbox: default: one that all modules of the process share. A `Sandbox`, another `Executor`, or ``"monty"``:
             pydantic-monty (extra ``monty``).
+        approve: what waits for approval before it runs: ``"cells"``, ``"tools"``, ``"all"``, or a function of the
+            `ApprovalRequest` (see docs/approval.md). Where a person is asked, it takes a checkpointer.
         on_event: called with every `Event` of every run.
         trajectory_demos: keep only the last action step of a run in ``dspy.settings.trace``. It holds all earlier ones
             in its ``repl_history``, so that demos are whole trajectories; False keeps every step.
@@ -129,6 +132,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         checkpointer: Checkpointer = None,
         store: ContentStore | None = None,
         sandbox: Executor | Literal["monty"] | None = None,
+        approve: Approve | None = None,
         on_event: EventHandler | None = None,
         trajectory_demos: bool = True,
         sub_call: Any = False,
@@ -161,6 +165,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         self.trajectory_demos = trajectory_demos
         self._limits = replace(merged, max_output_chars=_WHOLE_OUTPUT)
         self._parallel = parallel
+        self._approve = checked_approve(approve)
         self._prices = PriceTable(prices)
         self._runtime = Runtime(sandbox, store, checkpointer, on_event)
         self.sub_call = dspy.Predict(sub_call_signature(sub_call)) if sub_call else None
@@ -287,6 +292,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             sandbox=sandbox,
             parallel="off" if isinstance(sandbox, InterpreterSandbox) else self._parallel,
             sessions=self._runtime.sessions,
+            approve=self._approve,
             on_event=self._listener(call),
         )
         call.graph = self._runtime.graph

@@ -12,6 +12,7 @@ from langgraph.types import Checkpointer
 from rlm_adapters.arguments import checked
 from rlm_adapters.errors import InputError
 from rlm_adapters.events import EventHandler
+from rlm_adapters.graph.approval import Approve, checked_approve
 from rlm_adapters.graph.compiled import RLMGraph
 from rlm_adapters.graph.context import RLMConfig
 from rlm_adapters.graph.execute import execute
@@ -63,6 +64,7 @@ def create_rlm_graph(
     max_confirmations: int | None = 3,
     direct_below: int = 0,
     context_schema: type[RLMOptions] = RLMOptions,
+    approve: Approve | None = None,
     on_event: EventHandler | None = None,
     name: str = "rlm",
 ) -> RLMGraph:
@@ -98,6 +100,9 @@ def create_rlm_graph(
             one prompt; 0: never.
         max_confirmations: end the run when the root LM has repeated an answer so often without submitting it;
             None: never.
+        approve: what waits for approval before it runs: ``"cells"``, ``"tools"``, ``"all"``, or a function of the
+            `ApprovalRequest` that decides or has a person asked (see docs/approval.md). Needs a checkpointer, here or
+            in the graph around this one.
         on_event: called with every `Event` of every run.
         direct_below: answer inputs of fewer characters by one direct call of the root LM, without a REPL (not with
             tools or files); 0: never.
@@ -148,6 +153,7 @@ def create_rlm_graph(
         warn_tiny_calls=warn_tiny_calls,
         max_confirmations=max_confirmations,
         direct_below=direct_below,
+        approve=checked_approve(approve),
         direct=ChatTarget(model) if isinstance(model, BaseChatModel) else None,
     )
     if not (isinstance(context_schema, type) and issubclass(context_schema, RLMOptions)):

@@ -45,10 +45,10 @@ def host_functions(node: NodeContext) -> list[HostFunction]:
     functions = [tool.host_function() for tool in node.config.tools.values()]
     if not node.may_call:
         return functions
-    # A child run may use the tools, so it is run ahead only where there are none.
+    # A child run may use the tools, and may wait for approval, so it is run ahead only where there is neither.
     rlm_query = HostFunction(
         name="rlm_query",
-        effects=bool(node.config.tools),
+        effects=bool(node.config.tools) or node.config.approve is not None,
         parameters=("prompt", "context="),
         doc="rlm_query(prompt, context=None) -> str: a helper with a REPL of its own.",
     )

@@ -63,8 +63,15 @@ class RLMConfig:
     direct: SubModel | None = None
     """Who answers them; default: the sub-LM."""
 
-    def for_child(self) -> RLMConfig:
-        """The configuration of a child run: the same, but its answer is for its parent's cell, of any type."""
+    approve: Any = None
+    """What needs approval before it runs (`rlm_adapters.graph.approval.Approve`); None: nothing."""
+
+    def for_child(self, *, approved: bool = False) -> RLMConfig:
+        """The configuration of a child run: the same, but its answer is for its parent's cell, of any type.
+
+        Args:
+            approved: the rest of the parent's run, the child with it.
+        """
         return replace(
             self,
             writer=self.writer.for_child(),
@@ -72,6 +79,7 @@ class RLMConfig:
             instructions="",
             direct_below=0,
             on_event=None,
+            approve=None if approved else self.approve,
         )
 
 

@@ -16,7 +16,8 @@ def reply_as_run(state: RLMState, node: NodeContext) -> Steps[tuple[Reply | None
     Returns:
         The reply, and what the root LM is told about it; nothing when the cells ran as they were written.
     """
-    reply, ran = state.get("reply"), len(state.get("outputs") or ())
+    reply = state.get("reply")
+    ran = sum(not output.get("refused") for output in state.get("outputs") or ())
     if reply is None or not ran:
         return reply, ""
     entries = state["cells"][-ran:]

@@ -12,6 +12,7 @@ from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.cures import count_asked, tiny_calls
 from rlm_adapters.graph.journal import from_answer_record, position, to_entry
 from rlm_adapters.graph.opening import opened
+from rlm_adapters.graph.review import review_cell
 from rlm_adapters.graph.state import CellOutput, Request, RLMState
 from rlm_adapters.graph.stored import Stored
 from rlm_adapters.models.budget import Usage, add_usage
@@ -25,8 +26,8 @@ from rlm_adapters.sandbox import (
 )
 
 
-def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:  # noqa: ARG001
-    """Run cells until one waits, fails, submits, or none is left."""
+def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
+    """Run cells until one waits, fails, submits, needs approval, or none is left."""
     run_id, iteration = state["run_id"], state["iterations"]
     node.attach(run_id, state.get("usage"), state.get("seconds"))
     content = node.content
@@ -35,6 +36,12 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
         return {"pending": [], "seconds": node.run.ledger.seconds}
     outputs: list[CellOutput] = list(state.get("outputs") or ())
     update: dict[str, Any] = {}
+    review = node.config.approve is not None and not state.get("approved")
+    if review and not state.get("pending"):
+        queue[0], update = yield from review_cell(state, node, config)
+        if "outputs" in update:
+            return {**update, "queue": [], "pending": [], "seconds": node.run.ledger.seconds}
+        review = not update.get("approved")
     stored = state.get("answers") or {}
     yield from content.load(queue, stored)
     answers = {key: from_answer_record(record, content.read) for key, record in stored.items()}
@@ -88,9 +95,10 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
             queue.pop(0)
             if outcome.final is not None:
                 update["submitted"] = {"function": outcome.final.function, "value": content.write(outcome.final.value)}
-            if outcome.final is not None or outcome.error is not None or not queue:
+            ended = outcome.final is not None or outcome.error is not None
+            if ended or review or not queue:
                 node.config.sessions.keep(node.run.session_key(run_id), position(cells), session)
-                update |= {"queue": [], "pending": []}
+                update |= {"queue": [] if ended else queue, "pending": []}  # the next one has to be approved first
                 break
     except TimeoutError:
         # The run's time is over in the middle of a cell: what was finished before stands.

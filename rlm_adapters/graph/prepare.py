@@ -69,6 +69,7 @@ def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
         "outputs": [],
         "submitted": None,
         "updates": None,
+        "approved": None,
         "iterations": 0,
         "repairs": 0,
         "seconds": 0.0,

@@ -14,6 +14,7 @@ from rlm_adapters.errors import BudgetExceededError, ContentError, InputError, M
 from rlm_adapters.graph.calls import LLM_QUERY, ask_sub_model, bind
 from rlm_adapters.graph.context import NodeContext, RLMContext
 from rlm_adapters.graph.injection import ToolCall
+from rlm_adapters.graph.review import review_tool
 from rlm_adapters.graph.state import RecurseInput, Request, RLMInput, RLMOutput
 from rlm_adapters.graph.tool_results import ToolFailedError, ToolResult, merge_updates
 from rlm_adapters.models.budget import Usage, add_usage
@@ -57,6 +58,8 @@ class _Outcome:
     """What the cell sees of an error."""
     told: str = ""
     """What listeners see of it."""
+    approved: bool = False
+    """Whether the rest of the run was approved with it."""
 
 
 def _answer(request: Request, task: RecurseInput, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
@@ -77,7 +80,9 @@ def _answer(request: Request, task: RecurseInput, node: NodeContext, config: Run
     answer: dict[str, Any] = {"failure": outcome.failure}
     if outcome.failure is None:
         answer = {"value": node.content.write(to_plain(outcome.value))}
-    changed = {"updates": outcome.updates} if outcome.updates else {}
+    changed: dict[str, Any] = {"updates": outcome.updates} if outcome.updates else {}
+    if outcome.approved:
+        changed["approved"] = True
     return {"answers": {request["id"]: answer}, "usage": outcome.usage, **changed}
 
 
@@ -87,8 +92,8 @@ def _make_call(
     """Make the call that a cell asks for, with the args and kwargs that it gave: to a tool, a sub-LM or a child run."""
     function = request["function"]
     if function in node.config.tools:
-        result = yield from _use_tool(request, task, node, config)
-        return _Outcome(result.value, updates=result.updates)
+        result, approved = yield from _use_tool(request, task, node, config)
+        return _Outcome(result.value, updates=result.updates, approved=approved)
     if function == "llm_query" and node.may_call:
         named = yield from _with_inputs(bind(LLM_QUERY.parameters or (), *given), task, node)
         value, usage = yield from ask_sub_model(node, named, task["run_id"], config)
@@ -138,15 +143,24 @@ def _tell(outcome: _Outcome, request: Request, task: RecurseInput, node: NodeCon
     )
 
 
-def _use_tool(request: Request, task: RecurseInput, node: NodeContext, config: RunnableConfig) -> Steps[ToolResult]:
+def _use_tool(
+    request: Request, task: RecurseInput, node: NodeContext, config: RunnableConfig
+) -> Steps[tuple[ToolResult, bool]]:
     """Call a tool inside the loop, with what it may know of the caller.
+
+    Returns:
+        What it gave, and whether the rest of the run was approved with it.
 
     Raises:
         InputError: what it wants to change is this run's own.
+        ToolFailedError: it was not approved.
     """
     tool, state = node.config.tools[request["function"]], node.caller.state
     args = yield from _with_inputs(node.content.read(request["args"]), task, node)
     kwargs = yield from _with_inputs(node.content.read(request["kwargs"]), task, node)
+    approved = False
+    if node.config.approve is not None and not task.get("approved") and not tool.internal:
+        args, kwargs, approved = yield from review_tool(tool, (args, kwargs), task, node, config)
     if state is None and any(one.kind in ("state", "runtime") for one in tool.injected.values()):
         state = yield from _given_state(task, node)
     if tool.internal:
@@ -156,7 +170,7 @@ def _use_tool(request: Request, task: RecurseInput, node: NodeContext, config: R
     result = yield from tool.call(args, kwargs, call)
     if own := sorted(_OWN_KEYS & result.updates.keys()):
         raise InputError(f"tool {tool.name!r} returned Command(update=...) of {own[0]!r}, which is the run's own key")
-    return result
+    return result, approved
 
 
 def _given_state(task: RecurseInput, node: NodeContext) -> Steps[dict[str, Any]]:
@@ -191,7 +205,7 @@ def _ask_child(
         # An input of the parent stays the same stored content.
         given_input["context"] = ContentRef.from_state(context) if is_ref(context) else context
     child = RLMContext(
-        config=node.config.for_child(),
+        config=node.config.for_child(approved=task.get("approved") or False),
         run=node.run,
         depth=node.depth + 1,
         parent_run_id=task["run_id"],

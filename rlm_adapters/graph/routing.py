@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 
 from rlm_adapters.graph.calls import LLM_QUERY
 from rlm_adapters.graph.ownership import is_saved
-from rlm_adapters.graph.state import FORM, AnswerRecord, FinishReason, Request
+from rlm_adapters.graph.state import FORM, AnswerRecord, FinishReason, PackedText, Request
 from rlm_adapters.values.refs import Packed
 
 Next: TypeAlias = "str | list[Send]"
@@ -69,15 +69,17 @@ class AfterExecute(TypedDict, total=False):
     iterations: int
     variables: dict[str, Packed]
     query: Packed
+    queue: list[PackedText]
+    approved: bool
 
 
 def after_execute(state: AfterExecute, config: RunnableConfig) -> list[Send] | str:
-    """Where to go from `execute`: to the calls that the cell waits for, or on.
+    """Where to go from `execute`: to the calls that the cell waits for, to a next cell to be approved, or on.
 
     Some are answered already when a run was edited that was about to go on with the cell.
     """
     if not state.get("pending"):
-        return "check_final"
+        return "execute" if state.get("queue") else "check_final"
     answers = state.get("answers") or {}
     pending = [request for request in state["pending"] if request["id"] not in answers]
     if not pending:
@@ -93,6 +95,7 @@ def after_execute(state: AfterExecute, config: RunnableConfig) -> list[Send] | s
                 "variables": state["variables"],
                 "query": state["query"],
                 "batch": len(pending),
+                "approved": state.get("approved") or False,
             },
         )
         for requests in _tasks(pending, saved=is_saved(config))

@@ -112,6 +112,8 @@ class CellOutput(TypedDict):
     replaced: bool
     note: NotRequired[str]
     """What the root LM should know about how the cell worked."""
+    refused: NotRequired[bool]
+    """It was not approved, and did not run; ``error`` says why."""
 
 
 class TextAnswer(TypedDict):
@@ -172,6 +174,11 @@ def merge_answers(left: dict[str, AnswerRecord], right: dict[str, AnswerRecord] 
     return {**left, **right}
 
 
+def granted(left: bool, right: bool | None) -> bool:
+    """Whether the rest of the run was approved; None begins anew."""
+    return right is not None and (left or right)
+
+
 def count(left: Usage, right: Usage | None) -> Usage:
     """Figures added up; None begins anew."""
     if right is None:
@@ -214,6 +221,8 @@ class RLMState(TypedDict, total=False):
     outputs: list[CellOutput]
     submitted: Submission | None
     updates: Annotated[dict[str, Any], merge_updates]
+    approved: Annotated[bool, granted]
+    """A person has approved the rest of the run."""
     # counts
     iterations: Count
     repairs: Count
@@ -242,3 +251,4 @@ class RecurseInput(TypedDict):
     variables: dict[str, Packed]
     query: Packed
     batch: NotRequired[int]
+    approved: NotRequired[bool]

@@ -31,6 +31,7 @@ from rlm_adapters.langchain.blocks import context_block
 from rlm_adapters.langchain.call import RUN_MANAGER, CallOptions, with_config, with_inputs
 from rlm_adapters.langchain.direct import DirectStream, ask_directly
 from rlm_adapters.langchain.isolation import adopted, ambient_writer, apart, caller_of, child_callbacks
+from rlm_adapters.langchain.outside import Outside
 from rlm_adapters.langchain.progress import Progress
 from rlm_adapters.langchain.runs import Ask
 from rlm_adapters.langchain.schema import StructuredMethod, answer_schema, parser_of, with_raw
@@ -359,6 +360,7 @@ class ChatRLM(RLMSettings):
                 listen=lambda run: Progress(manager, write, lambda: run.ledger.used),
                 earlier=earlier.ledger if earlier is not None else None,
                 caller=caller_of(options.caller, messages),
+                outside=None if config.approve is None else Outside.of(options.caller, messages),
             )
             outcome = yield from runs.ask(ask)
         name = self._told_name(options)

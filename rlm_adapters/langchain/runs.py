@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -13,6 +14,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command, Interrupt, StateSnapshot
 
 from rlm_adapters.effects import Steps, Wait, off_loop
@@ -24,6 +26,7 @@ from rlm_adapters.graph.ownership import content_of
 from rlm_adapters.graph.stored import refs_in
 from rlm_adapters.langchain.answer import Outcome
 from rlm_adapters.langchain.conversation import read_conversation
+from rlm_adapters.langchain.outside import Outside
 from rlm_adapters.langchain.progress import Progress
 from rlm_adapters.langchain.suspended import OURS, SuspendedRuns, Waiting, thread_name
 from rlm_adapters.langchain.tools import Returned, answering_tools, is_tool_call, new_thread, returned, tool_calls_of
@@ -34,6 +37,10 @@ from rlm_adapters.values.refs import ContentRef
 _LOG = logging.getLogger("rlm_adapters")
 _RETURNED = "rlm_returned"
 """Key in a checkpoint's metadata: a hash of the tool results that the run was last resumed with."""
+_ANSWERED = "rlm_answered"
+"""Likewise: how many questions to a person were answered before."""
+_TOLD = "rlm_told"
+"""Likewise, as JSON: the usage that the caller was told of in earlier turns."""
 _HAVE_ANSWER = frozenset({"submitted", "text", "direct"})
 
 
@@ -53,6 +60,7 @@ class Ask:
         callbacks: for the graph's run.
         listen: makes the listener of a run tree.
         caller: what tools inside the loop are told of whoever called.
+        outside: the node that asks a person for what has to be approved; None: nobody can be asked.
     """
 
     messages: Sequence[BaseMessage]
@@ -66,6 +74,7 @@ class Ask:
     parallel: bool = True
     earlier: Ledger | None = None
     caller: Caller = field(default_factory=Caller)
+    outside: Outside | None = None
 
 
 class Runs:
@@ -119,10 +128,13 @@ class Runs:
                 ask.messages, threshold=ask.threshold, context=ask.context, inputs=ask.inputs, taken=taken
             ).to_input()
         )
-        if not ask.suspendable:
+        outside = ask.outside
+        if not ask.suspendable and outside is None:
             return (yield from self._run(ask, given))
-        thread = new_thread()
+        thread = new_thread() if outside is None else outside.thread
         yield from self.suspended.take(thread)
+        if outside is not None and (saved := (yield from self._begun(thread))) is not None:
+            return (yield from self._turn(ask, None, thread, saved.told, answered=saved.answered))
         return (yield from self._turn(ask, given, thread, first=True))
 
     def close(self) -> None:
@@ -130,6 +142,15 @@ class Runs:
         self.graph.close()
 
     # -- parts
+
+    def _begun(self, thread: str) -> Steps[_Saved | None]:
+        """The run that an earlier run of the same node has begun; None when there is none."""
+        try:
+            state = yield from self._state(thread)
+            return (yield from self._saved(state)) if state.next else None
+        except BaseException:
+            self.suspended.put_back(thread)
+            raise
 
     def _go_on(self, ask: Ask, back: Returned) -> Steps[Outcome | None]:
         """Take the results to the run that waits for them; None when it is gone."""
@@ -153,7 +174,9 @@ class Runs:
         given: Command[Any] | None = Command(resume=results) if results else None
         tools = {**answering_tools(saved.interrupts), **ask.config.tools}
         ask = replace(ask, config=replace(ask.config, tools=tools))
-        return (yield from self._turn(ask, given, back.thread, saved.usage, digest=back.digest()))
+        told = saved.told if saved.returned == back.digest() else saved.usage
+        answered = saved.answered if saved.returned == back.digest() else 0
+        return (yield from self._turn(ask, given, back.thread, told, digest=back.digest(), answered=answered))
 
     def _state(self, thread: str) -> Steps[StateSnapshot]:
         config, graph = _config(thread, None), self._saving
@@ -167,17 +190,42 @@ class Runs:
             _LOG.warning("a suspended run cannot go on here: %s", missing)
             return None
         metadata: Mapping[str, Any] = state.metadata or {}
-        return _Saved(tuple(state.interrupts), state.values.get("usage") or {}, metadata.get(_RETURNED))
+        return _Saved(
+            tuple(state.interrupts),
+            state.values.get("usage") or {},
+            metadata.get(_RETURNED),
+            json.loads(metadata.get(_TOLD) or "{}"),
+            metadata.get(_ANSWERED) or 0,
+        )
 
     def _turn(
-        self, ask: Ask, given: Any, thread: str, before: Usage | None = None, *, digest: str = "", first: bool = False
+        self,
+        ask: Ask,
+        given: Any,
+        thread: str,
+        before: Usage | None = None,
+        *,
+        digest: str = "",
+        first: bool = False,
+        answered: int = 0,
     ) -> Steps[Outcome]:
-        """Run in a saved thread until its end, or until it waits for tools."""
+        """Run in a saved thread until its end, or until it waits for tools or for a person."""
         config = _config(thread, ask.callbacks)
-        config["metadata"] = {OURS: True, _RETURNED: digest}
         run = _ListenedRun(ask, content_of(ask.config.store, self.suspended.saver, config))
         try:
-            result = yield from self._result(self._saving, given, config, run)
+            while True:
+                config["metadata"] = {
+                    OURS: True,
+                    _RETURNED: digest,
+                    _ANSWERED: answered,
+                    _TOLD: json.dumps(before or {}),
+                }
+                result = yield from self._result(self._saving, given, config, run)
+                questions = [one for one in result.get("__interrupt__") or () if not is_tool_call(one)]
+                if not questions or ask.outside is None:
+                    break
+                given = Command(resume=ask.outside.ask(questions, answered))
+                answered += len(questions)
             if interrupts := result.get("__interrupt__"):
                 self.suspended.put_back(thread, map(run.session_key, run.unfinished), digest)
                 calls = tool_calls_of(thread, interrupts)
@@ -188,6 +236,9 @@ class Runs:
                     iterations=result.get("iterations") or 0,
                     run_id=run.progress.run_id,
                 )
+        except GraphBubbleUp:
+            self.suspended.put_back(thread, map(run.session_key, run.unfinished), digest)
+            raise
         except BaseException:
             # After the first turn the caller has the ids of tool calls and may come back; before it nobody can.
             self.suspended.put_back(thread, returned=digest, given_up=first)
@@ -213,7 +264,8 @@ class Runs:
                 lambda: graph.invoke(given, config, context=context),
                 lambda: graph.ainvoke(given, config, context=context),
             )
-            _refuse_foreign(result.get("__interrupt__") or ())
+            if run.outside is None:
+                _refuse_foreign(result.get("__interrupt__") or ())
         except BaseException:
             run.close()
             raise
@@ -263,6 +315,8 @@ class _Saved:
     interrupts: tuple[Interrupt, ...]
     usage: Usage
     returned: str | None
+    told: Usage
+    answered: int
 
 
 class _ListenedRun(Run):
@@ -272,6 +326,7 @@ class _ListenedRun(Run):
         super().__init__(ask.config, store=store)
         self.config = ask.config
         self.asked_by = ask.caller
+        self.outside = ask.outside
         if ask.earlier is not None:
             self.ledger.book(ask.earlier.used)
             self.ledger.restore_time(ask.earlier.seconds)
@@ -309,8 +364,9 @@ def _refuse_foreign(interrupts: Sequence[Interrupt]) -> None:
     foreign = next((one for one in interrupts if not is_tool_call(one)), None)
     if foreign is not None:
         raise InputError(
-            f"a tool inside the loop called interrupt({foreign.value!r:.200}), which nobody can answer there: "
-            "offer it with bind_tools, or use create_rlm_graph, which can be resumed"
+            f"the run called interrupt({foreign.value!r:.200}), which nobody can answer here: offer a tool that asks "
+            "with bind_tools, call a model with approve= in a node of a graph that has a checkpointer, or use "
+            "create_rlm_graph, which can be resumed"
         )
 
 

@@ -19,6 +19,7 @@ from rlm_adapters.effects import Steps, off_loop
 from rlm_adapters.errors import InputError
 from rlm_adapters.events import EventHandler
 from rlm_adapters.graph import RLMConfig, create_rlm_graph
+from rlm_adapters.graph.approval import checked_approve
 from rlm_adapters.graph.tools import listed_tools, tool_table
 from rlm_adapters.langchain.answer import PROVIDER
 from rlm_adapters.langchain.call import CallOptions, described, hashed, with_inputs
@@ -99,6 +100,9 @@ class RLMSettings(BaseChatModel):
     checkpointer: BaseCheckpointSaver[str] | None = Field(default=None, exclude=True, repr=False)
     """Where waiting runs are saved; None: in this process's memory. With a durable one use a durable ``store``."""
 
+    approve: Any = Field(default=None, exclude=True, repr=False)
+    """What waits for approval before it runs: ``"cells"``, ``"tools"``, ``"all"``, or a function of the
+    `rlm_adapters.ApprovalRequest`. A person is asked by ``interrupt`` in the LangGraph node around this model."""
     trace_inner: bool = True
     """Whether callbacks and tracers see the runs of the graph and of the inner models, nested under this one's."""
     on_event: EventHandler | None = Field(default=None, exclude=True, repr=False)
@@ -172,6 +176,8 @@ class RLMSettings(BaseChatModel):
             taken["limits"] = Limits.of(values["limits"])
         if "tools" in values:
             taken["tools"] = listed_tools(values["tools"])
+        if "approve" in values:
+            taken["approve"] = checked_approve(values["approve"])
         return {**values, **taken}
 
     # -- what LangChain asks about a model
@@ -338,6 +344,7 @@ class RLMSettings(BaseChatModel):
                 part for part in (self.instructions, instructions_for(leaving, parallel=parallel)) if part
             ),
             on_event=self.on_event,
+            approve=self.approve,
         )
         return config, parallel
 

@@ -87,7 +87,7 @@ def caller_tools(tools: Sequence[Mapping[str, Any]], *, strict: bool = False) ->
 
 def answering_tools(interrupts: Sequence[Interrupt]) -> dict[str, Tool]:
     """The tools that a suspended run waits for, to take their results when the caller offers them no longer."""
-    names = {one.value["name"] for one in interrupts}
+    names = {one.value["name"] for one in interrupts if is_tool_call(one)}
     tools = [Tool(python_name(name, "tool"), "", None, _suspending(name, (), None)) for name in sorted(names)]
     return {tool.name: tool for tool in tools}
 

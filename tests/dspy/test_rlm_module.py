@@ -13,7 +13,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import interrupt
 from pydantic import BaseModel
 
-from rlm_adapters import RLM, Limits
+from rlm_adapters import RLM, InputError, Limits
 from tests.dspy.scripted import codes, playing, scripted_lm, step_of
 
 
@@ -404,3 +404,19 @@ def test_steps_are_counted_in_the_prompt_as_dspy_does():
         RLM("query -> answer", max_iters=7)(query="q")
     assert [step_of(prompt) for prompt in lm.prompts] == [0, 1]
     assert "2/7" in lm.prompts[1]
+
+
+def test_cells_can_be_approved_by_a_person_or_a_function(call):
+    rlm = RLM("query -> answer", approve="cells", checkpointer=InMemorySaver())
+    with dspy.context(lm=playing("SUBMIT('done')")):
+        asked = call(rlm, query="q", thread_id="1")
+        assert asked.rlm["finish_reason"] == "interrupted"
+        assert asked.rlm["interrupts"][0]["action_requests"][0]["args"] == {"code": "SUBMIT('done')"}
+        assert call(rlm, query="q", thread_id="1", resume="approve").answer == "done"
+    seen = []
+    judged = RLM("query -> answer", approve=lambda request: seen.append(request.code) or True)
+    with dspy.context(lm=playing("SUBMIT('done')")):
+        assert call(judged, query="q").answer == "done"
+    assert seen == ["SUBMIT('done')"]
+    with pytest.raises(InputError, match="approve='cell' is unknown"):
+        RLM("query -> answer", approve="cell")

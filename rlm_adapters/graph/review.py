@@ -1,0 +1,100 @@
+"""Approval in the nodes: before a cell starts, and before a tool is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from langchain_core.runnables import RunnableConfig
+
+from rlm_adapters.effects import Steps
+from rlm_adapters.graph.approval import RUN_CELL, ApprovalRequest, called_functions, decide
+from rlm_adapters.graph.calls import host_functions
+from rlm_adapters.graph.context import NodeContext
+from rlm_adapters.graph.state import CellOutput, PackedText, RecurseInput, RLMState
+from rlm_adapters.graph.tool_results import ToolFailedError
+from rlm_adapters.graph.tools import Tool
+
+_NO_REASON: Final = "no reason was given"
+
+
+def review_cell(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[tuple[PackedText, dict[str, Any]]]:
+    """Have the next cell approved.
+
+    Returns:
+        The cell to run, packed, and what changes in the state; with ``outputs`` in it when the cell must not run.
+    """
+    packed = state["queue"][0]
+    yield from node.content.load(packed)
+    code = node.content.read(packed)
+    names = frozenset(function.name for function in host_functions(node))
+    request = ApprovalRequest(
+        kind="cell",
+        name=RUN_CELL,
+        args={"code": code},
+        calls=called_functions(code, names),
+        balance=_balance(node),
+        run_id=state["run_id"],
+        depth=node.depth,
+        iteration=state["iterations"],
+    )
+    decision = yield from decide(node, request, config)
+    if decision.type == "reject":
+        output: CellOutput = {
+            "stdout": "",
+            "chars": 0,
+            "error": f"Not approved, so this block did not run: {decision.message or _NO_REASON}",
+            "replaced": False,
+            "refused": True,
+        }
+        return packed, {"outputs": [*(state.get("outputs") or ()), output]}
+    if decision.type == "edit":
+        return node.content.write(decision.args["code"]), {}
+    return packed, {"approved": True} if decision.type == "approve_all" else {}
+
+
+def review_tool(
+    tool: Tool,
+    given: tuple[Sequence[Any], Mapping[str, Any]],
+    task: RecurseInput,
+    node: NodeContext,
+    config: RunnableConfig,
+) -> Steps[tuple[Sequence[Any], Mapping[str, Any], bool]]:
+    """Have a tool call approved.
+
+    Args:
+        tool: that is called.
+        given: its arguments by position and by name.
+        task: of the call.
+        node: of the call.
+        config: of the node.
+
+    Returns:
+        The arguments to call it with, and whether the rest of the run was approved.
+
+    Raises:
+        ToolFailedError: it was not approved.
+    """
+    args, kwargs = given
+    names = [name.rstrip("=") for name in tool.parameters or ()] or [str(place) for place in range(len(args))]
+    request = ApprovalRequest(
+        kind="tool",
+        name=tool.name,
+        args={**dict(zip(names, args, strict=False)), **kwargs},
+        balance=_balance(node),
+        run_id=task["run_id"],
+        depth=node.depth,
+        iteration=task["iteration"],
+    )
+    decision = yield from decide(node, request, config)
+    if decision.type == "reject":
+        raise ToolFailedError(f"{tool.name}() was not approved: {decision.message or _NO_REASON}")
+    if decision.type != "edit":
+        return args, kwargs, decision.type == "approve_all"
+    edited = dict(decision.args)
+    places = [] if tool.parameters else [edited.pop(name) for name in names if name in edited]
+    return places, edited, False
+
+
+def _balance(node: NodeContext) -> str:
+    return node.run.ledger.balance().describe(sub_calls=node.may_call)
