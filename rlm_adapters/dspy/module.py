@@ -292,6 +292,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             sandbox=sandbox,
             parallel="off" if isinstance(sandbox, InterpreterSandbox) else self._parallel,
             sessions=self._runtime.sessions,
+            remember=False,  # a signature gives all of its inputs with each call
             approve=self._approve,
             on_event=self._listener(call),
         )

@@ -64,6 +64,7 @@ def create_rlm_graph(
     max_confirmations: int | None = 3,
     direct_below: int = 0,
     context_schema: type[RLMOptions] = RLMOptions,
+    remember: bool = True,
     approve: Approve | None = None,
     on_event: EventHandler | None = None,
     name: str = "rlm",
@@ -100,6 +101,8 @@ def create_rlm_graph(
             one prompt; 0: never.
         max_confirmations: end the run when the root LM has repeated an answer so often without submitting it;
             None: never.
+        remember: a thread of a checkpointer that is asked again finds the inputs, variables, functions and files of its
+            earlier questions, and the root LM is told what was asked and answered; False: it begins anew.
         approve: what waits for approval before it runs: ``"cells"``, ``"tools"``, ``"all"``, or a function of the
             `ApprovalRequest` that decides or has a person asked (see docs/approval.md). Needs a checkpointer, here or
             in the graph around this one.
@@ -153,6 +156,7 @@ def create_rlm_graph(
         warn_tiny_calls=warn_tiny_calls,
         max_confirmations=max_confirmations,
         direct_below=direct_below,
+        remember=remember,
         approve=checked_approve(approve),
         direct=ChatTarget(model) if isinstance(model, BaseChatModel) else None,
     )

@@ -63,6 +63,8 @@ class RLMConfig:
     direct: SubModel | None = None
     """Who answers them; default: the sub-LM."""
 
+    remember: bool = True
+    """Whether a thread that is asked again finds what its earlier questions left."""
     approve: Any = None
     """What needs approval before it runs (`rlm_adapters.graph.approval.Approve`); None: nothing."""
 

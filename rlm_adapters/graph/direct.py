@@ -26,8 +26,10 @@ _TASK = "Answer the question from the inputs given. If they do not hold the answ
 def is_short(state: RLMState, node: NodeContext) -> bool:
     """Whether the first turn of this run is to be one direct call."""
     below = node.config.direct_below
-    if not below or node.depth or state.get("iterations") or node.config.tools or state.get("files"):
+    if not below or node.depth or state.get("iterations") or node.config.tools or state["file_sizes"]:
         return False
+    if len(state["questions"]) > 1:
+        return False  # the answer may lie in what the thread remembers
     return sum(_length(value) for value in (state["query"], *state["variables"].values())) < below
 
 

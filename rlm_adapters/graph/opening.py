@@ -12,8 +12,8 @@ from rlm_adapters.graph.calls import host_functions
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.journal import from_entry, position
 from rlm_adapters.graph.sessions import close_when_open
-from rlm_adapters.graph.state import RLMState
-from rlm_adapters.sandbox import ExecutorSession, FileVariable
+from rlm_adapters.graph.state import Question, RLMState
+from rlm_adapters.sandbox import ExecutorSession, FileVariable, LaterInputs
 from rlm_adapters.values.content import OwnedStore
 from rlm_adapters.values.refs import ContentRef, Packed, is_ref
 
@@ -41,11 +41,12 @@ def opened(state: RLMState, node: NodeContext, place: str) -> Steps[ExecutorSess
 def _open(state: RLMState, node: NodeContext) -> ExecutorSession:
     """A session at the position of the state: a new worker, the journal replayed."""
     store, config = node.run.store, node.config
+    first, *later = state["questions"]
     fields = config.output.fields
     plain = ExitStack()  # unsealed content in memory, for as long as the session may need to load it again
     session = config.sandbox.open(
-        variables={name: _variable(value, store, plain) for name, value in state["variables"].items()},
-        files={name: _file(value, store) for name, value in (state.get("files") or {}).items()},
+        variables=_variables(first, store, plain),
+        files=_files(first, store),
         functions=host_functions(node),
         output_fields=fields or None,
         seed=state["seed"],
@@ -53,9 +54,27 @@ def _open(state: RLMState, node: NodeContext) -> ExecutorSession:
         journal=[from_entry(entry, store) for entry in state.get("cells") or ()],
         ahead=node.run.ahead,
         scope=node.run.scope,
+        **({"later": [_later(one, store, plain) for one in later]} if later else {}),
     )
     weakref.finalize(session, plain.close)
     return session
+
+
+def _later(question: Question, store: OwnedStore, plain: ExitStack) -> LaterInputs:
+    return LaterInputs(
+        after=question["after"],
+        variables=_variables(question, store, plain),
+        files=_files(question, store),
+        epoch=question["epoch"],
+    )
+
+
+def _variables(question: Question, store: OwnedStore, plain: ExitStack) -> dict[str, Any]:
+    return {name: _variable(value, store, plain) for name, value in question["variables"].items()}
+
+
+def _files(question: Question, store: OwnedStore) -> dict[str, Any]:
+    return {name: _file(value, store) for name, value in question["files"].items()}
 
 
 def _variable(value: Packed, store: OwnedStore, plain: ExitStack) -> Any:

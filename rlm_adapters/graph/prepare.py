@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 import uuid
@@ -12,8 +11,9 @@ from langchain_core.runnables import RunnableConfig
 
 from rlm_adapters.effects import Steps, off_loop
 from rlm_adapters.graph.context import NodeContext
+from rlm_adapters.graph.memory import closed, current, described
 from rlm_adapters.graph.requests import pack_input
-from rlm_adapters.graph.state import FORM, RLMState
+from rlm_adapters.graph.state import FORM, Question, RLMState
 from rlm_adapters.values.refs import ContentRef, is_ref
 
 _GIVEN: Final = ("query", "context", "inputs", "files", "instructions", "described")
@@ -22,7 +22,7 @@ _GIVEN: Final = ("query", "context", "inputs", "files", "instructions", "describ
 def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:  # noqa: ARG001
     """Turn the input into variables by reference and start the counts.
 
-    A thread with a checkpointer can be asked again: everything of an earlier question is reset here.
+    A thread with a checkpointer can be asked again: its cells and inputs stay (see `memory`), the counts begin anew.
     """
     packed: dict[str, Any] = {key: state.get(key) for key in _GIVEN}
     names = node.config.writer.variable_names
@@ -32,37 +32,55 @@ def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
         given = {**packed, "described": None}
         packed = yield off_loop(lambda: pack_input(given, node.run.store, node.config.tools, node.config.writer))
     yield from node.content.load(packed["query"])
-    described = json.loads(packed["described"])
     variables = dict(packed["inputs"])
     if packed["context"] is not None:
         variables = {names.get("context", "context"): packed["context"], **variables}
     if "query" in names:
         variables[names["query"]] = packed["query"]
+    remembered = (state.get("questions") or []) if node.config.remember else []
+    now = time.time()
+    asked: Question = {
+        "query": packed["query"],
+        "after": len(state.get("cells") or ()) if remembered else 0,
+        "epoch": now,
+        "variables": variables,
+        "files": packed["files"],
+        "described": packed["described"],
+    }
+    questions = [*(closed(remembered, state, node.content) if remembered else ()), asked]
+    variables, files = current(questions, "variables"), current(questions, "files")
     run_id = uuid.uuid4().hex
     node.attach(run_id)
     node.emit(
         "run_started",
         run_id,
         query=node.content.read(packed["query"]),
-        inputs=[{"name": info["name"], "type": info["type"], "size": info["size"]} for info in described],
+        inputs=[{"name": one.name, "type": one.type, "size": one.size} for one in described(questions)],
         model=node.config.writer.target.name,
         sub_model=node.config.sub.name,
         max_iterations=node.config.limits.max_iterations,
     )
     return {
-        **{key: packed[key] for key in _GIVEN},
+        # What came with the question stands in `questions`; twice, it would be saved twice.
+        "query": packed["query"],
+        "instructions": packed["instructions"],
+        "described": b"",
+        "context": None,
+        "inputs": {},
+        "files": {},
         "form": FORM,
         "run_id": run_id,
-        "seed": random.getrandbits(31),
-        "epoch": time.time(),
+        "seed": state["seed"] if remembered else random.getrandbits(31),
+        "epoch": state["epoch"] if remembered else now,
+        "questions": questions,
         "variables": variables,
-        "file_sizes": {name: _bytes(value) for name, value in packed["files"].items()},
+        "file_sizes": {name: _bytes(value) for name, value in files.items()},
         "turns": None,
-        "cells": None,
+        **({} if remembered else {"cells": None}),
         "answers": None,
         "usage": None,
         "folded": 0,
-        "names": list(variables),
+        "names": list(dict.fromkeys([*(state.get("names") or () if remembered else ()), *variables])),
         "reply": None,
         "queue": [],
         "pending": [],

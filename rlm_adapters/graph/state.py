@@ -20,7 +20,7 @@ from rlm_adapters.graph.tool_results import merge_updates
 from rlm_adapters.models.budget import Usage, add_usage, check_usage
 from rlm_adapters.values.refs import Packed
 
-FORM: Final = 2
+FORM: Final = 3
 """Version of the state's form. A run that was saved in another one is refused."""
 
 FinishReason: TypeAlias = Literal[
@@ -140,6 +140,24 @@ class Reply(TypedDict):
     """`digest` of each cell as the root LM wrote it: what ran may have been edited."""
 
 
+class Question(TypedDict):
+    """A question of the thread, and the inputs that came with it."""
+
+    query: PackedText
+    after: Count
+    """How many cells had been run when it came."""
+    epoch: Finite
+    """When it came, in seconds."""
+    variables: dict[str, Packed]
+    files: dict[str, Packed]
+    described: bytes
+    """What the prompt says of the variables."""
+    answer: NotRequired[Any]
+    """Of an earlier question, packed."""
+    finish_reason: NotRequired[str | None]
+    """Likewise; None when it was not finished."""
+
+
 class TurnEntry(TypedDict):
     """A finished turn, as the root LM sees it."""
 
@@ -202,7 +220,10 @@ class RLMState(TypedDict, total=False):
     run_id: str
     seed: int
     epoch: Finite
+    questions: list[Question]
+    """Of the thread, the current one last."""
     variables: dict[str, Packed]
+    """The inputs that count now."""
     described: bytes
     file_sizes: dict[str, Count]
     # the trajectory

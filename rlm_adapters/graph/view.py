@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from rlm_adapters.effects import Steps
-from rlm_adapters.errors import InputError
 from rlm_adapters.graph.context import NodeContext
+from rlm_adapters.graph.memory import described, earlier, told
 from rlm_adapters.graph.state import RLMState
 from rlm_adapters.models.budget import CHARS_PER_TOKEN
-from rlm_adapters.prompts import InputInfo, Trajectory, Turn
-
-
-def _described(state: RLMState) -> list[dict[str, Any]]:
-    described = state["described"]
-    if not isinstance(described, bytes):
-        raise InputError("the state's 'described' was edited: leave it as it is, the graph describes the inputs itself")
-    return list(json.loads(described))
+from rlm_adapters.prompts import Trajectory, Turn
 
 
 def load_trajectory(state: RLMState, node: NodeContext) -> Steps[None]:
     """Load what `trajectory_of` reads."""
-    yield from node.content.load(state["query"], state.get("turns"))
+    before = [[one["query"], one.get("answer")] for one in told(state["questions"])]
+    yield from node.content.load(state["query"], state.get("turns"), before)
 
 
 def trajectory_of(state: RLMState, node: NodeContext, *, iteration: int) -> Trajectory:
     """The trajectory for the prompt of the given iteration; `load_trajectory` comes first."""
     read, config, limits = node.content.read, node.config, node.config.limits
     window = config.sub.context_window()
+    questions = state["questions"]
+    before = len(questions) > 1
     return Trajectory(
         query=read(state["query"]),
         instructions="\n".join(part for part in (config.instructions, state.get("instructions", "")) if part),
-        inputs=tuple(InputInfo(**info) for info in _described(state)),
+        inputs=described(questions),
+        earlier=earlier(questions, node.content),
+        forgotten=max(0, len(questions) - 1 - len(told(questions))),
+        names=tuple(name for name in state.get("names") or () if name not in state["variables"]) if before else (),
         files=state["file_sizes"],
         tools=tuple(tool.info() for tool in config.tools.values()),
         output=config.output.describe(),

@@ -3,13 +3,22 @@
 from rlm_adapters.prompts.describe import cut_middle, describe_input, preview, type_name
 from rlm_adapters.prompts.render import extract_messages, observation, root_messages, status_line
 from rlm_adapters.prompts.system import system_prompt
-from rlm_adapters.prompts.trajectory import CellResult, FunctionInfo, InputInfo, Outcome, Trajectory, Turn
+from rlm_adapters.prompts.trajectory import (
+    CellResult,
+    EarlierQuestion,
+    FunctionInfo,
+    InputInfo,
+    Outcome,
+    Trajectory,
+    Turn,
+)
 from rlm_adapters.prompts.writer import ChatCodeWriter, CodeWriter
 
 __all__ = [
     "CellResult",
     "ChatCodeWriter",
     "CodeWriter",
+    "EarlierQuestion",
     "FunctionInfo",
     "InputInfo",
     "Outcome",

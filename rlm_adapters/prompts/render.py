@@ -16,6 +16,8 @@ from rlm_adapters.prompts.trajectory import CellResult, Outcome, Trajectory, Tur
 
 _REMINDER_CHARS = 1_000  # a question of up to this many is repeated whole after each output
 _REMINDER_START = 400  # of a longer one
+_FINISHED = ("submitted", "text", "direct")
+_NAMES = 60  # of earlier blocks that the first message lists
 _FOLDED_CODE, _FOLDED_OUTPUT = 600, 300  # characters that compaction leaves of a turn
 
 
@@ -97,11 +99,29 @@ def _opening(trajectory: Trajectory) -> str:
     if trajectory.files:
         names = ", ".join(f"{name!r} ({size:,} bytes)" for name, size in trajectory.files.items())
         lines.append(f"Files in the working directory (an input made from a file is its text): {names}")
+    lines += _earlier(trajectory)
     if trajectory.output:
         lines += ["", f"Finish with {trajectory.output}"]
     limits = f"At most {trajectory.max_iterations} blocks"
     lines += ["", f"{limits}; budget: {trajectory.budget}." if trajectory.budget else f"{limits}."]
     return "\n".join(lines)
+
+
+def _earlier(trajectory: Trajectory) -> list[str]:
+    """What was asked and answered before in this session, and what there is of it."""
+    if not trajectory.earlier:
+        return []
+    lines = ["", "Earlier questions of this session:"]
+    if trajectory.forgotten:
+        lines.append(f"({trajectory.forgotten} before these)")
+    for one in trajectory.earlier:
+        ended = "" if one.finish_reason in _FINISHED else f" ({one.finish_reason})"
+        lines.append(f"- Question: {one.query}\n  Answer{ended}: {one.answer}")
+    if trajectory.names:
+        shown = ", ".join(trajectory.names[-_NAMES:])
+        more = len(trajectory.names) - _NAMES
+        lines.append(f"Variables and functions of their blocks still exist: {shown}{f', and {more} more' * (more > 0)}")
+    return lines
 
 
 def _folded(turns: tuple[Turn, ...]) -> str:

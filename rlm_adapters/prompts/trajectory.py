@@ -50,6 +50,21 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierQuestion:
+    """A question that was answered before in the same session.
+
+    Attributes:
+        query: the question, shortened.
+        answer: its answer as text, shortened.
+        finish_reason: how it ended.
+    """
+
+    query: str
+    answer: str
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CellResult:
     """What a cell gave.
 
@@ -99,6 +114,9 @@ class Trajectory:
         children: whether ``rlm_query`` starts RLMs of its own.
         sub_window: characters that a sub-LM's prompt may have; None if unknown.
         models: names of further models that ``llm_query(model=...)`` takes.
+        earlier: the last questions that were answered before in this session.
+        forgotten: how many there were before those.
+        names: what the cells of earlier questions have bound.
     """
 
     query: str
@@ -118,3 +136,6 @@ class Trajectory:
     children: bool = False
     sub_window: int | None = None
     models: tuple[str, ...] = ()
+    earlier: tuple[EarlierQuestion, ...] = ()
+    forgotten: int = 0
+    names: tuple[str, ...] = ()

@@ -39,8 +39,11 @@ class Cell:
         known: Mapping[str, Answer],
         wall_seconds: float,
         ahead: CellAhead | None = None,
+        *,
+        inputs: int = 0,
     ) -> None:
         self._index = index
+        self._inputs = inputs
         self.code = code
         self.known = dict(known)
         self.used: dict[str, Answer] = {}
@@ -103,7 +106,14 @@ class Cell:
             self.used[call.id] = self.known[call.id]
             self._unsent.pop(self._ids.key(call.id) or "", None)
         if not self.waiting:
-            return {"t": "run", "code": self.code, "cpu": cpu_seconds, "ahead": ahead, "stock": self._stock()}
+            return {
+                "t": "run",
+                "code": self.code,
+                "cpu": cpu_seconds,
+                "ahead": ahead,
+                "round": self._inputs,
+                "stock": self._stock(),
+            }
         answers = [answer_to_json(self.used[call.id]) for call in self.waiting]
         return {"t": "answers", "answers": answers, "stock": self._stock()}
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, runtime_checkable
 
 from rlm_adapters.sandbox.host.runahead import DEFAULT_WIDTH, AheadAccount
-from rlm_adapters.sandbox.protocol.types import Answer, CellRecord, Done, HostFunction, Pending
+from rlm_adapters.sandbox.protocol.types import Answer, CellRecord, Done, HostFunction, LaterInputs, Pending
 
 
 class ExecutorSession(Protocol):
@@ -74,6 +74,7 @@ class Executor(Protocol):
         journal: Sequence[CellRecord] = (),
         ahead: AheadAccount | None = None,
         scope: Hashable | None = None,
+        later: Sequence[LaterInputs] = (),
     ) -> ExecutorSession:
         """Open a session, with the journal replayed in it.
 
@@ -87,6 +88,7 @@ class Executor(Protocol):
             journal: finished cells of an earlier session with the same inputs.
             ahead: counts and bounds the run-ahead; an executor that has none ignores it.
             scope: sessions of one scope (a run and its children) may share one copy of what both are given.
+            later: inputs that came when some cells of the journal had been run, in order.
 
         Raises:
             InputError: an input, file or function cannot be offered.

@@ -10,8 +10,11 @@ from typing import Any, Final, Literal, TypeAlias
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.sandbox.protocol.encoding import encode
+from rlm_adapters.sandbox.protocol.types import LaterInputs
 
 Target: TypeAlias = Literal["variable", "file"]
+Place: TypeAlias = "tuple[Target | Literal['held'], str, int]"
+"""What an input is, its name, and its round: 0 for those of the beginning, else the number of its `LaterInputs`."""
 
 HELD_BYTES: Final = 4 << 20
 """Smaller inputs are decoded faster than a process to hold them is made."""
@@ -48,12 +51,12 @@ class Big:
 
     Attributes:
         key: equal for equal content, within one process and as long as the content lives.
-        target, name, value: what it is in its session.
+        place: where it belongs in its session.
+        value: the content.
     """
 
     key: str
-    target: Target
-    name: str
+    place: Place
     value: object
 
 
@@ -63,30 +66,52 @@ class Inputs:
     Args:
         variables: by name.
         files: of the workspace, by path there; a path of a file here, or bytes.
+        later: what came when some cells had been run, in order.
 
     Raises:
         InputError: A name cannot be one.
     """
 
-    def __init__(self, variables: Mapping[str, object], files: Mapping[str, bytes | str | os.PathLike[str]]) -> None:
-        for name in variables:
+    def __init__(
+        self,
+        variables: Mapping[str, object],
+        files: Mapping[str, bytes | str | os.PathLike[str]],
+        later: Sequence[LaterInputs] = (),
+    ) -> None:
+        self._all: dict[Place, object] = {}
+        self._starts = tuple(one.after for one in later)
+        self.epochs = [one.epoch for one in later]
+        """By the number of the round - 1: where the clock moves on to."""
+        self._add(0, variables, files)
+        for number, one in enumerate(later, 1):
+            self._add(number, one.variables, one.files)
+
+    def _add(self, number: int, variables: Mapping[str, Any], files: Mapping[str, Any]) -> None:
+        for name, value in variables.items():
             if type(name) is not str or not name.isidentifier():
                 raise InputError(f"the variable name {name!r} is not a Python identifier: choose another")
-        for path in files:
+            self._all["variable", name, number] = value
+        for path, data in files.items():
             if type(path) is not str or not path.strip():
                 raise InputError(f"the file name {path!r} is not a path: give a non-empty str")
-        self._all: dict[tuple[Target, str], object] = {("variable", name): value for name, value in variables.items()}
-        for path, data in files.items():
             as_file = isinstance(data, (str, os.PathLike))
-            self._all["file", path] = FileVariable(path=data, kind="bytes") if as_file else data  # type: ignore[arg-type]
+            self._all["file", path, number] = FileVariable(path=data, kind="bytes") if as_file else data
+
+    def names(self) -> set[str]:
+        """Of the variables."""
+        return {name for target, name, _ in self._all if target == "variable"}
+
+    def round_at(self, cells: int) -> int:
+        """The number of the last `LaterInputs` that count when so many cells were run."""
+        return sum(after <= cells for after in self._starts)
 
     def big(self) -> list[Big]:
         """The inputs that are worth being held."""
         bigs = []
-        for (target, name), value in self._all.items():
+        for place, value in self._all.items():
             key = _key_if_big(value)
             if key is not None:
-                bigs.append(Big(key, target, name, value))
+                bigs.append(Big(key, place, value))
         return bigs
 
     def loads(self, held: Collection[Big] = ()) -> Iterator[Load]:
@@ -98,18 +123,16 @@ class Inputs:
         Raises:
             InputError: A value is of a type that cannot enter the sandbox, or a file cannot be read.
         """
-        keys = {(big.target, big.name): big.key for big in held}
-        pending = [
-            (target, name, _Held(keys[target, name]) if (target, name) in keys else value)
-            for (target, name), value in self._all.items()
-        ]
-        yield from _loads(pending)
+        keys = {big.place: big.key for big in held}
+        yield from _loads(
+            [(place, _Held(keys[place]) if place in keys else value) for place, value in self._all.items()]
+        )
 
 
 def loads_to_hold(bigs: Sequence[Big]) -> Iterator[Load]:
     """The steps in which a holder takes these inputs, one by one."""
     for big in bigs:
-        for load in _loads([("held", big.name, big.value)]):
+        for load in _loads([(("held", big.place[1], 0), big.value)]):
             load.items[0]["key"] = big.key
             yield load
 
@@ -121,12 +144,12 @@ class _Held:
     key: str
 
 
-def _loads(pending: Sequence[tuple[str, str, object]]) -> Iterator[Load]:
+def _loads(pending: Sequence[tuple[Place, object]]) -> Iterator[Load]:
     for start in range(0, len(pending), _BATCH):
         with ExitStack() as stack:
             fds: list[int] = []
             batch = pending[start : start + _BATCH]
-            yield Load([_item(target, name, value, fds, stack) for target, name, value in batch], fds)
+            yield Load([_item(place, value, fds, stack) for place, value in batch], fds)
 
 
 def _key_if_big(value: object) -> str | None:
@@ -147,9 +170,10 @@ def _key_if_big(value: object) -> str | None:
     return None
 
 
-def _item(target: str, name: str, value: object, fds: list[int], stack: ExitStack) -> dict[str, Any]:
+def _item(place: Place, value: object, fds: list[int], stack: ExitStack) -> dict[str, Any]:
     """Describe one value for the worker, adding its descriptor to ``fds`` when it goes by one."""
-    head = {"target": target, "name": name}
+    target, name, number = place
+    head = {"target": target, "name": name, "round": number}
     if isinstance(value, _Held):
         return {**head, "kind": "held", "key": value.key}
     if isinstance(value, FileVariable):

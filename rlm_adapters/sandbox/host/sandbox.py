@@ -23,7 +23,7 @@ from rlm_adapters.sandbox.host.session import Session
 from rlm_adapters.sandbox.host.spec import SessionSpec
 from rlm_adapters.sandbox.host.workers import HeldInputs, WorkerFactory
 from rlm_adapters.sandbox.host.zygotes import SharedZygote, shared_zygote
-from rlm_adapters.sandbox.protocol.types import CellRecord, HostFunction, Isolation, SandboxLimits
+from rlm_adapters.sandbox.protocol.types import CellRecord, HostFunction, Isolation, LaterInputs, SandboxLimits
 
 _T = TypeVar("_T")
 
@@ -148,6 +148,7 @@ class Sandbox:
         journal: Sequence[CellRecord] = (),
         scope: Hashable | None = None,
         ahead: AheadAccount | None = None,
+        later: Sequence[LaterInputs] = (),
     ) -> Session:
         """Open a session; its worker is running when this returns, the journal replayed in it.
 
@@ -162,6 +163,7 @@ class Sandbox:
             journal: finished cells of an earlier session with the same inputs, run again with their answers.
             scope: sessions of one scope (a run and its children) with the same big texts share one copy of them.
             ahead: counts and bounds the run-ahead of this session together with others; None: one of its own.
+            later: inputs that came when some cells of the journal had been run, in order.
 
         Raises:
             InputError: An input, file or function cannot be offered.
@@ -169,8 +171,8 @@ class Sandbox:
             ReplayDivergenceError: The journal does not rebuild what it did before.
         """
         described, callables = describe_functions(functions)
-        inputs = Inputs(variables, files)
-        clash = sorted({function.name for function in described} & set(variables))
+        inputs = Inputs(variables, files, later)
+        clash = sorted({function.name for function in described} & inputs.names())
         if clash:
             raise InputError(f"{clash[0]!r} is the name of both a variable and a function: rename one")
         spec = SessionSpec(

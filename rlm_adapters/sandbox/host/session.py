@@ -138,7 +138,7 @@ class Session(JournaledSession[Cell]):
     def _new_cell(self, code: str, known: dict[str, Answer]) -> Cell:
         functions = self._spec.pure if self._spec.ahead else ()
         ahead = CellAhead(self._ahead, len(self._records), functions, given=known)
-        return Cell(len(self._records), code, known, self._spec.limits.wall_seconds, ahead)
+        return self._cell_at(len(self._records), code, known, ahead)
 
     def _go_on_with(self, cell: Cell, answers: dict[str, Answer]) -> Pending | Done:
         cell.ahead.answered(answers, cell.waiting)
@@ -177,9 +177,13 @@ class Session(JournaledSession[Cell]):
                 return worker
         raise AssertionError("unreachable: the second attempt returns or raises")
 
+    def _cell_at(self, index: int, code: str, known: Mapping[str, Answer], ahead: CellAhead | None = None) -> Cell:
+        spec = self._spec
+        return Cell(index, code, known, spec.limits.wall_seconds, ahead, inputs=spec.inputs.round_at(index))
+
     def _replay(self, worker: WorkerProcess, index: int, record: CellRecord) -> None:
         """Run a finished cell again with its recorded answers."""
-        cell = Cell(index, record.code, record.answers, self._spec.limits.wall_seconds)
+        cell = self._cell_at(index, record.code, record.answers)
         where = f"cell {index + 1} of the journal"
         try:
             while (report := self._exchange(worker, cell)) is None:

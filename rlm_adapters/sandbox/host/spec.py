@@ -51,6 +51,7 @@ class SessionSpec:
             "memory_bytes": self.limits.memory_bytes,
             "seed": self.seed,
             "epoch": self.epoch,
+            "epochs": self.inputs.epochs,
             "allow_modules": list(self.allow_modules),
             "layers": list(self.layers),
             "plain": self.plain,

@@ -20,7 +20,7 @@ from rlm_adapters.sandbox.host.driving import describe_functions
 from rlm_adapters.sandbox.host.inputs import FileVariable, Inputs
 from rlm_adapters.sandbox.host.runahead import DEFAULT_WIDTH, AheadAccount
 from rlm_adapters.sandbox.protocol.frames import to_plain
-from rlm_adapters.sandbox.protocol.types import CellRecord, HostFunction, Isolation, SandboxLimits
+from rlm_adapters.sandbox.protocol.types import CellRecord, HostFunction, Isolation, LaterInputs, SandboxLimits
 
 if TYPE_CHECKING:
     from rlm_adapters.sandbox.monty.session import MontySession
@@ -96,6 +96,7 @@ class MontySandbox:
         journal: Sequence[CellRecord] = (),
         ahead: AheadAccount | None = None,  # noqa: ARG002 - there is no run-ahead
         scope: Hashable | None = None,  # noqa: ARG002
+        later: Sequence[LaterInputs] = (),
     ) -> MontySession:
         """Open a session, with the journal replayed in it.
 
@@ -109,6 +110,8 @@ class MontySandbox:
             journal: finished cells of an earlier session with the same inputs.
             ahead: not used.
             scope: not used.
+            later: inputs that came when some cells of the journal had been run, in order; their files are there from
+                the beginning.
 
         Raises:
             InputError: an input, file or function cannot be offered.
@@ -117,16 +120,18 @@ class MontySandbox:
         """
         from rlm_adapters.sandbox.monty.session import MontySession  # noqa: PLC0415 - imports the extra
 
-        Inputs(variables, files)  # checks the names
+        Inputs(variables, files, later)  # checks the names
         described, _ = describe_functions(functions)
         values = {name: _value(name, value) for name, value in variables.items()}
-        contents = {path: data if isinstance(data, bytes) else _read(path, data) for path, data in files.items()}
+        renewed = [(one.after, {name: _value(name, value) for name, value in one.variables.items()}) for one in later]
+        every = {**files, **{path: data for one in later for path, data in one.files.items()}}
+        contents = {path: data if isinstance(data, bytes) else _read(path, data) for path, data in every.items()}
         instant = time.time() if epoch is None else epoch
-        size = sum(_size(value) for value in values.values())
+        size = sum(_size(value) for given in (values, *(given for _, given in renewed)) for value in given.values())
         session = MontySession(
             lambda: self._make_worker(contents, size, seed, instant),
             self.thread_pool,
-            values,
+            [(0, values), *renewed],
             described,
             output_fields=output_fields,
             output_chars=self._limits.output_chars,

@@ -60,7 +60,7 @@ class MontySession(JournaledSession[_Cell]):
         self,
         make_worker: Callable[[], Worker],
         thread_pool: Callable[[], ThreadPoolExecutor],
-        variables: Mapping[str, Any],
+        variables: Sequence[tuple[int, Mapping[str, Any]]],
         functions: Sequence[HostFunction],
         *,
         output_fields: Sequence[str] | None,
@@ -71,13 +71,15 @@ class MontySession(JournaledSession[_Cell]):
     ) -> None:
         super().__init__(thread_pool, journal, seed=seed, epoch=epoch)
         self._make_worker = make_worker
-        self._inputs = dict(variables)
+        self._inputs = [(after, dict(given)) for after, given in variables]
+        self._input_names = {name for _, given in variables for name in given}
         self._functions = {function.name: function for function in functions}
         self._finish = Finish(dict, output_fields)
         self._output_chars = output_chars
         self._names: list[str] = []
         self._sources = Sources()
         self._worker: Worker | None = None
+        self._given = 0
         self._kills = 0
 
     def kill(self) -> None:
@@ -115,10 +117,11 @@ class MontySession(JournaledSession[_Cell]):
         if self._worker is not None:
             return self._worker
         self._sources = Sources()
-        self._names = list(self._inputs)
+        self._names = []
+        self._given = 0
         self._worker = self._make_worker()
         try:
-            self._worker.feed("None", lambda _: None, self._inputs)
+            self._take_inputs(0)
             for index, record in enumerate(self._records):
                 if not record.failed:
                     self._replay(index, record)
@@ -128,6 +131,15 @@ class MontySession(JournaledSession[_Cell]):
                 raise SandboxError(f"a worker could not take its inputs: {error}") from None
             raise
         return self._worker
+
+    def _take_inputs(self, cells: int) -> None:
+        """Bind the inputs that count when so many cells were run."""
+        assert self._worker is not None
+        while self._given < len(self._inputs) and self._inputs[self._given][0] <= cells:
+            _, given = self._inputs[self._given]
+            self._worker.feed("None", lambda _: None, given)
+            self._names = list(dict.fromkeys([*self._names, *given]))
+            self._given += 1
 
     def _replay(self, index: int, record: CellRecord) -> None:
         cell = _Cell(index, record.code, record.answers)
@@ -165,6 +177,7 @@ class MontySession(JournaledSession[_Cell]):
         """Run the cell as far as known answers go; True if it waits for more."""
         if cell.steps is None:
             assert self._worker is not None
+            self._take_inputs(cell.index)
             cell.run = CellRun(
                 self._worker,
                 cell.code,
@@ -222,7 +235,8 @@ class MontySession(JournaledSession[_Cell]):
         worker = self._worker
         assert worker is not None
         self._names = list(dict.fromkeys([*self._names, *bound_names(code)]))
-        mine = [name for name in self._names if name not in self._inputs or name in bound_names(code)][-_MAX_NAMES:]
+        bound = bound_names(code)
+        mine = [name for name in self._names if name not in self._input_names or name in bound][-_MAX_NAMES:]
         try:
             found = worker.value(_DESCRIBE.format(lines="".join(_DESCRIBE_ONE.format(name=name) for name in mine)))
             self._variables = tuple(VariableInfo(name, kind, size) for name, kind, size in found)

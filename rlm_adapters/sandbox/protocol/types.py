@@ -164,6 +164,23 @@ class Done:
     """Of those, answered but never asked for by the real run."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaterInputs:
+    """Inputs that came when some cells had been run, in place of earlier ones of the same name.
+
+    Attributes:
+        after: how many cells of the journal were run before, those that failed included.
+        variables: by name, as those that a session is opened with.
+        files: of the workspace, likewise.
+        epoch: instant, in seconds, to which the session's clock moves on with them; None: it does not.
+    """
+
+    after: int
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, Any] = field(default_factory=dict)
+    epoch: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class CellRecord:
     """One entry of the journal: with the variables it is all that is needed to rebuild a session."""

@@ -30,6 +30,12 @@ class PlainRepl:
         for function in functions:
             self._namespace[function.name] = self._make(function)
 
+    def expect(self, values: Sequence[object]) -> None:
+        """Nothing."""
+
+    def advance_to(self, epoch: float) -> None:
+        """Nothing."""
+
     def set_variable(self, name: str, value: object) -> None:
         """Bind an input."""
         self._namespace[name] = value

@@ -94,6 +94,7 @@ class Repl:
         self.namespace: dict[str, Any] = {}
         self.compile: Callable[[str, str], CodeType] = compile_cell
         self._cells = 0
+        self._epoch = epoch
         self._inputs: dict[str, object] = {}
         self._references = InputReferences()
         self._context = contextvars.Context()
@@ -148,18 +149,20 @@ class Repl:
         """
         if is_reserved(name) or name in self._machine or name in REFUSED_NAMES or not name.isidentifier():
             raise ValueError(f"an input cannot be called {name!r}: choose another name")
-        self._prepare_for(value)
         self.namespace[name] = self._inputs[name] = value
         self._references.add(name, value)
 
     def add_file(self, path: str, data: bytes) -> None:
         """Add a file that cells can read and not write."""
-        self._prepare_for(data)
         self._files.add(path, data)
 
-    def _prepare_for(self, data: object) -> None:
-        """Load what it takes to read this input, while the process can still import."""
-        if is_pdf(data):
+    def advance_to(self, epoch: float) -> None:
+        """Move the clock on to an instant, in seconds since 1970; it never goes back."""
+        self._environment.clock.advance_to(epoch - self._epoch)
+
+    def expect(self, values: Sequence[object]) -> None:
+        """Inputs that will come: load what it takes to read them, while the process can still import."""
+        if any(map(is_pdf, values)):
             with contextlib.suppress(ImportError):
                 load_pypdf()
 

@@ -40,6 +40,8 @@ class FileSystem:
     def add(self, path: str, data: bytes) -> None:
         """Add a file that cells can read and not write."""
         full = _normal(path)
+        if (written := self._written.pop(full, None)) is not None:  # by a cell, before this came
+            self._used -= len(written) + _ENTRY_BYTES + len(full)
         self._given[full] = data
         self._add_parents(full)
 

@@ -42,6 +42,12 @@ _MAX_LINES: Final = 20
 class Interpreter(Protocol):
     """What runs the cells: `repl.Repl`, or plain Python in the test mode."""
 
+    def expect(self, values: Sequence[object]) -> None:
+        """Inputs that will come: load what it takes to read them, while the process can still import."""
+
+    def advance_to(self, epoch: float) -> None:
+        """Move the clock on to an instant, in seconds since 1970."""
+
     def set_variable(self, name: str, value: object) -> None:
         """Bind an input."""
 
@@ -60,14 +66,12 @@ class Loaded:
     """Inputs that this process holds decoded.
 
     Attributes:
-        variables: of the session, by name.
-        files: of the session's workspace, by path.
+        inputs: of the session by round: variables by name, files of the workspace by path.
         held: values that a holder keeps for the workers forked from it, by key.
         growth: by how many bytes decoding all this has grown the address space.
     """
 
-    variables: dict[str, Any] = field(default_factory=dict)
-    files: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[int, dict[str, dict[str, Any]]] = field(default_factory=dict)
     held: dict[str, Any] = field(default_factory=dict)
     growth: int = 0
 
@@ -78,13 +82,16 @@ class Loaded:
             ValueError: The content of one is not what its kind says.
         """
         before = address_space()
-        targets = {"variable": self.variables, "file": self.files, "held": self.held}
         for item in items:
             try:
                 value = self.held[item["key"]] if item["kind"] == "held" else load_value(item, fds)
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"the content of {item['name']!r} is not valid {item['kind']}: {error}") from None
-            targets[item["target"]][item["key" if item["target"] == "held" else "name"]] = value
+            if item["target"] == "held":
+                self.held[item["key"]] = value
+            else:
+                given = self.inputs.setdefault(item["round"], {"variable": {}, "file": {}})
+                given[item["target"]][item["name"]] = value
         for fd in fds:
             os.close(fd)
         self.growth += max(0, address_space() - before)
@@ -100,6 +107,9 @@ class Worker:
         self._frame_bytes = 0
         self._ahead: Ahead | None = None
         self._stock = Stock({})
+        self._later: dict[int, dict[str, dict[str, Any]]] = {}
+        self._epochs: list[float | None] = []
+        self._round = 0
         self._interpreter: Interpreter
 
     def serve(self) -> None:
@@ -135,10 +145,10 @@ class Worker:
     def _begin(self, settings: Message) -> None:
         self._frame_bytes = settings["frame_bytes"]
         self._interpreter = self._make_interpreter(settings)
-        for name, value in self._loaded.variables.items():
-            self._interpreter.set_variable(name, value)
-        for path, data in self._loaded.files.items():
-            self._interpreter.add_file(path, data)
+        self._later, self._epochs = self._loaded.inputs, settings["epochs"]
+        for given in self._later.values():
+            self._interpreter.expect([*given["variable"].values(), *given["file"].values()])
+        self._take_round(0)
         memory = settings["memory_bytes"]
         self._loaded = Loaded(growth=self._loaded.growth)
         gc.collect()
@@ -152,6 +162,14 @@ class Worker:
             )
         )
         self._channel.send({"t": "ready", "layers": sorted(held)})
+
+    def _take_round(self, number: int) -> None:
+        """Bind the inputs of a round."""
+        given = self._later.pop(number, {"variable": {}, "file": {}})
+        for name, value in given["variable"].items():
+            self._interpreter.set_variable(name, value)
+        for path, data in given["file"].items():
+            self._interpreter.add_file(path, data)
 
     def _make_interpreter(self, settings: Message) -> Interpreter:
         functions = [
@@ -202,6 +220,12 @@ class Worker:
     def _run(self, message: Message) -> bytes:
         """Run a cell; the body of the frame that reports it."""
         code, cpu_seconds = message["code"], message["cpu"]
+        while self._round < message["round"]:
+            epoch = self._epochs[self._round]
+            self._round += 1
+            self._take_round(self._round)
+            if epoch is not None:
+                self._interpreter.advance_to(epoch)
         self._stock = Stock(message["stock"])
         if self._ahead is not None:
             self._ahead.begin(code, cpu_seconds, wanted=message["ahead"])

@@ -1,0 +1,72 @@
+"""What a thread remembers: its questions, and the inputs that each of them brought.
+
+The journal goes on from one question to the next, so variables, functions and files of earlier cells are there. A new
+input takes the place of an earlier one of the same name, from the cell on at which it came: a replay needs both.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from rlm_adapters.errors import InputError
+from rlm_adapters.graph.state import Question
+from rlm_adapters.graph.stored import Stored
+from rlm_adapters.prompts import EarlierQuestion, InputInfo, cut_middle
+from rlm_adapters.values.refs import Packed
+
+_TOLD: Final = 5
+"""Earlier questions that the root LM is told with their answers; of older ones only the number."""
+_ANSWER_CHARS: Final = 1_000
+_QUERY_CHARS: Final = 600
+
+
+def closed(questions: Sequence[Question], state: Mapping[str, Any], content: Stored) -> list[Question]:
+    """The questions of a thread so far, the last one with its outcome."""
+    *before, last = questions
+    outcome = {"answer": content.write(state.get("answer")), "finish_reason": state.get("finish_reason")}
+    return [*before, {**last, **outcome}]  # type: ignore[typeddict-item]  # None: it was not finished
+
+
+def current(questions: Sequence[Question], key: str) -> dict[str, Packed]:
+    """The inputs (``variables`` or ``files``) that count now: new ones in place of those of the same name."""
+    return {name: value for one in questions for name, value in one[key].items()}  # type: ignore[literal-required]
+
+
+def described(questions: Sequence[Question]) -> tuple[InputInfo, ...]:
+    """The inputs that count now, as the prompt describes them.
+
+    Raises:
+        InputError: a client has edited them.
+    """
+    if not all(isinstance(one["described"], bytes) for one in questions):
+        raise InputError(
+            "the state's 'questions' were edited: leave 'described' as it is, the graph describes the inputs"
+        )
+    known = {info["name"]: info for one in questions for info in json.loads(one["described"])}
+    return tuple(InputInfo(**info) for info in known.values())
+
+
+def earlier(questions: Sequence[Question], content: Stored) -> tuple[EarlierQuestion, ...]:
+    """What was asked and answered before, the last few; their texts have been loaded."""
+    return tuple(
+        EarlierQuestion(
+            cut_middle(content.read(one["query"]), _QUERY_CHARS),
+            _answer(content.read(one.get("answer"))),
+            one.get("finish_reason") or "not finished",
+        )
+        for one in told(questions)
+    )
+
+
+def told(questions: Sequence[Question]) -> Sequence[Question]:
+    """The earlier questions that the root LM is told."""
+    return questions[:-1][-_TOLD:]
+
+
+def _answer(answer: Any) -> str:
+    if answer is None:
+        return "none"
+    text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False, default=str)
+    return cut_middle(text, _ANSWER_CHARS)
