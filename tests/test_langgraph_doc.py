@@ -9,7 +9,9 @@ from tests.test_readme import ROOT
 
 COUNTING = {"Count the words": [cell("words = context.split()\nSUBMIT(len(words))")]}
 PAGES = {
-    "langgraph": COUNTING | {"What does page 3 say": [cell("text = page(3)\nnote('read page 3')\nSUBMIT(text)")]},
+    "langgraph": {"Which is the longest": [cell("SUBMIT(max(words, key=len))")]}
+    | COUNTING
+    | {"What does page 3 say": [cell("text = page(3)\nnote('read page 3')\nSUBMIT(text)")]},
     "approval": {
         "Count the words": [
             cell("words = context.split()\nif len(words) > 9: llm_query('which?')\nSUBMIT(len(words))")

@@ -90,6 +90,32 @@ def checked_approve(value: Any) -> Approve | None:
     raise InputError(f'approve={value!r:.80} is unknown: use "cells", "tools", "all", or a function of the request')
 
 
+def both(own: Approve | None, asked: Literal["cells", "tools", "all"]) -> Approve:
+    """What waits for approval where a graph and its caller ask for it: a caller can only ask for more."""
+    if own is None or own == asked:
+        return asked
+    if not callable(own):
+        return "all"
+    judge = own
+
+    def decide_both(request: ApprovalRequest) -> Any:
+        given = judge(request)
+        if inspect.isawaitable(given):
+            return _then(given, request)
+        return _stricter(given, request)
+
+    async def _then(given: Awaitable[Any], request: ApprovalRequest) -> Any:
+        return _stricter(await given, request)
+
+    def _stricter(given: Any, request: ApprovalRequest) -> Any:
+        """What the function allows, a person has to allow as well."""
+        decision, _ = read_decision(given, request)
+        allowed = decision is not None and decision.type in ("approve", "approve_all")
+        return "ask" if allowed and asked in ("all", f"{request.kind}s") else given
+
+    return decide_both
+
+
 def decide(node: NodeContext, request: ApprovalRequest, config: RunnableConfig) -> Steps[Decision]:
     """Have it decided; where a person has to, the run is interrupted here and goes on here.
 

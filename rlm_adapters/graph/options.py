@@ -27,6 +27,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from rlm_adapters.errors import InputError
+from rlm_adapters.graph.approval import both
 from rlm_adapters.models.budget import Limits
 from rlm_adapters.models.calling import ChatTarget
 from rlm_adapters.prompts.load import reworded
@@ -96,6 +97,11 @@ class RLMOptions(BaseModel):
     parallel: Literal["ahead", "off"] | None = Field(
         None,
         description="ahead: sub-LM calls of a plain loop are found ahead and made together; off: one after the other.",
+    )
+
+    approve: Literal["cells", "tools", "all"] | None = Field(
+        None,
+        description="What waits for a person's approval before it runs, beside what waits in this graph anyway.",
     )
 
     @model_validator(mode="before")
@@ -182,6 +188,8 @@ def configured(config: RLMConfig, options: RLMOptions) -> RLMConfig:
         changed["output"] = CellSpec.of_client(options.output_type)
     if options.parallel is not None:
         changed["parallel"] = options.parallel
+    if options.approve is not None:
+        changed["approve"] = both(config.approve, options.approve)
     ready = replace(config, limits=limits, **changed)
     if limits.max_cost is not None:
         for one in (ready.writer.target, ready.sub, *ready.models.values()):

@@ -306,6 +306,40 @@ def test_a_function_can_have_a_person_asked(model_server, make, run, answer):
     assert run(graph, Command(resume="approve"), THREAD)["answer"] == 1
 
 
+@pytest.mark.parametrize(
+    ("own", "asked_for", "waits"),
+    [
+        (None, "cells", ["cell"]),
+        (None, "tools", ["tool"]),
+        ("cells", "tools", ["cell", "tool"]),
+        ("tools", "tools", ["tool"]),
+        ("all", "cells", ["cell", "tool"]),
+        (lambda _: True, "cells", ["cell"]),
+        (lambda _: True, "all", ["cell", "tool"]),
+        (lambda request: "ask" if request.kind == "tool" else True, "cells", ["cell", "tool"]),
+    ],
+)
+def test_a_caller_can_ask_for_more_and_not_for_less(model_server, make, run, own, asked_for, waits):
+    model_server.script("root", turns("SUBMIT(pay(1))"))
+    graph = make(approve=own, tools=[pay])
+    result, seen = run(graph, {"query": "q"}, THREAD, context={"approve": asked_for}), []
+    while "__interrupt__" in result:
+        seen += [one["kind"] for one in asked(result)]
+        result = run(graph, Command(resume="approve"), THREAD, context={"approve": asked_for})
+    assert seen == waits
+    assert result["answer"] == "paid 1 to me"
+
+
+def test_a_caller_cannot_undo_what_a_function_refuses(model_server, make, run):
+    async def never(_):
+        return False
+
+    model_server.script("root", turns("SUBMIT(1)", "SUBMIT(2)"))
+    graph = make(approve=never, limits=Limits(max_iterations=1))
+    result = run(graph, {"query": "q"}, THREAD, context={"approve": "cells"})
+    assert result["finish_reason"] == "max_iterations"
+
+
 def test_what_cannot_work_says_so(model_server, make, run):
     with pytest.raises(InputError, match="approve='cell' is unknown: use \"cells\""):
         make(approve="cell")

@@ -32,6 +32,8 @@ def root(messages, request):
     text = str(messages)
     if "work for ever" in text:
         return cell("while True:\n    pass")
+    if "what was n" in text:
+        return cell("SUBMIT(n)")
     if "two steps" in text:
         return cell("n = len(context)") if turn == 0 else cell("SUBMIT(n + len(context))")
     if "read the file" in text:
@@ -124,6 +126,27 @@ async def test_an_interrupted_run_is_edited_and_goes_on(served):
     first = [one for one in history if one["next"] == ["execute"]][-1]
     again = await client.runs.wait(thread, "rlm", input=None, checkpoint=first["checkpoint"])
     assert again["answer"] == 2 * len(BIG)  # time travel: as it was before the edit
+
+
+async def test_cells_wait_for_approval_are_edited_and_go_on(served):
+    client = served.client
+    thread = (await client.threads.create())["thread_id"]
+    asking = {"approve": "cells"}
+    await client.runs.wait(thread, "rlm", input={"query": "two steps", "context": BIG}, context=asking)
+    (interrupt,) = (await client.threads.get_state(thread))["tasks"][0]["interrupts"]
+    assert interrupt["value"]["action_requests"][0]["args"]["code"] == "n = len(context)"
+    edit = {"type": "edit", "edited_action": {"name": "run_cell", "args": {"code": "n = 1000"}}}
+    await client.runs.wait(thread, "rlm", command={"resume": edit}, context=asking)
+    result = await client.runs.wait(thread, "rlm", command={"resume": {"type": "approve"}}, context=asking)
+    assert result["answer"] == 1000 + len(BIG)
+
+
+async def test_a_second_question_finds_what_the_first_left(served):
+    client = served.client
+    thread = (await client.threads.create())["thread_id"]
+    first = await client.runs.wait(thread, "rlm", input={"query": "two steps", "context": BIG})
+    second = await client.runs.wait(thread, "rlm", input={"query": "what was n?"})
+    assert (first["answer"], second["answer"]) == (2 * len(BIG), len(BIG))
 
 
 async def test_a_cell_that_never_ends_is_cancelled(served):

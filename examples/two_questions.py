@@ -1,0 +1,22 @@
+"""Two questions over the same file: the second finds what the first worked out. python two_questions.py FILE Q1 Q2.
+
+RLM_MODEL names the root LM. With a saver on disk the second question may come from another process.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from langgraph.checkpoint.memory import InMemorySaver
+
+from rlm_adapters import create_rlm_graph
+
+path, first, second = sys.argv[1:]
+graph = create_rlm_graph(os.environ.get("RLM_MODEL", "openai:gpt-5"), checkpointer=InMemorySaver())
+thread = {"configurable": {"thread_id": "talk"}}
+
+result = graph.invoke({"query": first, "context": Path(path)}, thread)
+print(f"{result['answer']}  ({result['usage']['calls']} sub-calls)")
+
+result = graph.invoke({"query": second}, thread)  # the file, and the variables of the cells, are still there
+print(f"{result['answer']}  ({result['usage']['calls']} sub-calls)")
