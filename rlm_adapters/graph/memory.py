@@ -40,12 +40,11 @@ def described(questions: Sequence[Question]) -> tuple[InputInfo, ...]:
     Raises:
         InputError: a client has edited them.
     """
-    if not all(isinstance(one["described"], bytes) for one in questions):
-        raise InputError(
-            "the state's 'questions' were edited: leave 'described' as it is, the graph describes the inputs"
-        )
-    known = {info["name"]: info for one in questions for info in json.loads(one["described"])}
-    return tuple(InputInfo(**info) for info in known.values())
+    try:
+        every = [InputInfo(**info) for one in questions for info in json.loads(one["described"])]
+    except (TypeError, ValueError):
+        raise InputError("the state's 'questions' were edited: leave 'described' as it is") from None
+    return tuple({info.name: info for info in every}.values())
 
 
 def earlier(questions: Sequence[Question], content: Stored) -> tuple[EarlierQuestion, ...]:

@@ -45,7 +45,7 @@ def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
         "epoch": now,
         "variables": variables,
         "files": packed["files"],
-        "described": packed["described"],
+        "described": packed["described"].decode(),
     }
     questions = [*(closed(remembered, state, node.content) if remembered else ()), asked]
     variables, files = current(questions, "variables"), current(questions, "files")

@@ -150,8 +150,8 @@ class Question(TypedDict):
     """When it came, in seconds."""
     variables: dict[str, Packed]
     files: dict[str, Packed]
-    described: bytes
-    """What the prompt says of the variables."""
+    described: str
+    """What the prompt says of the variables, as JSON."""
     answer: NotRequired[Any]
     """Of an earlier question, packed."""
     finish_reason: NotRequired[str | None]
