@@ -16,8 +16,8 @@ from rlm_adapters.graph.context import NodeContext, RLMContext
 from rlm_adapters.graph.injection import ToolCall
 from rlm_adapters.graph.state import RecurseInput, Request, RLMInput, RLMOutput
 from rlm_adapters.graph.tool_results import ToolFailedError, ToolResult, merge_updates
-from rlm_adapters.models.budget import Usage, add_usage
 from rlm_adapters.models.calling import quiet
+from rlm_adapters.models.usage import Usage, add_usage
 from rlm_adapters.prompts import cut_middle
 from rlm_adapters.values.answers import to_plain
 from rlm_adapters.values.refs import ContentRef, is_ref
