@@ -19,6 +19,8 @@ def world(monkeypatch, model_server, tmp_path):
     monkeypatch.chdir(tmp_path)
     root = by_question({
         "Count the words": [cell("words = context.split()\nSUBMIT(len(words))")],
+        "Which document is longest": [cell("SUBMIT(max(context, key=len))")],
+        "How long is it": [cell("SUBMIT(len(context))")],
         "What does page 3 say": [cell("text = page(3)\nnote('read page 3')\nSUBMIT(text)")],
     })  # fmt: skip
     model_server.script("gpt-5", root)

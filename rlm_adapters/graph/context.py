@@ -12,6 +12,7 @@ from langgraph.runtime import Runtime
 from rlm_adapters.events import Event, EventHandler, EventType
 from rlm_adapters.graph.cache import PromptCache
 from rlm_adapters.graph.injection import Caller
+from rlm_adapters.graph.keys import OWN, Keys
 from rlm_adapters.graph.sessions import SessionCache
 from rlm_adapters.graph.stored import Stored
 from rlm_adapters.graph.tools import Tool
@@ -62,6 +63,8 @@ class RLMConfig:
     """End the run when the root LM has repeated the same answer so often without submitting it; None: never."""
     direct_below: int = 0
     """Inputs of fewer characters are answered by one direct call; 0: never."""
+    keys: Keys = OWN
+    """The caller's names for the keys of input and output."""
     direct: SubModel | None = None
     """Who answers them; default: the sub-LM."""
 
