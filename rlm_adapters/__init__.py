@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rlm_adapters.graph import RLMOptions, create_rlm_graph
     from rlm_adapters.graph.approval import ApprovalRequest, Decision
     from rlm_adapters.langchain.chat_model import ChatRLM, context_block
-    from rlm_adapters.models.budget import Limits
+    from rlm_adapters.models.limits import Limits
     from rlm_adapters.models.prices import ModelPrice
     from rlm_adapters.sandbox import Sandbox, SandboxLimits
     from rlm_adapters.values.content import ContentStore
@@ -40,7 +40,7 @@ _HOMES = {
     "Decision": "graph.approval",
     "Event": "events",
     "InputError": "errors",
-    "Limits": "models.budget",
+    "Limits": "models.limits",
     "ModelCallError": "errors",
     "ModelPrice": "models.prices",
     "NoAnswerError": "errors",

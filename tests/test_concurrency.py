@@ -7,8 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from rlm_adapters.effects import adrive, drive
 from rlm_adapters.errors import BudgetExceededError
-from rlm_adapters.models.budget import Ledger, Limits
+from rlm_adapters.models.budget import Ledger
 from rlm_adapters.models.limiter import Limiter
+from rlm_adapters.models.limits import Limits
 
 
 async def test_a_small_run_is_not_held_up_by_the_batch_of_its_sibling():

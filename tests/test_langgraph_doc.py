@@ -9,7 +9,11 @@ from tests.test_readme import ROOT
 
 COUNTING = {"Count the words": [cell("words = context.split()\nSUBMIT(len(words))")]}
 PAGES = {
-    "langgraph": {"Which is the longest": [cell("SUBMIT(max(words, key=len))")]}
+    "langgraph": {
+        "Which is the longest": [cell("SUBMIT(max(words, key=len))")],
+        "Which document is longest": [cell("SUBMIT(max(context, key=len))")],
+        "How long is it": [cell("SUBMIT(len(context))")],
+    }
     | COUNTING
     | {"What does page 3 say": [cell("text = page(3)\nnote('read page 3')\nSUBMIT(text)")]},
     "approval": {

@@ -11,9 +11,10 @@ from typing import Final, Literal
 
 from rlm_adapters import __version__
 from rlm_adapters.errors import InputError, MissingExtraError, ModelCallError, RLMError
-from rlm_adapters.models.budget import Ledger, Limits
+from rlm_adapters.models.budget import Ledger
 from rlm_adapters.models.calling import ChatTarget, ModelCaller, as_prompt
 from rlm_adapters.models.limiter import Limiter
+from rlm_adapters.models.limits import Limits
 from rlm_adapters.models.prices import PriceTable, prices_source
 from rlm_adapters.models.providers import open_chat_model
 

@@ -28,7 +28,7 @@ from rlm_adapters.cli.approval import Approving, Terminal
 from rlm_adapters.cli.options import parse_output_type, parse_price
 from rlm_adapters.errors import InputError, MissingExtraError, RLMError
 from rlm_adapters.events import Event, EventHandler
-from rlm_adapters.models.budget import Limits
+from rlm_adapters.models.limits import Limits
 from rlm_adapters.models.providers import open_chat_model, split_name
 from rlm_adapters.values.inputs import STDIN, load_paths
 from rlm_adapters.values.urls import URL, is_url

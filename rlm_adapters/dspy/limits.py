@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from rlm_adapters.errors import InputError
-from rlm_adapters.models.budget import Limits
+from rlm_adapters.models.limits import Limits
 
 _ARGUMENTS: Final = {
     "max_iters": "max_iterations",

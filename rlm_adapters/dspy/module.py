@@ -45,7 +45,7 @@ from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.graph.approval import Approve, checked_approve
 from rlm_adapters.graph.context import RLMConfig
 from rlm_adapters.graph.tools import RESERVED, Tool, listed_tools
-from rlm_adapters.models.budget import Limits, limits_remedy
+from rlm_adapters.models.limits import Limits, limits_remedy
 from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.prompts.artefact import describe_signature
 from rlm_adapters.prompts.fields import FieldsSpec

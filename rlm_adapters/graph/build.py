@@ -18,6 +18,7 @@ from rlm_adapters.graph.context import RLMConfig
 from rlm_adapters.graph.execute import execute
 from rlm_adapters.graph.finish import check_final, extract
 from rlm_adapters.graph.generate import generate_code
+from rlm_adapters.graph.keys import KeyNames, Keys
 from rlm_adapters.graph.node import Node
 from rlm_adapters.graph.options import RLMOptions
 from rlm_adapters.graph.prepare import prepare
@@ -26,8 +27,8 @@ from rlm_adapters.graph.routing import Route, after_check, after_execute
 from rlm_adapters.graph.sessions import SessionCache
 from rlm_adapters.graph.state import RecurseInput, RLMInput, RLMOutput, RLMState
 from rlm_adapters.graph.tools import check_name, tool_table
-from rlm_adapters.models.budget import Limits, limits_remedy
 from rlm_adapters.models.calling import ChatTarget, SubModel
+from rlm_adapters.models.limits import Limits, limits_remedy
 from rlm_adapters.models.prices import ModelPrice, PriceTable
 from rlm_adapters.models.providers import chat_model
 from rlm_adapters.prompts import ChatCodeWriter, CodeWriter
@@ -63,6 +64,7 @@ def create_rlm_graph(
     warn_tiny_calls: int = 100,
     max_confirmations: int | None = 3,
     direct_below: int = 0,
+    inputs: KeyNames | None = None,
     context_schema: type[RLMOptions] = RLMOptions,
     remember: bool = True,
     approve: Approve | None = None,
@@ -109,6 +111,9 @@ def create_rlm_graph(
         on_event: called with every `Event` of every run.
         direct_below: answer inputs of fewer characters by one direct call of the root LM, without a REPL (not with
             tools or files); 0: never.
+        inputs: other names for the keys of input and output, such as ``{"query": "question", "answer": "report"}``.
+            ``"messages"``: the question is the last human message, the answer becomes a message. ``{"answer":
+            ["reports"]}``: the answer goes into a list.
         context_schema: a subclass of `RLMOptions` with keys of your own, which your tools read in LangGraph's runtime.
         name: of the graph, in traces.
 
@@ -158,6 +163,7 @@ def create_rlm_graph(
         direct_below=direct_below,
         remember=remember,
         approve=checked_approve(approve),
+        keys=Keys.of(inputs),
         direct=ChatTarget(model) if isinstance(model, BaseChatModel) else None,
     )
     if not (isinstance(context_schema, type) and issubclass(context_schema, RLMOptions)):

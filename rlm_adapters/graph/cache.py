@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from rlm_adapters.effects import Steps, wait_for_future
-from rlm_adapters.models.budget import Usage
+from rlm_adapters.models.usage import Usage
 
 
 class PromptCache:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -12,12 +12,14 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
+from pydantic import BaseModel
 
 from rlm_adapters.errors import InputError, ModelCallError
 from rlm_adapters.events import Event
 from rlm_adapters.graph.context import RLMConfig, RLMContext, Run
-from rlm_adapters.graph.form import input_form
+from rlm_adapters.graph.form import input_form, input_model, output_form
 from rlm_adapters.graph.injection import Caller
+from rlm_adapters.graph.keys import OWN, rename_values
 from rlm_adapters.graph.langgraph_private import is_inside, runtime_of
 from rlm_adapters.graph.options import RLMOptions, configured, options_around, options_schema, read_options
 from rlm_adapters.graph.ownership import content_of
@@ -55,7 +57,9 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         ready = self._ready(input, config, context)
         try:
             packed = self._packed(input, ready, config)
-            yield from super().stream(packed, self._roomy(config, ready), context=ready, **kwargs)
+            write = self._writer(input, ready, config, kwargs)
+            for part in super().stream(packed, self._roomy(config, ready), context=ready, **kwargs):
+                yield part if write is None else write(part)
         except GraphBubbleUp:
             raise  # a child suspended by an interrupt: its worker waits
         except BaseException as error:
@@ -78,8 +82,9 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         try:
             packed = await asyncio.to_thread(self._packed, input, ready, config)
             inner = super().astream(packed, self._roomy(config, ready), context=ready, **kwargs)
+            write = self._writer(input, ready, config, kwargs)
             async for part in inner:
-                yield part
+                yield part if write is None else write(part)
         except GraphBubbleUp:
             raise  # a child suspended by an interrupt: its worker waits
         except BaseException as error:
@@ -107,9 +112,17 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         """Async form of `invoke`."""
         return _with_updates(await super().ainvoke(input, config, **kwargs))
 
+    def get_input_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:  # noqa: ARG002
+        """The input as a pydantic model."""
+        return input_model(self.rlm.keys)
+
     def get_input_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:  # noqa: ARG002
         """The JSON schema of the input, described so that a form can be made of it."""
-        return input_form()
+        return input_form(self.rlm.keys)
+
+    def get_output_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:
+        """The JSON schema of the output."""
+        return output_form(super().get_output_jsonschema(config), self.rlm.keys)
 
     def get_context_jsonschema(self) -> dict[str, Any]:
         """The JSON schema of ``context=``, with the models and the limits of this graph."""
@@ -197,7 +210,23 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
             return given
         config = ready.config
         whole = not ready.depth and not is_inside(called or {})
-        return pack_input(given, ready.run.store, config.tools, config.writer, whole=whole)
+        keys = OWN if ready.depth else config.keys
+        return pack_input(given, ready.run.store, config.tools, config.writer, whole=whole, keys=keys)
+
+    def _writer(
+        self, given: Any, ready: RLMContext, called: RunnableConfig | None, asked: Mapping[str, Any]
+    ) -> Callable[[Any], Any] | None:
+        """What gives the values of a stream the caller's names; None: they have them."""
+        inside = is_inside(called or {})
+        keys = (ready.config or self.rlm).keys
+        if ready.depth or (keys.plain and not inside):
+            return None
+        mode = asked.get("stream_mode") or ("values" if inside else self.stream_mode)
+        subgraphs, version = bool(asked.get("subgraphs")), asked.get("version", "v1")
+        around = given if inside else None
+        return lambda part: rename_values(
+            part, mode, subgraphs=subgraphs, version=version, write=lambda values: keys.write(values, around)
+        )
 
     def _roomy(self, config: RunnableConfig | None, ready: RLMContext) -> RunnableConfig:
         """Room for the steps of a whole run: inside a Runnable the ambient limit is 25 supersteps, about 8 cells."""

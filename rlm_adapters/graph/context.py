@@ -12,13 +12,16 @@ from langgraph.runtime import Runtime
 from rlm_adapters.events import Event, EventHandler, EventType
 from rlm_adapters.graph.cache import PromptCache
 from rlm_adapters.graph.injection import Caller
+from rlm_adapters.graph.keys import OWN, Keys
 from rlm_adapters.graph.sessions import SessionCache
 from rlm_adapters.graph.stored import Stored
 from rlm_adapters.graph.tools import Tool
-from rlm_adapters.models.budget import Ledger, Limits, Usage
+from rlm_adapters.models.budget import Ledger
 from rlm_adapters.models.calling import ModelCaller, Retry, SubModel
 from rlm_adapters.models.limiter import Limiter
+from rlm_adapters.models.limits import Limits
 from rlm_adapters.models.prices import PriceTable
+from rlm_adapters.models.usage import Usage
 from rlm_adapters.prompts import CodeWriter
 from rlm_adapters.sandbox import AheadAccount, Executor
 from rlm_adapters.values.answers import OutputSpec
@@ -60,6 +63,8 @@ class RLMConfig:
     """End the run when the root LM has repeated the same answer so often without submitting it; None: never."""
     direct_below: int = 0
     """Inputs of fewer characters are answered by one direct call; 0: never."""
+    keys: Keys = OWN
+    """The caller's names for the keys of input and output."""
     direct: SubModel | None = None
     """Who answers them; default: the sub-LM."""
 

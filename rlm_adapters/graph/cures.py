@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rlm_adapters.graph.context import NodeContext
-from rlm_adapters.models.budget import CHARS_PER_TOKEN
+from rlm_adapters.models.tokens import CHARS_PER_TOKEN
 from rlm_adapters.sandbox import HostCall
 
 _TINY_CHARS = 1_000  # a prompt on average shorter than this shares its call's price with nothing

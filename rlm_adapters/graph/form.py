@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, WithJsonSchema, create_model
+
+from rlm_adapters.graph.keys import MESSAGES, Keys
 
 _VALUE: Final = {
     "anyOf": [
@@ -16,6 +20,11 @@ _VALUE: Final = {
 }
 """An input as JSON; `RLMInput` says what Python callers can give."""
 
+_CONVERSATION: Final = {
+    "type": "array",
+    "items": {"type": "object"},
+    "description": "The conversation; its last human message is the question.",
+}
 _KEYS: Final[dict[str, dict[str, Any]]] = {
     "query": {"type": "string", "description": "The question."},
     "context": {
@@ -40,12 +49,42 @@ _KEYS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-def input_form() -> dict[str, Any]:
-    """The JSON schema of `RLMInput`."""
+def input_form(keys: Keys) -> dict[str, Any]:
+    """The JSON schema of `RLMInput`, with the names of a caller."""
+    properties = {}
+    for key, schema in _KEYS.items():
+        name = keys.name(key)
+        if name not in properties:  # the question and the context may both be the messages
+            properties[name] = {"title": _title(name), **(_CONVERSATION if name == MESSAGES else schema)}
     return {
         "title": "RLMInput",
         "description": "A question, and what it is about.",
         "type": "object",
-        "properties": {key: {"title": key.capitalize(), **schema} for key, schema in _KEYS.items()},
-        "required": ["query"],
+        "properties": properties,
+        "required": [keys.name("query")],
     }
+
+
+def input_model(keys: Keys) -> type[BaseModel]:
+    """The same as a pydantic model: what ``as_tool`` makes the arguments of."""
+    form = input_form(keys)
+    fields: dict[str, Any] = {
+        name: (Annotated[Any, WithJsonSchema(schema)], ... if name in form["required"] else None)
+        for name, schema in form["properties"].items()
+    }
+    return create_model("RLMInput", __doc__=form["description"], **fields)
+
+
+def output_form(schema: dict[str, Any], keys: Keys) -> dict[str, Any]:
+    """The JSON schema of `RLMOutput`, with the names of a caller."""
+    shown = {}
+    for key, one in schema["properties"].items():
+        name = keys.name(key)
+        titled = {**one, "title": _title(name)}
+        listed = key == "answer" and (keys.listed or name == MESSAGES)
+        shown[name] = {"title": titled["title"], "type": "array", "items": {}} if listed else titled
+    return {**schema, "properties": shown, "required": [keys.name(key) for key in schema["required"]]}
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize()

@@ -28,8 +28,8 @@ from pydantic_core import CoreSchema
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.graph.approval import both
-from rlm_adapters.models.budget import Limits
 from rlm_adapters.models.calling import ChatTarget
+from rlm_adapters.models.limits import Limits
 from rlm_adapters.prompts.load import reworded
 from rlm_adapters.values.answers import CellSpec
 

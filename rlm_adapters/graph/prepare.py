@@ -26,9 +26,8 @@ def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
     """
     packed: dict[str, Any] = {key: state.get(key) for key in _GIVEN}
     names = node.config.writer.variable_names
-    if not isinstance(
-        packed["described"], bytes
-    ):  # an input that did not come through `RLMGraph`, but was put into the state
+    if not (packed["described"] and isinstance(packed["described"], bytes)):
+        # An input that did not come through `RLMGraph`, but was put into the state.
         given = {**packed, "described": None}
         packed = yield off_loop(lambda: pack_input(given, node.run.store, node.config.tools, node.config.writer))
     yield from node.content.load(packed["query"])

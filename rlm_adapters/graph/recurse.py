@@ -15,16 +15,15 @@ from rlm_adapters.graph.calls import LLM_QUERY, ask_sub_model, bind
 from rlm_adapters.graph.context import NodeContext, RLMContext
 from rlm_adapters.graph.injection import ToolCall
 from rlm_adapters.graph.review import review_tool
-from rlm_adapters.graph.state import RecurseInput, Request, RLMInput, RLMOutput
+from rlm_adapters.graph.state import RecurseInput, Request
 from rlm_adapters.graph.tool_results import ToolFailedError, ToolResult, merge_updates
-from rlm_adapters.models.budget import Usage, add_usage
 from rlm_adapters.models.calling import quiet
+from rlm_adapters.models.usage import Usage, add_usage
 from rlm_adapters.prompts import cut_middle
 from rlm_adapters.values.answers import to_plain
 from rlm_adapters.values.refs import ContentRef, is_ref
 
 _PARTIAL_CHARS = 2_000  # of a child's partial answer, in the error that its parent gets
-_OWN_KEYS = frozenset({*RLMInput.__annotations__, *RLMOutput.__annotations__})
 _CONTEXT_IN_PROMPT = "\n\nContext:\n"
 
 
@@ -168,7 +167,7 @@ def _use_tool(
     else:
         call = ToolCall.made_by(node.caller, request["id"], config=config, runtime=node.runtime, state=state)
     result = yield from tool.call(args, kwargs, call)
-    if own := sorted(_OWN_KEYS & result.updates.keys()):
+    if own := sorted(node.config.keys.taken() & result.updates.keys()):
         raise InputError(f"tool {tool.name!r} returned Command(update=...) of {own[0]!r}, which is the run's own key")
     return result, approved
 

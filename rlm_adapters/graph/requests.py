@@ -5,6 +5,7 @@ Everything that is wrong with it is found here, before any model is called.
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rlm_adapters.errors import InputError
+from rlm_adapters.graph.keys import INPUTS, MESSAGES, OWN, Keys
 from rlm_adapters.graph.tools import Tool, check_name
 from rlm_adapters.prompts import CodeWriter, InputInfo
 from rlm_adapters.values.content import OwnedStore
@@ -24,46 +26,49 @@ from rlm_adapters.values.refs import ContentRef, Packed
 from rlm_adapters.values.urls import URL
 
 _LOG = logging.getLogger("rlm_adapters")
-_KEYS = ("query", "context", "inputs", "files", "instructions")
 
 
 def pack_input(
-    given: Any, store: OwnedStore, tools: Mapping[str, Tool], writer: CodeWriter, *, whole: bool = True
+    given: Any,
+    store: OwnedStore,
+    tools: Mapping[str, Tool],
+    writer: CodeWriter,
+    *,
+    whole: bool = True,
+    keys: Keys = OWN,
 ) -> dict[str, Any]:
     """Check an input and put what is big into the store.
 
     Args:
-        given: an `RLMInput`.
+        given: an `RLMInput`, or a pydantic model or dataclass with its keys.
         store: of the run.
         tools: whose names inputs must not take.
         writer: describes and names the inputs.
-        whole: the dict is meant for this graph alone; False for the state of a graph around it, which has further keys.
+        whole: it is meant for this graph alone; False for the state of a graph around it, which has further keys.
+        keys: the caller's names.
 
     Returns:
-        The same keys with packed values, and ``described``: what the prompt says of each variable.
+        The keys of `RLMInput` with packed values, and ``described``: what the prompt says of each variable.
 
     Raises:
         InputError: it cannot be used; the message says what to do.
     """
-    if not isinstance(given, Mapping):
-        raise InputError(f"the graph takes a dict with 'query' and 'context', not {type(given).__name__}")
-    if isinstance(given.get("described"), bytes):
-        return dict(given)
-    if given.get("described") is not None:
+    if isinstance(given, Mapping) and given.get("described") is not None:
+        if isinstance(given["described"], bytes):
+            return dict(given)
         raise InputError("'described' is not for callers: leave it out, the graph describes the inputs itself")
-    unknown = [key for key in given if key not in _KEYS and key != "described"]
+    given, unknown = keys.read(given)
+    unknown = [key for key in unknown if key != "described"]
     query = given.get("query")
     if not isinstance(query, str) or not query.strip():
-        hint = f" (the keys given are {', '.join(map(repr, given))})" if unknown else ""
-        hint = " (for a list of messages use ChatRLM)" if "messages" in unknown else hint
-        raise InputError(f"query={query!r}: give the question as non-empty text under 'query'{hint}")
+        raise InputError(_no_question(query, unknown, keys))
     if whole and unknown:
         raise InputError(
-            f"the input has the unknown key {unknown[0]!r}: the graph takes {', '.join(_KEYS)}; "
-            f"give further variables as inputs={{{unknown[0]!r}: ...}}"
+            f"the input has the unknown key {unknown[0]!r}: the graph takes {', '.join(map(keys.name, INPUTS))}; "
+            f"give further variables as {keys.name('inputs')}={{{unknown[0]!r}: ...}}"
         )
     names = writer.variable_names
-    values, files = _values(given), dict(given.get("files") or {})
+    values, files = _values(given), _files(given)
     packed: dict[str, Packed] = {}
     described: list[dict[str, Any]] = []
     for name, value in values.items():
@@ -82,7 +87,7 @@ def pack_input(
         "query": store.pack(query),
         "context": packed.get("context"),
         "inputs": {name: value for name, value in packed.items() if name != "context"},
-        "files": {_file_name(name): _pack_file(name, data, store) for name, data in files.items()},
+        "files": {_file_name(name): _pack_file(name, data, store) for name, data in files.items() if data is not None},
         "instructions": _instructions(given),
         "described": describe_inputs(described),
     }
@@ -93,10 +98,23 @@ def describe_inputs(described: Sequence[Mapping[str, Any]]) -> bytes:
     return json.dumps(described).encode()
 
 
+def _no_question(query: Any, unknown: list[Any], keys: Keys) -> str:
+    name = keys.name("query")
+    hint = ""
+    if MESSAGES in unknown:
+        hint = f" (a conversation is given to create_rlm_graph(inputs={{'query': {MESSAGES!r}}}), or to ChatRLM)"
+    elif unknown:
+        hint = f" (further keys are {', '.join(map(repr, unknown))}; another name for the question is given as "
+        hint += "create_rlm_graph(inputs={'query': ...}))"
+    return f"{name}={query!r:.200}: give the question as non-empty text under {name!r}{hint}"
+
+
 def _values(given: Mapping[str, Any]) -> dict[str, Any]:
     named = given.get("inputs") or {}
     if not isinstance(named, Mapping) or not all(isinstance(name, str) for name in named):
-        raise InputError(f"inputs={type(named).__name__}: give named inputs as a dict of name to value")
+        raise InputError(
+            f"inputs={type(named).__name__}: give named inputs as a dict of name to value{_elsewhere('inputs')}"
+        )
     values = dict(named)
     context = given.get("context")
     if context is not None:
@@ -140,6 +158,39 @@ def _pack_variable(
     return packed, info if not note else replace(info, preview=f"{note}\n  {info.preview}")
 
 
+def _files(given: Mapping[str, Any]) -> dict[Any, Any]:
+    files = given.get("files") or {}
+    if not isinstance(files, Mapping):
+        raise InputError(f"files of type {type(files).__name__}: give a dict of name to text{_elsewhere('files')}")
+    return {name: _plain_file(name, data) for name, data in files.items()}
+
+
+def _elsewhere(key: str) -> str:
+    """What to do when a larger graph's key of that name is something else."""
+    return f"; if it is a key of a larger graph, name another one: create_rlm_graph(inputs={{{key!r}: 'rlm_{key}'}})"
+
+
+def _plain_file(name: Any, data: Any) -> Any:
+    """A file of deepagents' state is a dict: text or lines as ``content``, or base64 where ``encoding`` says so.
+
+    Raises:
+        InputError: it is a dict of another form.
+    """
+    if not isinstance(data, Mapping):
+        return data
+    content, encoding = data.get("content"), data.get("encoding", "utf-8")
+    if isinstance(content, list) and all(isinstance(line, str) for line in content):
+        content = "\n".join(content)
+    if not isinstance(content, str) or encoding not in ("utf-8", "base64"):
+        raise InputError(f"file {name!r}: a dict has text or a list of lines as 'content', as files of deepagents do")
+    if encoding == "utf-8":
+        return content
+    try:
+        return base64.b64decode(content, validate=True)
+    except ValueError as error:
+        raise InputError(f"file {name!r}: its 'content' is no base64, as its 'encoding' says: {error}") from error
+
+
 def _file_name(name: Any) -> str:
     if not isinstance(name, str) or not name.strip() or "\0" in name:
         raise InputError(f"file name {name!r}: give a relative path such as 'report.pdf'")
@@ -165,5 +216,5 @@ def _pack_file(name: str, data: Any, store: OwnedStore) -> Packed:
 def _instructions(given: Mapping[str, Any]) -> str:
     text = given.get("instructions") or ""
     if not isinstance(text, str):
-        raise InputError(f"instructions of type {type(text).__name__}: give text")
+        raise InputError(f"instructions of type {type(text).__name__}: give text{_elsewhere('instructions')}")
     return text

@@ -14,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.graph.state import RecurseInput, RLMState
-from rlm_adapters.models.budget import Limits, check_usage
+from rlm_adapters.models.limits import Limits
+from rlm_adapters.models.usage import check_usage
 
 _LIMITS: Final = frozenset(field.name for field in fields(Limits))
 

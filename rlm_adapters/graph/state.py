@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.graph.tool_results import merge_updates
-from rlm_adapters.models.budget import Usage, add_usage, check_usage
+from rlm_adapters.models.usage import Usage, add_usage, check_usage
 from rlm_adapters.values.refs import Packed
 
 FORM: Final = 3

@@ -6,7 +6,7 @@ from rlm_adapters.effects import Steps
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.memory import described, earlier, told
 from rlm_adapters.graph.state import RLMState
-from rlm_adapters.models.budget import CHARS_PER_TOKEN
+from rlm_adapters.models.tokens import CHARS_PER_TOKEN
 from rlm_adapters.prompts import Trajectory, Turn
 
 

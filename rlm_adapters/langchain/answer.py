@@ -15,7 +15,7 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from rlm_adapters.langchain.schema import AnswerSchema, as_text
-from rlm_adapters.models.budget import Usage
+from rlm_adapters.models.usage import Usage
 
 PROVIDER = "rlm"
 

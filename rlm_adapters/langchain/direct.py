@@ -33,10 +33,11 @@ from rlm_adapters.langchain.answer import (
 )
 from rlm_adapters.langchain.conversation import gives_context, text_size
 from rlm_adapters.langchain.schema import AnswerSchema
-from rlm_adapters.models.budget import CHARS_PER_TOKEN, Usage
 from rlm_adapters.models.calling import ChatTarget, ModelReply
 from rlm_adapters.models.failures import classify
 from rlm_adapters.models.prices import PriceTable
+from rlm_adapters.models.tokens import CHARS_PER_TOKEN
+from rlm_adapters.models.usage import Usage
 from rlm_adapters.values.answers import InvalidAnswerError
 
 DIRECT_BELOW: Final = 2**14 * CHARS_PER_TOKEN

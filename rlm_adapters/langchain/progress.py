@@ -22,7 +22,7 @@ from langchain_core.callbacks import (
 
 from rlm_adapters.effects import Steps, Wait
 from rlm_adapters.events import Event
-from rlm_adapters.models.budget import Usage
+from rlm_adapters.models.usage import Usage
 
 EVENT_NAME = "rlm"
 """Name of the custom events."""

@@ -30,7 +30,8 @@ from rlm_adapters.langchain.outside import Outside
 from rlm_adapters.langchain.progress import Progress
 from rlm_adapters.langchain.suspended import OURS, SuspendedRuns, Waiting, thread_name
 from rlm_adapters.langchain.tools import Returned, answering_tools, is_tool_call, new_thread, returned, tool_calls_of
-from rlm_adapters.models.budget import Ledger, Usage, subtract_usage
+from rlm_adapters.models.budget import Ledger
+from rlm_adapters.models.usage import Usage, subtract_usage
 from rlm_adapters.values.content import ContentStore, OwnedStore
 from rlm_adapters.values.refs import ContentRef
 

@@ -21,12 +21,14 @@ from langgraph.errors import GraphBubbleUp
 
 from rlm_adapters.effects import Steps, Wait, off_loop, sleep, wait_for_future
 from rlm_adapters.errors import BudgetExceededError, ModelCallError
-from rlm_adapters.models.budget import CallKind, Ledger, Reservation, Usage, estimate_tokens
+from rlm_adapters.models.budget import CallKind, Ledger, Reservation
 from rlm_adapters.models.failures import address_of, classify, locate
 from rlm_adapters.models.langchain_private import type_of_model
 from rlm_adapters.models.limiter import Limiter
 from rlm_adapters.models.prices import load_prices, prices_are_loaded
 from rlm_adapters.models.provider_errors import is_stale, never_connected, retry_after
+from rlm_adapters.models.tokens import estimate_tokens
+from rlm_adapters.models.usage import Usage
 
 Prompt: TypeAlias = Sequence[BaseMessage]
 

@@ -6,8 +6,10 @@ import pytest
 
 from rlm_adapters import InputError, Limits, ModelPrice
 from rlm_adapters.errors import BudgetExceededError
-from rlm_adapters.models.budget import Ledger, add_usage, empty_usage, estimate_tokens, subtract_usage
+from rlm_adapters.models.budget import Ledger
 from rlm_adapters.models.prices import PriceTable
+from rlm_adapters.models.tokens import estimate_tokens
+from rlm_adapters.models.usage import add_usage, empty_usage, subtract_usage
 
 
 def reserve(ledger: Ledger, tokens: int = 10, kind: str = "sub"):

@@ -1,0 +1,94 @@
+"""What model calls used: counts, tokens and dollars, and their sums and differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+from rlm_adapters.errors import InputError
+
+Usage: TypeAlias = dict[str, Any]
+"""Plain dict, as saved in the state: ``calls`` (sub-LM calls and the turns of child RLMs), ``root_calls`` (turns of the
+outermost root LM), ``extract_calls`` (questions for a last answer when a limit ended a run), ``failed_calls`` (calls of
+any kind that failed for good; they are in none of the other counts), ``input_tokens``, ``output_tokens``, ``cost`` (US
+dollars; None: unknown, since a model that answered has no known price), ``ahead_calls``, ``ahead_wasted``, ``by_model``
+(``calls``, ``failed_calls``, ``input_tokens``, ``output_tokens`` and ``cost`` by model name)."""
+
+_COUNTS = (
+    "calls", "root_calls", "extract_calls", "failed_calls", "input_tokens", "output_tokens", "ahead_calls",
+    "ahead_wasted",
+)  # fmt: skip
+_MODEL_COUNTS = ("calls", "failed_calls", "input_tokens", "output_tokens")
+
+
+def add_usage(left: Usage | None, right: Usage | None) -> Usage:
+    """Sum of two usages (the reducer of the state's ``usage``)."""
+    if not left or not right:
+        return dict(left or right or {})
+    total = _added(left, right, [key for key in _COUNTS if key in left or key in right])
+    models = {**left.get("by_model", {})}
+    for name, counts in right.get("by_model", {}).items():
+        models[name] = _added(models.get(name, {}), counts, _MODEL_COUNTS)
+    total["by_model"] = models
+    return total
+
+
+def check_usage(usage: Any, least: float = 0) -> None:
+    """Check figures that come from outside, such as a state that a client has edited.
+
+    Args:
+        usage: the figures.
+        least: the smallest number that one may have.
+
+    Raises:
+        InputError: they are no usage.
+    """
+    figures = dict(usage) if isinstance(usage, dict) else {"usage": usage}
+    models = figures.pop("by_model", {})
+    for one in (figures, *(models.values() if isinstance(models, dict) else ({"by_model": models},))):
+        for name, value in one.items() if isinstance(one, dict) else (("by_model", one),):
+            if isinstance(value, bool) or not (value is None or (isinstance(value, int | float) and value >= least)):
+                raise InputError(f"usage: {name}={str(value)[:80]} is no figure: give a number of at least {least}")
+
+
+def subtract_usage(total: Usage, before: Usage) -> Usage:
+    """What came on top of ``before``."""
+    earlier = before.get("by_model", {})
+    models = {name: _difference(figures, earlier.get(name, {})) for name, figures in total.get("by_model", {}).items()}
+    models = {name: figures for name, figures in models.items() if any(figures.values())}
+    rest = _difference({key: value for key, value in total.items() if key != "by_model"}, before)
+    costs = [figures.get("cost", 0) for figures in models.values()]
+    if "cost" in rest and rest["cost"] is None and None not in costs:
+        rest["cost"] = sum(costs)  # what is unknown was there before
+    return {**rest, "by_model": models}
+
+
+def empty_usage() -> Usage:
+    """A usage of nothing."""
+    return {**dict.fromkeys(_COUNTS, 0), "cost": 0, "by_model": {}}
+
+
+def _added(left: Mapping[str, Any], right: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    total: dict[str, Any] = {key: left.get(key, 0) + right.get(key, 0) for key in keys}
+    if "cost" in left or "cost" in right:
+        costs = left.get("cost", 0), right.get("cost", 0)
+        total["cost"] = None if None in costs else sum(costs)
+    return total
+
+
+def _difference(total: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Figure by figure; an unknown cost is unknown as long as anything came on top."""
+    counts = {key: value - before.get(key, 0) for key, value in total.items() if key != "cost"}
+    if "cost" in total:
+        costs = total["cost"], before.get("cost", 0)
+        unknown = None if any(counts.values()) else 0
+        counts["cost"] = unknown if None in costs else costs[0] - costs[1]
+    return counts
+
+
+def known_cost(usage: Usage) -> float:
+    """Dollars of the models whose prices are known."""
+    cost = usage.get("cost")
+    if cost is None:
+        return float(sum(figures.get("cost") or 0.0 for figures in usage.get("by_model", {}).values()))
+    return float(cost)
