@@ -20,12 +20,27 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
-from rich.panel import Panel
 from rich.text import Text
 
 from rlm_adapters import __version__
 from rlm_adapters.cli.approval import Approving, Terminal
+from rlm_adapters.cli.arguments import (
+    APIKey,
+    Approve,
+    BaseURL,
+    Concurrency,
+    MaxCalls,
+    MaxCost,
+    MaxDepth,
+    MaxIterations,
+    MaxTokens,
+    ModelName,
+    Quiet,
+    SubModelName,
+    Timeout,
+)
 from rlm_adapters.cli.options import parse_output_type, parse_price
+from rlm_adapters.cli.output import print_answer
 from rlm_adapters.errors import InputError, MissingExtraError, RLMError
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.models.limits import Limits
@@ -127,33 +142,21 @@ def ask(
         ),
     ] = None,
     *,
-    model: Annotated[
-        str, typer.Option("--model", "-m", envvar="RLM_MODEL", help="Root LM, as provider:name.", show_default=False)
-    ] = "",
-    sub_model: Annotated[
-        str | None,
-        typer.Option(envvar="RLM_SUB_MODEL", help="LM for sub-calls; default: the root LM.", show_default=False),
-    ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="Address of an OpenAI-compatible or other server.", show_default=False)
-    ] = None,
-    api_key: Annotated[
-        str | None,
-        typer.Option(help="Safer: the provider's environment variable, such as OPENAI_API_KEY.", show_default=False),
-    ] = None,
-    max_iterations: Annotated[int, typer.Option(help="Turns of the root LM.")] = _DEFAULTS.max_iterations,
-    max_depth: Annotated[
-        int, typer.Option(help="0: no sub-calls, 1: sub-LM calls, 2: child RLMs.")
-    ] = _DEFAULTS.max_depth,
-    max_calls: Annotated[int | None, typer.Option(help="Sub-calls of the whole run.")] = _DEFAULTS.max_calls,
-    max_tokens: Annotated[int | None, typer.Option(help="Tokens of the whole run.")] = None,
-    max_cost: Annotated[float | None, typer.Option(help="US dollars for the whole run.")] = None,
+    model: ModelName = "",
+    sub_model: SubModelName = None,
+    base_url: BaseURL = None,
+    api_key: APIKey = None,
+    max_iterations: MaxIterations = _DEFAULTS.max_iterations,
+    max_depth: MaxDepth = _DEFAULTS.max_depth,
+    max_calls: MaxCalls = _DEFAULTS.max_calls,
+    max_tokens: MaxTokens = None,
+    max_cost: MaxCost = None,
     price: Annotated[
         list[str] | None,
         typer.Option(metavar="MODEL=IN,OUT", help="Dollars per million tokens, for --max-cost.", show_default=False),
     ] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds for the whole run.")] = None,
-    concurrency: Annotated[int, typer.Option(help="Model calls in flight at once.")] = _DEFAULTS.max_concurrency,
+    timeout: Timeout = None,
+    concurrency: Concurrency = _DEFAULTS.max_concurrency,
     output_type: Annotated[
         str | None,
         typer.Option(
@@ -164,15 +167,12 @@ def ask(
         Path | None,
         typer.Option(metavar="FILE", help="Prompt file that an optimised DSPy RLM saved.", show_default=False),
     ] = None,
-    approve: Annotated[
-        Approving | None,
-        typer.Option(help="Ask on the terminal before each cell or tool call runs.", show_default=False),
-    ] = None,
+    approve: Approve = None,
     trace: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write every event as a line of JSON.", show_default=False)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not show the trajectory.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Answer QUESTION about the FILEs, however long they are.
 
@@ -215,23 +215,70 @@ def ask(
     raise typer.Exit(code)
 
 
+@app.command(epilog="Exit status: 0 ended by the user, 1 a model or the machine failed, 2 bad input.")
+def chat(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILE", help="Files, directories, or web addresses.", show_default=False),
+    ] = None,
+    *,
+    model: ModelName = "",
+    sub_model: SubModelName = None,
+    base_url: BaseURL = None,
+    api_key: APIKey = None,
+    max_iterations: MaxIterations = _DEFAULTS.max_iterations,
+    max_depth: MaxDepth = _DEFAULTS.max_depth,
+    max_calls: MaxCalls = _DEFAULTS.max_calls,
+    max_tokens: MaxTokens = None,
+    max_cost: MaxCost = None,
+    timeout: Timeout = None,
+    concurrency: Concurrency = _DEFAULTS.max_concurrency,
+    approve: Approve = None,
+    quiet: Quiet = False,
+) -> None:
+    """Hold a conversation over the FILEs: each question finds what the earlier ones worked out.
+
+    A line is a question; limits count for each. /exit or Ctrl-D ends the conversation, Ctrl-C ends a question.
+    """
+    from rlm_adapters.cli.chat import Chat, checked, hold  # noqa: PLC0415 - not needed for `rlm --help`
+
+    try:
+        checked(tuple(files or ()), model)
+        hold(
+            Chat(
+                paths=tuple(files or ()),
+                model=model,
+                sub_model=sub_model,
+                base_url=base_url,
+                api_key=api_key,
+                limits=Limits(
+                    max_iterations=max_iterations,
+                    max_depth=max_depth,
+                    max_calls=max_calls,
+                    max_tokens=max_tokens,
+                    max_cost=max_cost,
+                    max_seconds=timeout,
+                    max_concurrency=concurrency,
+                ),
+                approve=approve,
+                show=not quiet,
+            )
+        )
+    except (InputError, MissingExtraError) as error:
+        _report(_failure(error), ExitCode.BAD_INPUT, as_json=False)
+        raise typer.Exit(ExitCode.BAD_INPUT) from None
+    except RLMError as error:
+        _report(_failure(error), ExitCode.FAILED, as_json=False)
+        raise typer.Exit(ExitCode.FAILED) from None
+
+
 @app.command(epilog="Exit status: 0 all is well, 1 a run would fail, 130 interrupted.")
 def doctor(
     *,
-    model: Annotated[
-        str, typer.Option("--model", "-m", envvar="RLM_MODEL", help="Root LM, as provider:name.", show_default=False)
-    ] = "",
-    sub_model: Annotated[
-        str | None,
-        typer.Option(envvar="RLM_SUB_MODEL", help="LM for sub-calls; default: the root LM.", show_default=False),
-    ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="Address of an OpenAI-compatible or other server.", show_default=False)
-    ] = None,
-    api_key: Annotated[
-        str | None,
-        typer.Option(help="Safer: the provider's environment variable, such as OPENAI_API_KEY.", show_default=False),
-    ] = None,
+    model: ModelName = "",
+    sub_model: SubModelName = None,
+    base_url: BaseURL = None,
+    api_key: APIKey = None,
 ) -> None:
     """Check the packages, the sandbox, and the models with their keys and addresses; say what to do.
 
@@ -393,7 +440,7 @@ def _report(result: Mapping[str, Any], code: ExitCode, *, as_json: bool) -> None
         kept = {key: result.get(key) for key in ("answer", "finish_reason", "error", "usage", "iterations")}
         typer.echo(json.dumps(kept, default=str, indent=2))
     elif answer is not None:
-        _print_answer(answer_text(answer))
+        print_answer(answer_text(answer))
     failed = (result.get("usage") or {}).get("failed_calls", 0)
     if failed and code in (ExitCode.ANSWERED, ExitCode.PARTIAL):
         calls = "1 model call" if failed == 1 else f"{failed:,} model calls"
@@ -405,11 +452,3 @@ def _report(result: Mapping[str, Any], code: ExitCode, *, as_json: bool) -> None
         typer.echo("interrupted", err=True)
     elif code is not ExitCode.ANSWERED:
         typer.echo(f"rlm: {safe(str(error))}", err=True)
-
-
-def _print_answer(text: str) -> None:
-    """As it is into a pipe; framed, and with control characters made visible, on a terminal."""
-    if sys.stdout.isatty():
-        Console().print(Panel(Text(safe(text)), title="answer", title_align="left", border_style="bold green"))
-    else:
-        typer.echo(text.encode("utf-8", "replace"))

@@ -1,0 +1,177 @@
+"""``rlm chat``: a conversation over the same inputs, in which each question finds what the earlier ones worked out."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console
+from rich.text import Text
+
+from rlm_adapters.cli.approval import Approving, Terminal
+from rlm_adapters.cli.output import print_answer
+from rlm_adapters.errors import InputError, RLMError
+from rlm_adapters.models.limits import Limits
+from rlm_adapters.models.providers import open_chat_model
+from rlm_adapters.models.usage import Usage, add_usage
+from rlm_adapters.values.inputs import load_paths
+from rlm_adapters.values.urls import URL, is_url
+from rlm_adapters.views.console import ConsoleView, answer_text, describe_usage, safe
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+
+_PROMPT: Final = "? "
+_LEAVE: Final = frozenset({"/exit", "/quit"})
+_THREAD: Final[RunnableConfig] = {"configurable": {"thread_id": "chat"}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chat:
+    """What a conversation was started with."""
+
+    paths: tuple[str, ...]
+    model: str
+    sub_model: str | None
+    base_url: str | None
+    api_key: str | None
+    limits: Limits
+    approve: Approving | None
+    show: bool
+    """Whether the trajectory of each question is shown."""
+
+
+def hold(chat: Chat) -> None:
+    """Hold a conversation, until the user ends it.
+
+    Raises:
+        InputError: a file or a model is unusable.
+        MissingExtraError: a package is missing.
+    """
+    errors = Console(stderr=True)
+    with asyncio.Runner() as runner, ConsoleView(errors, show_answer=False) as view:
+        conversation = _Conversation(chat, view, errors)
+        try:
+            runner.run(conversation.open())
+            while (question := _next_question()) is not None:
+                _answer(runner, conversation, question, errors)
+        finally:
+            runner.run(conversation.close())
+
+
+class _Conversation:
+    """One thread of a graph, and what it has used."""
+
+    def __init__(self, chat: Chat, view: ConsoleView, errors: Console) -> None:
+        self._chat = chat
+        self._view = view
+        self._errors = errors
+        self._stack = AsyncExitStack()
+        self._inputs: dict[str, Any] = {}
+        self._graph: Any = None
+        self._terminal: Terminal | None = None
+        self.total: Usage = {}
+
+    async def open(self) -> None:
+        """Open the models and read the files."""
+        from langgraph.checkpoint.memory import InMemorySaver  # noqa: PLC0415 - not needed for `rlm --help`
+
+        from rlm_adapters import create_rlm_graph  # noqa: PLC0415
+
+        chat, stack = self._chat, self._stack
+        server = {"base_url": chat.base_url, "api_key": chat.api_key}
+        names = (chat.model, chat.sub_model)
+        models = [await stack.enter_async_context(open_chat_model(name, **server)) for name in names if name]
+        self._graph = create_rlm_graph(
+            *models,
+            limits=chat.limits,
+            approve=None if chat.approve is None else chat.approve.value,
+            checkpointer=InMemorySaver(),
+            on_event=self._view.handle if chat.show else None,
+        )
+        stack.callback(self._graph.close)
+        if chat.approve is not None:
+            self._terminal = stack.enter_context(Terminal(self._errors, before=self._view.close))
+        if chat.paths:
+            paths = [URL(path) if is_url(path) else path for path in chat.paths]
+            inputs = await asyncio.to_thread(load_paths, paths)
+            for text in inputs.notes:
+                self._errors.print(Text(f"note: {safe(text)}", style="yellow"))
+            self._inputs = {"context": inputs.context, "files": dict(inputs.files)}
+
+    async def ask(self, question: str) -> Mapping[str, Any]:
+        """Answer a question; the inputs go with the first."""
+        from langgraph.types import Command  # noqa: PLC0415
+
+        begun = (await self._graph.aget_state(_THREAD)).values
+        given: Any = {"query": question, **({} if begun else self._inputs)}
+        result: Mapping[str, Any] = await self._graph.ainvoke(given, _THREAD)
+        while self._terminal is not None and (waiting := result.get("__interrupt__")):
+            answers = {one.id: await self._terminal.ask(one.value) for one in waiting}
+            result = await self._graph.ainvoke(Command(resume=answers), _THREAD)
+        self.total = add_usage(self.total, result["usage"])
+        return result
+
+    async def close(self) -> None:
+        """End the workers and close the models."""
+        self._view.close()
+        await self._stack.aclose()
+
+
+def _answer(runner: asyncio.Runner, conversation: _Conversation, question: str, errors: Console) -> None:
+    """Ask and show the answer; what goes wrong with one question does not end the conversation."""
+    try:
+        result = runner.run(conversation.ask(question))
+    except KeyboardInterrupt:
+        errors.print(Text("interrupted: what finished cells worked out is kept", style="yellow"))
+        return
+    except RLMError as error:
+        usage = getattr(error, "usage", None)
+        conversation.total = add_usage(conversation.total, usage or {})
+        errors.print(Text(safe(" ".join(str(error).split())), style="red"))
+        return
+    if result["answer"] is not None:
+        print_answer(answer_text(result["answer"]))
+    if result["error"]:
+        errors.print(Text(safe(f"{result['finish_reason']}: {result['error']}"), style="yellow"))
+    errors.print(Text(f"in all {describe_usage(conversation.total)}", style="dim"))
+
+
+def _next_question() -> str | None:
+    """The next line that is no empty one; None at the end of the input or of the user's patience."""
+    while True:
+        try:
+            line = _line().strip()
+        except (EOFError, KeyboardInterrupt):
+            return None
+        if line in _LEAVE:
+            return None
+        if line:
+            return line
+
+
+def _line() -> str:
+    if not sys.stdin.isatty():
+        line = sys.stdin.readline()
+        if not line:
+            raise EOFError
+        return line
+    with suppress(ImportError):
+        import readline  # noqa: F401, PLC0415 - gives input() a history
+    return input(_PROMPT)
+
+
+def checked(paths: tuple[str, ...], model: str) -> None:
+    """Refuse what cannot be a conversation.
+
+    Raises:
+        InputError: no model is named, or standard input is asked for as a file: it holds the questions.
+    """
+    if not model.strip():
+        raise InputError("the model is empty: give --model provider:name, or set RLM_MODEL")
+    if "-" in paths:
+        raise InputError("- is standard input, which holds the questions here: name a file instead")
