@@ -24,7 +24,15 @@ from rich.panel import Panel
 from rich.text import Text
 
 from rlm_adapters import __version__
-from rlm_adapters.cli.options import parse_output_type, parse_price
+from rlm_adapters.cli.options import (
+    ApiKeyOption,
+    BaseUrlOption,
+    ModelOption,
+    SubModelOption,
+    limit_option,
+    parse_output_type,
+    parse_price,
+)
 from rlm_adapters.errors import InputError, MissingExtraError, RLMError
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.models.limits import Limits
@@ -122,33 +130,21 @@ def ask(
         ),
     ] = None,
     *,
-    model: Annotated[
-        str, typer.Option("--model", "-m", envvar="RLM_MODEL", help="Root LM, as provider:name.", show_default=False)
-    ] = "",
-    sub_model: Annotated[
-        str | None,
-        typer.Option(envvar="RLM_SUB_MODEL", help="LM for sub-calls; default: the root LM.", show_default=False),
-    ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="Address of an OpenAI-compatible or other server.", show_default=False)
-    ] = None,
-    api_key: Annotated[
-        str | None,
-        typer.Option(help="Safer: the provider's environment variable, such as OPENAI_API_KEY.", show_default=False),
-    ] = None,
-    max_iterations: Annotated[int, typer.Option(help="Turns of the root LM.")] = _DEFAULTS.max_iterations,
-    max_depth: Annotated[
-        int, typer.Option(help="0: no sub-calls, 1: sub-LM calls, 2: child RLMs.")
-    ] = _DEFAULTS.max_depth,
-    max_calls: Annotated[int | None, typer.Option(help="Sub-calls of the whole run.")] = _DEFAULTS.max_calls,
-    max_tokens: Annotated[int | None, typer.Option(help="Tokens of the whole run.")] = None,
-    max_cost: Annotated[float | None, typer.Option(help="US dollars for the whole run.")] = None,
+    model: ModelOption = "",
+    sub_model: SubModelOption = None,
+    base_url: BaseUrlOption = None,
+    api_key: ApiKeyOption = None,
+    max_iterations: Annotated[int, limit_option("max_iterations")] = _DEFAULTS.max_iterations,
+    max_depth: Annotated[int, limit_option("max_depth")] = _DEFAULTS.max_depth,
+    max_calls: Annotated[int | None, limit_option("max_calls")] = _DEFAULTS.max_calls,
+    max_tokens: Annotated[int | None, limit_option("max_tokens")] = _DEFAULTS.max_tokens,
+    max_cost: Annotated[float | None, limit_option("max_cost")] = _DEFAULTS.max_cost,
     price: Annotated[
         list[str] | None,
         typer.Option(metavar="MODEL=IN,OUT", help="Dollars per million tokens, for --max-cost.", show_default=False),
     ] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds for the whole run.")] = None,
-    concurrency: Annotated[int, typer.Option(help="Model calls in flight at once.")] = _DEFAULTS.max_concurrency,
+    timeout: Annotated[float | None, limit_option("max_seconds")] = _DEFAULTS.max_seconds,
+    concurrency: Annotated[int, limit_option("max_concurrency")] = _DEFAULTS.max_concurrency,
     output_type: Annotated[
         str | None,
         typer.Option(
@@ -208,20 +204,10 @@ def ask(
 @app.command(epilog="Exit status: 0 all is well, 1 a run would fail, 130 interrupted.")
 def doctor(
     *,
-    model: Annotated[
-        str, typer.Option("--model", "-m", envvar="RLM_MODEL", help="Root LM, as provider:name.", show_default=False)
-    ] = "",
-    sub_model: Annotated[
-        str | None,
-        typer.Option(envvar="RLM_SUB_MODEL", help="LM for sub-calls; default: the root LM.", show_default=False),
-    ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="Address of an OpenAI-compatible or other server.", show_default=False)
-    ] = None,
-    api_key: Annotated[
-        str | None,
-        typer.Option(help="Safer: the provider's environment variable, such as OPENAI_API_KEY.", show_default=False),
-    ] = None,
+    model: ModelOption = "",
+    sub_model: SubModelOption = None,
+    base_url: BaseUrlOption = None,
+    api_key: ApiKeyOption = None,
 ) -> None:
     """Check the packages, the sandbox, and the models with their keys and addresses; say what to do.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import dspy
 from dspy.dsp.utils.settings import settings
@@ -32,7 +32,7 @@ from rlm_adapters.dspy.call import RESULT_FIELD, Call
 from rlm_adapters.dspy.foreign import InterpreterSandbox
 from rlm_adapters.dspy.inputs import Prelude, PreparedSandbox, described, plain_inputs, to_repl, with_note
 from rlm_adapters.dspy.interpreter import RestrictedPythonInterpreter
-from rlm_adapters.dspy.limits import merged_limits
+from rlm_adapters.dspy.limits import DEFAULTS, MAX_LLM_CALLS, merged_limits
 from rlm_adapters.dspy.lm_bridge import dspy_lm
 from rlm_adapters.dspy.predictors import ActionTarget, PredictorTarget
 from rlm_adapters.dspy.runtime import Runtime
@@ -42,6 +42,7 @@ from rlm_adapters.dspy.tools import repl_tools
 from rlm_adapters.dspy.writer import PredictorWriter
 from rlm_adapters.errors import InputError
 from rlm_adapters.events import Event, EventHandler
+from rlm_adapters.graph.choices import SandboxChoice
 from rlm_adapters.graph.context import RLMConfig
 from rlm_adapters.graph.tools import RESERVED, Tool, listed_tools
 from rlm_adapters.models.limits import Limits, limits_remedy
@@ -49,7 +50,8 @@ from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.prompts.artefact import describe_signature
 from rlm_adapters.prompts.fields import FieldsSpec
 from rlm_adapters.prompts.rules import our_rules, without_foreign_rules
-from rlm_adapters.sandbox import Executor, MontySandbox
+from rlm_adapters.sandbox import MontySandbox
+from rlm_adapters.sandbox.host.runahead import Parallel, check_parallel
 from rlm_adapters.values.content import ContentStore
 from rlm_adapters.views.console import ConsoleView
 
@@ -114,9 +116,9 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
     def __init__(  # noqa: PLR0917 - as in dspy.RLM
         self,
         signature: Any,
-        max_iters: int = 20,
-        max_llm_calls: int = 50,
-        max_output_chars: int = 10_000,
+        max_iters: int = DEFAULTS.max_iterations,
+        max_llm_calls: int = MAX_LLM_CALLS,
+        max_output_chars: int = DEFAULTS.max_output_chars,
         verbose: bool = False,
         tools: list[Callable[..., Any]] | Callable[..., Any] | None = None,
         sub_lm: Any = None,
@@ -124,11 +126,11 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         *,
         limits: Limits | Mapping[str, Any] | None = None,
         prices: Mapping[str, Any] | None = None,
-        max_depth: int = 1,
-        parallel: Literal["ahead", "off"] = "ahead",
+        max_depth: int = DEFAULTS.max_depth,
+        parallel: Parallel = "ahead",
         checkpointer: Checkpointer = None,
         store: ContentStore | None = None,
-        sandbox: Executor | Literal["monty"] | None = None,
+        sandbox: SandboxChoice | None = None,
         on_event: EventHandler | None = None,
         trajectory_demos: bool = True,
         sub_call: Any = False,
@@ -160,7 +162,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         self._interpreter_factory = interpreter_factory
         self.trajectory_demos = trajectory_demos
         self._limits = replace(merged, max_output_chars=_WHOLE_OUTPUT)
-        self._parallel = parallel
+        self._parallel = check_parallel(parallel)
         self._prices = PriceTable(prices)
         self._runtime = Runtime(sandbox, store, checkpointer, on_event)
         self.sub_call = dspy.Predict(sub_call_signature(sub_call)) if sub_call else None

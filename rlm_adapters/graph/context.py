@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from langgraph.runtime import Runtime
 
@@ -24,6 +24,7 @@ from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.models.usage import Usage
 from rlm_adapters.prompts import CodeWriter
 from rlm_adapters.sandbox import AheadAccount, Executor
+from rlm_adapters.sandbox.host.runahead import Parallel
 from rlm_adapters.values.answers import OutputSpec
 from rlm_adapters.values.content import ContentStore, OwnedStore
 from rlm_adapters.values.refs import run_owner
@@ -53,7 +54,7 @@ class RLMConfig:
     sessions: SessionCache
     on_event: EventHandler | None = None
     instructions: str = ""
-    parallel: Literal["ahead", "off"] = "ahead"
+    parallel: Parallel = "ahead"
     """Run LM calls of a cell ahead, or one after the other."""
     cache_prompts: bool = False
     """Answer a prompt that was already asked in this run tree with the answer that it got."""
