@@ -37,6 +37,7 @@ from rlm_adapters.errors import InputError, MissingExtraError, RLMError
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.models.limits import Limits
 from rlm_adapters.models.providers import open_chat_model, split_name
+from rlm_adapters.traces.writer import TraceWriter, begin_anew
 from rlm_adapters.values.inputs import STDIN, load_paths
 from rlm_adapters.values.urls import URL, is_url
 from rlm_adapters.views.console import ConsoleView, answer_text, safe
@@ -156,7 +157,12 @@ def ask(
         typer.Option(metavar="FILE", help="Prompt file that an optimised DSPy RLM saved.", show_default=False),
     ] = None,
     trace: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write every event as a line of JSON.", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write every event as a line of JSON, long texts into FILE.content.",
+            show_default=False,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not show the trajectory.")] = False,
@@ -269,8 +275,7 @@ def _run(job: _Job, *, trace: Path | None, show: bool, tell: EventHandler) -> Ma
         listeners: list[EventHandler] = [tell]
         if show:
             listeners.append(stack.enter_context(ConsoleView(errors, show_answer=False)).handle)
-        if trace is not None:
-            listeners.append(_trace_writer(trace, stack))
+        writer = None if trace is None else _trace_writer(trace)
 
         def tell_all(event: Event) -> None:
             for listener in listeners:
@@ -281,7 +286,7 @@ def _run(job: _Job, *, trace: Path | None, show: bool, tell: EventHandler) -> Ma
                 errors.print(Text(f"note: {safe(text)}", style="yellow"))
 
         _load_engine(job)
-        return asyncio.run(_answer(job, tell_all, note))
+        return asyncio.run(_answer(job, tell_all, note, writer))
 
 
 def _load_engine(job: _Job) -> None:
@@ -293,7 +298,9 @@ def _load_engine(job: _Job) -> None:
             import_module(f"langchain_{provider}")
 
 
-async def _answer(job: _Job, tell: EventHandler, note: Callable[[str], None]) -> Mapping[str, Any]:
+async def _answer(
+    job: _Job, tell: EventHandler, note: Callable[[str], None], writer: TraceWriter | None
+) -> Mapping[str, Any]:
     from rlm_adapters import create_rlm_graph  # noqa: PLC0415 - LangGraph is not needed for `rlm --help`
 
     with suppress(NotImplementedError):  # not on Windows
@@ -314,6 +321,7 @@ async def _answer(job: _Job, tell: EventHandler, note: Callable[[str], None]) ->
             output_type=job.output_type,
             prompt=job.prompt,
             on_event=tell,
+            trace=writer,
         )
         stack.callback(graph.close)
         inputs = await asyncio.to_thread(load_paths, [URL(path) if is_url(path) else path for path in job.paths])
@@ -325,17 +333,13 @@ async def _answer(job: _Job, tell: EventHandler, note: Callable[[str], None]) ->
         return result
 
 
-def _trace_writer(path: Path, stack: ExitStack) -> EventHandler:
+def _trace_writer(path: Path) -> TraceWriter:
+    """What writes the trace; a file of this name that is there is written anew."""
     try:
-        file = stack.enter_context(path.open("w", encoding="utf-8"))
+        begin_anew(path)
     except OSError as error:
         raise InputError(f"--trace {path}: {error.strerror}; give a file that can be written") from error
-
-    def write(event: Event) -> None:
-        file.write(event.to_json() + "\n")
-        file.flush()  # complete up to the end, whatever ends the run
-
-    return write
+    return TraceWriter(path)
 
 
 # Reporting

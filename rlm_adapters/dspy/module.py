@@ -9,6 +9,7 @@ subclass; the loop, the sandbox, budgets, recursion, parallel sub-calls and chec
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, cast
@@ -52,6 +53,7 @@ from rlm_adapters.prompts.fields import FieldsSpec
 from rlm_adapters.prompts.rules import our_rules, without_foreign_rules
 from rlm_adapters.sandbox import MontySandbox
 from rlm_adapters.sandbox.host.runahead import Parallel, check_parallel
+from rlm_adapters.traces.writer import TraceWriter, trace_writer
 from rlm_adapters.values.content import ContentStore
 from rlm_adapters.views.console import ConsoleView
 
@@ -95,6 +97,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         sandbox: default: one that all modules of the process share. A `Sandbox`, another `Executor`, or ``"monty"``:
             pydantic-monty (extra ``monty``).
         on_event: called with every `Event` of every run.
+        trace: a file that gets every event of every run, prompts and answers included, or a `TraceWriter`.
         trajectory_demos: keep only the last action step of a run in ``dspy.settings.trace``. It holds all earlier ones
             in its ``repl_history``, so that demos are whole trajectories; False keeps every step.
         sub_call: word the sub-calls by a predictor, called ``sub_call``, which optimizers tune as well: True, or a
@@ -132,6 +135,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         store: ContentStore | None = None,
         sandbox: SandboxChoice | None = None,
         on_event: EventHandler | None = None,
+        trace: str | os.PathLike[str] | TraceWriter | None = None,
         trajectory_demos: bool = True,
         sub_call: Any = False,
         sub_agents: bool = False,
@@ -164,7 +168,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         self._limits = replace(merged, max_output_chars=_WHOLE_OUTPUT)
         self._parallel = check_parallel(parallel)
         self._prices = PriceTable(prices)
-        self._runtime = Runtime(sandbox, store, checkpointer, on_event)
+        self._runtime = Runtime(sandbox, store, checkpointer, on_event, trace_writer(trace))
         self.sub_call = dspy.Predict(sub_call_signature(sub_call)) if sub_call else None
         if max_depth > 1:
             self.child = RLM(
@@ -290,6 +294,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             parallel="off" if isinstance(sandbox, InterpreterSandbox) else self._parallel,
             sessions=self._runtime.sessions,
             on_event=self._listener(call),
+            trace=self._runtime.trace,
         )
         call.graph = self._runtime.graph
 

@@ -47,6 +47,7 @@ class Runtime:
         store: None: one that is private to this process.
         checkpointer: a LangGraph saver.
         on_event: called with every event of every run.
+        trace: writes them into a file.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class Runtime:
         store: ContentStore | None = None,
         checkpointer: Checkpointer = None,
         on_event: EventHandler | None = None,
+        trace: EventHandler | None = None,
     ) -> None:
         check_sandbox(sandbox)
         self._sandbox = sandbox
         self._store = store
         self.checkpointer = checkpointer
         self.on_event = check_listener(on_event)
+        self.trace = trace
         self.sessions = SessionCache()
         self._graph: RLMGraph | None = None
         self._lock = threading.Lock()

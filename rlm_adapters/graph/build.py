@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,6 +36,7 @@ from rlm_adapters.prompts import ChatCodeWriter, CodeWriter
 from rlm_adapters.prompts.load import prompted_sub_model, prompted_writer
 from rlm_adapters.sandbox import Executor, Isolation, SandboxLimits
 from rlm_adapters.sandbox.host.runahead import Parallel, check_parallel
+from rlm_adapters.traces.writer import TraceWriter, trace_writer
 from rlm_adapters.values.answers import OutputSpec
 from rlm_adapters.values.content import ContentStore
 
@@ -68,6 +70,7 @@ def create_rlm_graph(
     inputs: KeyNames | None = None,
     context_schema: type[RLMOptions] = RLMOptions,
     on_event: EventHandler | None = None,
+    trace: str | os.PathLike[str] | TraceWriter | None = None,
     name: str = "rlm",
 ) -> RLMGraph:
     """Make a Recursive Language Model (arXiv 2512.24601) as a LangGraph graph.
@@ -103,6 +106,8 @@ def create_rlm_graph(
         max_confirmations: end the run when the root LM has repeated an answer so often without submitting it;
             None: never.
         on_event: called with every `Event` of every run.
+        trace: a file that gets every event of every run, prompts and answers included, or a `TraceWriter`; see
+            docs/seeing-a-run.md.
         direct_below: answer inputs of fewer characters by one direct call of the root LM, without a REPL (not with
             tools or files); 0: never.
         inputs: other names for the keys of input and output, such as ``{"query": "question", "answer": "report"}``.
@@ -146,6 +151,7 @@ def create_rlm_graph(
         sandbox=executor_of(sandbox, sandbox_limits, require),
         sessions=SessionCache(),
         on_event=on_event,
+        trace=trace_writer(trace),
         instructions=instructions,
         parallel=check_parallel(parallel),
         cache_prompts=cache_prompts,

@@ -43,11 +43,14 @@ def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
     node.emit(
         "run_started",
         run_id,
+        id=run_id,
+        parent=node.parent_call,
         query=node.content.read(packed["query"]),
         inputs=[{"name": info["name"], "type": info["type"], "size": info["size"]} for info in described],
         model=node.config.writer.target.name,
         sub_model=node.config.sub.name,
         max_iterations=node.config.limits.max_iterations,
+        limits=node.config.limits.given(),
     )
     return {
         **{key: packed[key] for key in _GIVEN},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final, Literal, TypeAlias, cast
@@ -34,6 +35,7 @@ from rlm_adapters.models.providers import chat_model, named_models
 from rlm_adapters.prompts import ChatCodeWriter, CodeWriter, Trajectory, system_prompt
 from rlm_adapters.prompts.load import prompted_sub_model, prompted_writer
 from rlm_adapters.sandbox import Isolation, SandboxLimits
+from rlm_adapters.traces.writer import TraceWriter, trace_writer
 from rlm_adapters.values.answers import OutputSpec
 from rlm_adapters.values.content import ContentStore
 
@@ -105,6 +107,9 @@ class RLMSettings(BaseChatModel):
     on_event: EventHandler | None = Field(default=None, exclude=True, repr=False)
     """Called with every `rlm_adapters.Event` of every run."""
 
+    trace: str | os.PathLike[str] | TraceWriter | None = Field(default=None, exclude=True, repr=False)
+    """A file that gets every event of every run, prompts and answers included, or a `rlm_adapters.TraceWriter`."""
+
     store: ContentStore | None = Field(default=None, exclude=True, repr=False)
     """Where big inputs live; None: a private directory."""
     sandbox: SandboxChoice | None = Field(default=None, exclude=True, repr=False)
@@ -169,6 +174,8 @@ class RLMSettings(BaseChatModel):
             taken["models"] = named_models(values["models"], **named)
         if "limits" in values:
             taken["limits"] = Limits.of(values["limits"])
+        if values.get("trace") is not None:
+            taken["trace"] = trace_writer(values["trace"])
         if "tools" in values:
             taken["tools"] = listed_tools(values["tools"])
         return {**values, **taken}
@@ -337,6 +344,7 @@ class RLMSettings(BaseChatModel):
                 part for part in (self.instructions, instructions_for(leaving, parallel=parallel)) if part
             ),
             on_event=self.on_event,
+            trace=trace_writer(self.trace),
         )
         return config, parallel
 

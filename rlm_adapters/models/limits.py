@@ -71,6 +71,11 @@ class Limits:
             None if self.max_seconds is None else f"{self.max_seconds:g}",
         )
 
+    def given(self) -> dict[str, Any]:
+        """The limits that bound a run and are set, by name, for whoever looks at it."""
+        names = ("max_iterations", "max_depth", "max_calls", "max_tokens", "max_cost", "max_seconds", "max_concurrency")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
     def __post_init__(self) -> None:
         """Refuse nonsense before any model is called."""
         least = {"max_iterations": 1, "max_depth": 0, "max_concurrency": 1, "max_output_chars": 200}
