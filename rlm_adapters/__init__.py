@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rlm_adapters.models.limits import Limits
     from rlm_adapters.models.prices import ModelPrice
     from rlm_adapters.sandbox import Sandbox, SandboxLimits
+    from rlm_adapters.traces.writer import TraceWriter
     from rlm_adapters.values.content import ContentStore
     from rlm_adapters.values.refs import ContentRef
     from rlm_adapters.values.urls import URL
@@ -49,6 +50,7 @@ _HOMES = {
     "RestrictedPythonInterpreter": "dspy.interpreter",
     "Sandbox": "sandbox",
     "SandboxLimits": "sandbox",
+    "TraceWriter": "traces.writer",
     "context_block": "langchain.chat_model",
     "create_rlm_graph": "graph",
     "gepa_metric": "dspy.feedback",
@@ -75,6 +77,7 @@ __all__ = [
     "RestrictedPythonInterpreter",
     "Sandbox",
     "SandboxLimits",
+    "TraceWriter",
     "context_block",
     "create_rlm_graph",
     "gepa_metric",

@@ -17,7 +17,7 @@ FLOORS = [
     {"errors"},
     {"arguments", "effects", "events", "forking", "replies", "sandbox/hardening"},
     {"models", "values", "views", "sandbox/protocol"},
-    {"prompts", "sandbox/host", "sandbox/runtime"},
+    {"prompts", "sandbox/host", "sandbox/runtime", "traces"},
     {"sandbox/language", "sandbox/monty"},
     {"sandbox/repl"},
     {"sandbox/runahead"},

@@ -260,6 +260,8 @@ REFUSED = {
     "rlm_limit": (lambda w: RLM("context -> answer", max_tokens=5), r"give limits=Limits\(max_tokens=5\)"),
     "rlm_tool_clash": (lambda w: RLM("context -> answer", tools=[named("llm_query")]), "'llm_query' conflicts"),
     "rlm_tool_string": (lambda w: RLM("context -> answer", tools=["x"]), "tool 'x': give a function"),
+    "rlm_parallel": (lambda w: RLM("context -> answer", parallel="yes"), "parallel='yes' is unknown"),
+    "rlm_on_event": (lambda w: RLM("context -> answer", on_event=3), "on_event=3: give a function"),
     "rlm_output_reserved": (lambda w: RLM("context, print -> answer"), r"conflict .*\['print'\]"),
 }
 

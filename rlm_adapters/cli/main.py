@@ -24,27 +24,23 @@ from rich.text import Text
 
 from rlm_adapters import __version__
 from rlm_adapters.cli.approval import Approving, Terminal
-from rlm_adapters.cli.arguments import (
-    APIKey,
-    Approve,
-    BaseURL,
-    Concurrency,
-    MaxCalls,
-    MaxCost,
-    MaxDepth,
-    MaxIterations,
-    MaxTokens,
-    ModelName,
-    Quiet,
-    SubModelName,
-    Timeout,
+from rlm_adapters.cli.options import (
+    ApiKeyOption,
+    ApproveOption,
+    BaseUrlOption,
+    ModelOption,
+    QuietOption,
+    SubModelOption,
+    limit_option,
+    parse_output_type,
+    parse_price,
 )
-from rlm_adapters.cli.options import parse_output_type, parse_price
 from rlm_adapters.cli.output import print_answer
 from rlm_adapters.errors import InputError, MissingExtraError, RLMError
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.models.limits import Limits
 from rlm_adapters.models.providers import open_chat_model, split_name
+from rlm_adapters.traces.writer import TraceWriter, begin_anew
 from rlm_adapters.values.inputs import STDIN, load_paths
 from rlm_adapters.values.urls import URL, is_url
 from rlm_adapters.views.console import ConsoleView, answer_text, safe
@@ -142,21 +138,21 @@ def ask(
         ),
     ] = None,
     *,
-    model: ModelName = "",
-    sub_model: SubModelName = None,
-    base_url: BaseURL = None,
-    api_key: APIKey = None,
-    max_iterations: MaxIterations = _DEFAULTS.max_iterations,
-    max_depth: MaxDepth = _DEFAULTS.max_depth,
-    max_calls: MaxCalls = _DEFAULTS.max_calls,
-    max_tokens: MaxTokens = None,
-    max_cost: MaxCost = None,
+    model: ModelOption = "",
+    sub_model: SubModelOption = None,
+    base_url: BaseUrlOption = None,
+    api_key: ApiKeyOption = None,
+    max_iterations: Annotated[int, limit_option("max_iterations")] = _DEFAULTS.max_iterations,
+    max_depth: Annotated[int, limit_option("max_depth")] = _DEFAULTS.max_depth,
+    max_calls: Annotated[int | None, limit_option("max_calls")] = _DEFAULTS.max_calls,
+    max_tokens: Annotated[int | None, limit_option("max_tokens")] = _DEFAULTS.max_tokens,
+    max_cost: Annotated[float | None, limit_option("max_cost")] = _DEFAULTS.max_cost,
     price: Annotated[
         list[str] | None,
         typer.Option(metavar="MODEL=IN,OUT", help="Dollars per million tokens, for --max-cost.", show_default=False),
     ] = None,
-    timeout: Timeout = None,
-    concurrency: Concurrency = _DEFAULTS.max_concurrency,
+    timeout: Annotated[float | None, limit_option("max_seconds")] = _DEFAULTS.max_seconds,
+    concurrency: Annotated[int, limit_option("max_concurrency")] = _DEFAULTS.max_concurrency,
     output_type: Annotated[
         str | None,
         typer.Option(
@@ -167,12 +163,17 @@ def ask(
         Path | None,
         typer.Option(metavar="FILE", help="Prompt file that an optimised DSPy RLM saved.", show_default=False),
     ] = None,
-    approve: Approve = None,
+    approve: ApproveOption = None,
     trace: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write every event as a line of JSON.", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write every event as a line of JSON, long texts into FILE.content.",
+            show_default=False,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
-    quiet: Quiet = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Answer QUESTION about the FILEs, however long they are.
 
@@ -222,19 +223,19 @@ def chat(
         typer.Argument(metavar="FILE", help="Files, directories, or web addresses.", show_default=False),
     ] = None,
     *,
-    model: ModelName = "",
-    sub_model: SubModelName = None,
-    base_url: BaseURL = None,
-    api_key: APIKey = None,
-    max_iterations: MaxIterations = _DEFAULTS.max_iterations,
-    max_depth: MaxDepth = _DEFAULTS.max_depth,
-    max_calls: MaxCalls = _DEFAULTS.max_calls,
-    max_tokens: MaxTokens = None,
-    max_cost: MaxCost = None,
-    timeout: Timeout = None,
-    concurrency: Concurrency = _DEFAULTS.max_concurrency,
-    approve: Approve = None,
-    quiet: Quiet = False,
+    model: ModelOption = "",
+    sub_model: SubModelOption = None,
+    base_url: BaseUrlOption = None,
+    api_key: ApiKeyOption = None,
+    max_iterations: Annotated[int, limit_option("max_iterations")] = _DEFAULTS.max_iterations,
+    max_depth: Annotated[int, limit_option("max_depth")] = _DEFAULTS.max_depth,
+    max_calls: Annotated[int | None, limit_option("max_calls")] = _DEFAULTS.max_calls,
+    max_tokens: Annotated[int | None, limit_option("max_tokens")] = _DEFAULTS.max_tokens,
+    max_cost: Annotated[float | None, limit_option("max_cost")] = _DEFAULTS.max_cost,
+    timeout: Annotated[float | None, limit_option("max_seconds")] = _DEFAULTS.max_seconds,
+    concurrency: Annotated[int, limit_option("max_concurrency")] = _DEFAULTS.max_concurrency,
+    approve: ApproveOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Hold a conversation over the FILEs: each question finds what the earlier ones worked out.
 
@@ -275,10 +276,10 @@ def chat(
 @app.command(epilog="Exit status: 0 all is well, 1 a run would fail, 130 interrupted.")
 def doctor(
     *,
-    model: ModelName = "",
-    sub_model: SubModelName = None,
-    base_url: BaseURL = None,
-    api_key: APIKey = None,
+    model: ModelOption = "",
+    sub_model: SubModelOption = None,
+    base_url: BaseUrlOption = None,
+    api_key: ApiKeyOption = None,
 ) -> None:
     """Check the packages, the sandbox, and the models with their keys and addresses; say what to do.
 
@@ -344,8 +345,7 @@ def _run(job: _Job, *, trace: Path | None, show: bool, tell: EventHandler) -> Ma
         terminal = None
         if job.approve is not None:
             terminal = stack.enter_context(Terminal(errors, before=view.close if view is not None else lambda: None))
-        if trace is not None:
-            listeners.append(_trace_writer(trace, stack))
+        writer = None if trace is None else _trace_writer(trace)
 
         def tell_all(event: Event) -> None:
             for listener in listeners:
@@ -356,7 +356,7 @@ def _run(job: _Job, *, trace: Path | None, show: bool, tell: EventHandler) -> Ma
                 errors.print(Text(f"note: {safe(text)}", style="yellow"))
 
         _load_engine(job)
-        return asyncio.run(_answer(job, tell_all, note, terminal))
+        return asyncio.run(_answer(job, tell_all, note, writer, terminal))
 
 
 def _load_engine(job: _Job) -> None:
@@ -369,7 +369,11 @@ def _load_engine(job: _Job) -> None:
 
 
 async def _answer(
-    job: _Job, tell: EventHandler, note: Callable[[str], None], terminal: Terminal | None
+    job: _Job,
+    tell: EventHandler,
+    note: Callable[[str], None],
+    writer: TraceWriter | None,
+    terminal: Terminal | None,
 ) -> Mapping[str, Any]:
     # LangGraph is not needed for `rlm --help`
     from langgraph.checkpoint.memory import InMemorySaver  # noqa: PLC0415
@@ -397,6 +401,7 @@ async def _answer(
             on_event=tell,
             approve=None if job.approve is None else job.approve.value,
             checkpointer=None if job.approve is None else InMemorySaver(),
+            trace=writer,
         )
         stack.callback(graph.close)
         inputs = await asyncio.to_thread(load_paths, [URL(path) if is_url(path) else path for path in job.paths])
@@ -411,17 +416,13 @@ async def _answer(
         return result
 
 
-def _trace_writer(path: Path, stack: ExitStack) -> EventHandler:
+def _trace_writer(path: Path) -> TraceWriter:
+    """What writes the trace; a file of this name that is there is written anew."""
     try:
-        file = stack.enter_context(path.open("w", encoding="utf-8"))
+        begin_anew(path)
     except OSError as error:
         raise InputError(f"--trace {path}: {error.strerror}; give a file that can be written") from error
-
-    def write(event: Event) -> None:
-        file.write(event.to_json() + "\n")
-        file.flush()  # complete up to the end, whatever ends the run
-
-    return write
+    return TraceWriter(path)
 
 
 # Reporting

@@ -1,13 +1,42 @@
-"""Reading the values of command-line options that are more than a number or a name."""
+"""Options that several commands have, and how values are read that are more than a number or a name."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
+import typer
+
+from rlm_adapters.cli.approval import Approving
 from rlm_adapters.errors import InputError
+from rlm_adapters.models.limits import LIMIT_HELP
 from rlm_adapters.values.type_names import type_named
+
+ModelOption: TypeAlias = Annotated[
+    str, typer.Option("--model", "-m", envvar="RLM_MODEL", help="Root LM, as provider:name.", show_default=False)
+]
+SubModelOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(envvar="RLM_SUB_MODEL", help="LM for sub-calls; default: the root LM.", show_default=False),
+]
+BaseUrlOption: TypeAlias = Annotated[
+    str | None, typer.Option(help="Address of an OpenAI-compatible or other server.", show_default=False)
+]
+ApiKeyOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Safer: the provider's environment variable, such as OPENAI_API_KEY.", show_default=False),
+]
+ApproveOption: TypeAlias = Annotated[
+    Approving | None,
+    typer.Option(help="Ask on the terminal before each cell or tool call runs.", show_default=False),
+]
+QuietOption: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Do not show the trajectory.")]
+
+
+def limit_option(field: str) -> Any:
+    """An option that is a field of `Limits`, told in the words that all front doors have for it."""
+    return typer.Option(help=LIMIT_HELP[field])
 
 
 def parse_output_type(text: str) -> Any:

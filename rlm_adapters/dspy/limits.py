@@ -10,6 +10,10 @@ from typing import Any, Final
 from rlm_adapters.errors import InputError
 from rlm_adapters.models.limits import Limits
 
+DEFAULTS: Final = Limits()
+MAX_LLM_CALLS: Final = 50
+"""As dspy.RLM; the other limits are those of `Limits` where nothing is given."""
+
 _ARGUMENTS: Final = {
     "max_iters": "max_iterations",
     "max_llm_calls": "max_calls",
@@ -17,8 +21,6 @@ _ARGUMENTS: Final = {
     "max_depth": "max_depth",
 }
 """Arguments of the module by the field of `Limits` that means the same."""
-
-_DEFAULTS: Final = {"max_iters": 20, "max_llm_calls": 50, "max_output_chars": 10_000, "max_depth": 1}
 
 
 def merged_limits(limits: Limits | Mapping[str, Any] | None, **arguments: int) -> Limits:
@@ -36,8 +38,9 @@ def merged_limits(limits: Limits | Mapping[str, Any] | None, **arguments: int) -
     chosen: dict[str, Any] = {}
     for argument, field in _ARGUMENTS.items():
         value, other = arguments[argument], getattr(given, field)
-        in_limits = field in named or other != getattr(Limits(), field)
-        as_argument = value != _DEFAULTS[argument]
+        default = getattr(DEFAULTS, field)
+        in_limits = field in named or other != default
+        as_argument = value != (MAX_LLM_CALLS if argument == "max_llm_calls" else default)
         if in_limits and as_argument and value != other:
             raise InputError(f"{argument}={value!r} and limits' {field}={other!r} differ: give one of them")
         chosen[field] = other if in_limits else value

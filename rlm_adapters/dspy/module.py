@@ -9,9 +9,10 @@ subclass; the loop, the sandbox, budgets, recursion, parallel sub-calls and chec
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import dspy
 from dspy.dsp.utils.settings import settings
@@ -32,7 +33,7 @@ from rlm_adapters.dspy.call import RESULT_FIELD, Call
 from rlm_adapters.dspy.foreign import InterpreterSandbox
 from rlm_adapters.dspy.inputs import Prelude, PreparedSandbox, described, plain_inputs, to_repl, with_note
 from rlm_adapters.dspy.interpreter import RestrictedPythonInterpreter
-from rlm_adapters.dspy.limits import merged_limits
+from rlm_adapters.dspy.limits import DEFAULTS, MAX_LLM_CALLS, merged_limits
 from rlm_adapters.dspy.lm_bridge import dspy_lm
 from rlm_adapters.dspy.predictors import ActionTarget, PredictorTarget
 from rlm_adapters.dspy.runtime import Runtime
@@ -43,6 +44,7 @@ from rlm_adapters.dspy.writer import PredictorWriter
 from rlm_adapters.errors import InputError
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.graph.approval import Approve, checked_approve
+from rlm_adapters.graph.choices import SandboxChoice
 from rlm_adapters.graph.context import RLMConfig
 from rlm_adapters.graph.tools import RESERVED, Tool, listed_tools
 from rlm_adapters.models.limits import Limits, limits_remedy
@@ -50,7 +52,9 @@ from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.prompts.artefact import describe_signature
 from rlm_adapters.prompts.fields import FieldsSpec
 from rlm_adapters.prompts.rules import our_rules, without_foreign_rules
-from rlm_adapters.sandbox import Executor, MontySandbox
+from rlm_adapters.sandbox import MontySandbox
+from rlm_adapters.sandbox.host.runahead import Parallel, check_parallel
+from rlm_adapters.traces.writer import TraceWriter, trace_writer
 from rlm_adapters.values.content import ContentStore
 from rlm_adapters.views.console import ConsoleView
 
@@ -96,6 +100,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         approve: what waits for approval before it runs: ``"cells"``, ``"tools"``, ``"all"``, or a function of the
             `ApprovalRequest` (see docs/approval.md). Where a person is asked, it takes a checkpointer.
         on_event: called with every `Event` of every run.
+        trace: a file that gets every event of every run, prompts and answers included, or a `TraceWriter`.
         trajectory_demos: keep only the last action step of a run in ``dspy.settings.trace``. It holds all earlier ones
             in its ``repl_history``, so that demos are whole trajectories; False keeps every step.
         sub_call: word the sub-calls by a predictor, called ``sub_call``, which optimizers tune as well: True, or a
@@ -117,9 +122,9 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
     def __init__(  # noqa: PLR0917 - as in dspy.RLM
         self,
         signature: Any,
-        max_iters: int = 20,
-        max_llm_calls: int = 50,
-        max_output_chars: int = 10_000,
+        max_iters: int = DEFAULTS.max_iterations,
+        max_llm_calls: int = MAX_LLM_CALLS,
+        max_output_chars: int = DEFAULTS.max_output_chars,
         verbose: bool = False,
         tools: list[Callable[..., Any]] | Callable[..., Any] | None = None,
         sub_lm: Any = None,
@@ -127,13 +132,14 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         *,
         limits: Limits | Mapping[str, Any] | None = None,
         prices: Mapping[str, Any] | None = None,
-        max_depth: int = 1,
-        parallel: Literal["ahead", "off"] = "ahead",
+        max_depth: int = DEFAULTS.max_depth,
+        parallel: Parallel = "ahead",
         checkpointer: Checkpointer = None,
         store: ContentStore | None = None,
-        sandbox: Executor | Literal["monty"] | None = None,
+        sandbox: SandboxChoice | None = None,
         approve: Approve | None = None,
         on_event: EventHandler | None = None,
+        trace: str | os.PathLike[str] | TraceWriter | None = None,
         trajectory_demos: bool = True,
         sub_call: Any = False,
         sub_agents: bool = False,
@@ -164,10 +170,10 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         self._interpreter_factory = interpreter_factory
         self.trajectory_demos = trajectory_demos
         self._limits = replace(merged, max_output_chars=_WHOLE_OUTPUT)
-        self._parallel = parallel
+        self._parallel = check_parallel(parallel)
         self._approve = checked_approve(approve)
         self._prices = PriceTable(prices)
-        self._runtime = Runtime(sandbox, store, checkpointer, on_event)
+        self._runtime = Runtime(sandbox, store, checkpointer, on_event, trace_writer(trace))
         self.sub_call = dspy.Predict(sub_call_signature(sub_call)) if sub_call else None
         if max_depth > 1:
             self.child = RLM(
@@ -295,6 +301,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             remember=False,  # a signature gives all of its inputs with each call
             approve=self._approve,
             on_event=self._listener(call),
+            trace=self._runtime.trace,
         )
         call.graph = self._runtime.graph
 

@@ -84,6 +84,14 @@ class PredictorTarget:
         self._estimated = (prompt, estimate)
         return estimate
 
+    def messages_of(self, prompt: Any) -> list[tuple[str, str]]:
+        """The instructions and the fields by name, for whoever looks at the run; demos are left out."""
+        signature = (self.signature() if self.signature is not None else None) or getattr(
+            self.predictor, "signature", None
+        )
+        fields = [(str(name), _text(value)) for name, value in prompt.items()]
+        return [("instructions", str(getattr(signature, "instructions", ""))), *fields]
+
     def invoke(self, prompt: Any, config: RunnableConfig, max_tokens: int | None) -> ModelReply:  # noqa: ARG002
         """Call the predictor."""
         try:
@@ -120,6 +128,7 @@ class PredictorTarget:
             text=text,
             input_tokens=usage.input_tokens or self.estimate(prompt),
             output_tokens=usage.output_tokens or estimate_tokens(text),
+            cached_tokens=usage.cached_tokens,
         )
 
     def _failed(self, error: Exception, prompt: Any, usage: Measured) -> ModelReply:
@@ -132,6 +141,7 @@ class PredictorTarget:
             text=self._unparsable(reply),
             input_tokens=usage.input_tokens or self.estimate(prompt),
             output_tokens=usage.output_tokens or estimate_tokens(reply),
+            cached_tokens=usage.cached_tokens,
         )
 
     def _unparsable(self, reply: str) -> str:
@@ -157,6 +167,7 @@ class ActionTarget(PredictorTarget):
             text=step.to_text(),
             input_tokens=usage.input_tokens or self.estimate(prompt),
             output_tokens=usage.output_tokens or estimate_tokens(step.code + step.reasoning),
+            cached_tokens=usage.cached_tokens,
         )
 
 

@@ -8,9 +8,9 @@ from typing import Any, Literal, cast
 
 from langgraph.types import Checkpointer
 
-from rlm_adapters.errors import InputError
 from rlm_adapters.events import EventHandler
 from rlm_adapters.graph.build import compile_graph
+from rlm_adapters.graph.choices import SandboxChoice, check_listener, check_sandbox
 from rlm_adapters.graph.compiled import RLMGraph
 from rlm_adapters.graph.context import RLMConfig
 from rlm_adapters.graph.sessions import SessionCache
@@ -47,21 +47,23 @@ class Runtime:
         store: None: one that is private to this process.
         checkpointer: a LangGraph saver.
         on_event: called with every event of every run.
+        trace: writes them into a file.
     """
 
     def __init__(
         self,
-        sandbox: Executor | Literal["monty"] | None = None,
+        sandbox: SandboxChoice | None = None,
         store: ContentStore | None = None,
         checkpointer: Checkpointer = None,
         on_event: EventHandler | None = None,
+        trace: EventHandler | None = None,
     ) -> None:
-        if isinstance(sandbox, str) and sandbox != "monty":
-            raise InputError(f'sandbox={sandbox!r} is unknown: use "monty", or give a Sandbox')
+        check_sandbox(sandbox)
         self._sandbox = sandbox
         self._store = store
         self.checkpointer = checkpointer
-        self.on_event = on_event
+        self.on_event = check_listener(on_event)
+        self.trace = trace
         self.sessions = SessionCache()
         self._graph: RLMGraph | None = None
         self._lock = threading.Lock()

@@ -19,6 +19,8 @@ class Measured:
 
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the input tokens."""
 
 
 @contextmanager
@@ -32,6 +34,13 @@ def measured() -> Iterator[Measured]:
             for entries in tracker.usage_data.values():
                 result.input_tokens += sum(_first(entry, _INPUT) for entry in entries)
                 result.output_tokens += sum(_first(entry, _OUTPUT) for entry in entries)
+                result.cached_tokens += sum(map(_cached, entries))
+
+
+def _cached(entry: dict[str, Any]) -> int:
+    details = entry.get("prompt_tokens_details") or entry.get("input_tokens_details")
+    told = details.get("cached_tokens") if isinstance(details, dict) else getattr(details, "cached_tokens", None)
+    return told if isinstance(told, int) else _first(entry, ("cache_read_input_tokens",))
 
 
 def _first(entry: dict[str, Any], names: tuple[str, ...]) -> int:

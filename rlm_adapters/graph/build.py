@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel
 from langgraph.graph import END, START, StateGraph
@@ -13,6 +14,7 @@ from rlm_adapters.arguments import checked
 from rlm_adapters.errors import InputError
 from rlm_adapters.events import EventHandler
 from rlm_adapters.graph.approval import Approve, checked_approve
+from rlm_adapters.graph.choices import SandboxChoice, check_listener, check_prices, executor_of
 from rlm_adapters.graph.compiled import RLMGraph
 from rlm_adapters.graph.context import RLMConfig
 from rlm_adapters.graph.execute import execute
@@ -30,10 +32,12 @@ from rlm_adapters.graph.tools import check_name, tool_table
 from rlm_adapters.models.calling import ChatTarget, SubModel
 from rlm_adapters.models.limits import Limits, limits_remedy
 from rlm_adapters.models.prices import ModelPrice, PriceTable
-from rlm_adapters.models.providers import chat_model
+from rlm_adapters.models.providers import chat_model, named_models
 from rlm_adapters.prompts import ChatCodeWriter, CodeWriter
 from rlm_adapters.prompts.load import prompted_sub_model, prompted_writer
-from rlm_adapters.sandbox import Executor, Isolation, MontySandbox, Sandbox, SandboxLimits
+from rlm_adapters.sandbox import Executor, Isolation, SandboxLimits
+from rlm_adapters.sandbox.host.runahead import Parallel, check_parallel
+from rlm_adapters.traces.writer import TraceWriter, trace_writer
 from rlm_adapters.values.answers import OutputSpec
 from rlm_adapters.values.content import ContentStore
 
@@ -56,10 +60,10 @@ def create_rlm_graph(
     worked_example: bool = False,
     checkpointer: Checkpointer = None,
     store: ContentStore | None = None,
-    sandbox: Executor | Literal["monty"] | None = None,
+    sandbox: SandboxChoice | None = None,
     sandbox_limits: SandboxLimits | None = None,
     require: Isolation | None = None,
-    parallel: Literal["ahead", "off"] = "ahead",
+    parallel: Parallel = "ahead",
     cache_prompts: bool = False,
     warn_tiny_calls: int = 100,
     max_confirmations: int | None = 3,
@@ -69,6 +73,7 @@ def create_rlm_graph(
     remember: bool = True,
     approve: Approve | None = None,
     on_event: EventHandler | None = None,
+    trace: str | os.PathLike[str] | TraceWriter | None = None,
     name: str = "rlm",
 ) -> RLMGraph:
     """Make a Recursive Language Model (arXiv 2512.24601) as a LangGraph graph.
@@ -109,6 +114,8 @@ def create_rlm_graph(
             `ApprovalRequest` that decides or has a person asked (see docs/approval.md). Needs a checkpointer, here or
             in the graph around this one.
         on_event: called with every `Event` of every run.
+        trace: a file that gets every event of every run, prompts and answers included, or a `TraceWriter`; see
+            docs/seeing-a-run.md.
         direct_below: answer inputs of fewer characters by one direct call of the root LM, without a REPL (not with
             tools or files); 0: never.
         inputs: other names for the keys of input and output, such as ``{"query": "question", "answer": "report"}``.
@@ -126,8 +133,7 @@ def create_rlm_graph(
         IsolationError: ``require`` cannot be met.
     """
     limits = Limits.of(limits)
-    if on_event is not None and not callable(on_event):
-        raise InputError(f"on_event={on_event!r}: give a function that takes an Event")
+    check_listener(on_event)
     sub: SubModel
     writer, sub = _models(model, sub_model, worked_example)
     if prompt is not None:
@@ -138,10 +144,8 @@ def create_rlm_graph(
         output_type = fields if output_type is None else output_type
     table = tool_table(tools)
     price_table = PriceTable(prices)
-    targets = {key: ChatTarget(chat_model(value, f"models[{key!r}]"), key) for key, value in (models or {}).items()}
-    if limits.max_cost is not None:
-        for target in (writer.target, sub, *targets.values()):
-            price_table.require(target.name)
+    targets = {key: ChatTarget(value, key) for key, value in named_models(models).items()}
+    check_prices(limits, price_table, (writer.target, sub, *targets.values()))
     config = RLMConfig(
         writer=writer,
         sub=sub,
@@ -152,11 +156,12 @@ def create_rlm_graph(
         prices=price_table,
         output=OutputSpec.of(output_type),
         store=store or ContentStore(),
-        sandbox=_executor(sandbox, sandbox_limits or SandboxLimits(), require),
+        sandbox=executor_of(sandbox, sandbox_limits, require),
         sessions=SessionCache(),
         on_event=on_event,
+        trace=trace_writer(trace),
         instructions=instructions,
-        parallel=_parallel(parallel),
+        parallel=check_parallel(parallel),
         cache_prompts=cache_prompts,
         warn_tiny_calls=warn_tiny_calls,
         max_confirmations=max_confirmations,
@@ -172,18 +177,6 @@ def create_rlm_graph(
         check_name(name.replace("-", "_").replace(" ", "_"), "graph")
     owned = (*(() if isinstance(sandbox, Executor) else (config.sandbox,)), *(() if store else (config.store,)))
     return compile_graph(config, checkpointer=checkpointer, name=name, owned=owned, context_schema=context_schema)
-
-
-def _executor(
-    sandbox: Executor | Literal["monty"] | None, limits: SandboxLimits, require: Isolation | None
-) -> Executor:
-    if sandbox is None:
-        return Sandbox(limits=limits, require=require)
-    if sandbox == "monty":
-        return MontySandbox(limits=limits, require=require)
-    if isinstance(sandbox, str):
-        raise InputError(f'sandbox={sandbox!r} is unknown: use "monty", or give a Sandbox')
-    return sandbox
 
 
 def compile_graph(
@@ -221,9 +214,3 @@ def _models(
     root = chat_model(model)
     sub = root if sub_model is None else chat_model(sub_model, "sub_model")
     return ChatCodeWriter(ChatTarget(root), worked_example), ChatTarget(sub)
-
-
-def _parallel(value: Any) -> Literal["ahead", "off"]:
-    if value not in ("ahead", "off"):
-        raise InputError(f'parallel={value!r} is unknown: use "ahead" or "off"')
-    return "ahead" if value == "ahead" else "off"

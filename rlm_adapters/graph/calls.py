@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
 
@@ -12,12 +13,14 @@ from rlm_adapters.effects import Steps, off_loop
 from rlm_adapters.errors import ModelCallError
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.media import check_blocks
-from rlm_adapters.models.calling import SubModel, as_prompt
+from rlm_adapters.models.calling import CallRecord, SubModel, as_prompt
 from rlm_adapters.models.tokens import estimate_tokens
 from rlm_adapters.models.usage import Usage, add_usage
 from rlm_adapters.prompts import cut_middle
 from rlm_adapters.sandbox import HostFunction
 from rlm_adapters.values.answers import CellSpec, InvalidAnswerError
+
+_SHOWN_CHARS: Final = 2_000  # of a sub-LM's reply that did not fit, in the event about it
 
 LLM_QUERY = HostFunction(
     name="llm_query",
@@ -62,10 +65,32 @@ def bind(parameters: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, An
     return {**dict(zip(names, args, strict=False)), **kwargs}
 
 
-def ask_sub_model(
-    node: NodeContext, given: Mapping[str, Any], owner: str, config: RunnableConfig
-) -> Steps[tuple[Any, Usage]]:
+@dataclass(frozen=True, slots=True)
+class SubCall:
+    """A call of a cell that is being answered.
+
+    Attributes:
+        id: of the call.
+        owner: id of the run.
+        iteration: in which it is made.
+        config: passed on, so that tracing nests.
+        record: when it left and what it took.
+    """
+
+    id: str
+    owner: str
+    iteration: int
+    config: RunnableConfig
+    record: CallRecord = field(default_factory=CallRecord)
+
+
+def ask_sub_model(node: NodeContext, given: Mapping[str, Any], call: SubCall) -> Steps[tuple[Any, Usage]]:
     """Answer ``llm_query``.
+
+    Args:
+        node: that asks.
+        given: arguments of the call by name.
+        call: that is answered.
 
     Returns:
         The text (or the value, with ``returns=``), and the usage.
@@ -86,25 +111,26 @@ def ask_sub_model(
     _check_length(target, prompt)
     if (returns := given.get("returns")) is not None:
         spec: CellSpec = yield off_loop(lambda: CellSpec.of(returns))
-        return (yield from _ask_typed(node, target, prompt, owner, config, spec=spec))
-    return (yield from _ask_text(node, target, prompt, owner, config))
+        return (yield from _ask_typed(node, target, prompt, call, spec=spec))
+    return (yield from _ask_text(node, target, prompt, call))
 
 
-def _ask_text(
-    node: NodeContext, target: SubModel, prompt: Any, owner: str, config: RunnableConfig
-) -> Steps[tuple[str, Usage]]:
+def _ask_text(node: NodeContext, target: SubModel, prompt: Any, call: SubCall) -> Steps[tuple[str, Usage]]:
     if node.config.cache_prompts:
-        return (
-            yield from node.run.answers.ask((target.name, prompt), lambda: _ask(node, target, prompt, owner, config))
-        )
-    return (yield from _ask(node, target, prompt, owner, config))
+        asked = (target.name, prompt)
+        return (yield from node.run.answers.ask(asked, lambda: _ask(node, target, prompt, call)))
+    return (yield from _ask(node, target, prompt, call))
 
 
-def _ask(
-    node: NodeContext, target: SubModel, prompt: Any, owner: str, config: RunnableConfig
-) -> Steps[tuple[str, Usage]]:
+def _ask(node: NodeContext, target: SubModel, prompt: Any, call: SubCall) -> Steps[tuple[str, Usage]]:
     reply, usage = yield from node.run.caller.call(
-        target, as_prompt(prompt), kind="sub", owner=owner, config=config, on_retry=node.retried(owner)
+        target,
+        as_prompt(prompt),
+        kind="sub",
+        owner=call.owner,
+        config=call.config,
+        on_retry=node.retried(call.owner, call.iteration, parent=call.id),
+        record=call.record,
     )
     if reply.refusal or reply.finish_reason == "content_filter":
         raise ModelCallError(f"the sub-LM refused: {reply.refusal or 'content filter'}", kind="refusal")
@@ -112,18 +138,29 @@ def _ask(
 
 
 def _ask_typed(
-    node: NodeContext, target: SubModel, prompt: Any, owner: str, config: RunnableConfig, *, spec: CellSpec
+    node: NodeContext, target: SubModel, prompt: Any, call: SubCall, *, spec: CellSpec
 ) -> Steps[tuple[Any, Usage]]:
     """Ask for JSON of a schema; a reply that does not fit is sent back once with what is wrong."""
     wanted = f"\n\nReply with JSON only, of this JSON schema:\n{json.dumps(spec.schema)}"
     text = prompt + wanted if isinstance(prompt, str) else [*prompt, {"type": "text", "text": wanted}]
-    reply, usage = yield from _ask_text(node, target, text, owner, config)
+    reply, usage = yield from _ask_text(node, target, text, call)
     try:
         return (yield off_loop(lambda: spec.validate(reply))), usage
     except InvalidAnswerError as error:
+        node.emit(
+            "repair",
+            call.owner,
+            call.iteration,
+            id=f"{call.id}/repair",
+            parent=call.id,
+            reason="invalid_answer",
+            message=str(error),
+            reply=cut_middle(reply, _SHOWN_CHARS),
+            call=call.id,
+        )
         again = f"\n\nYour reply was:\n{reply}\n\nIt does not fit: {error}\nReply again, with JSON only."
         text = text + again if isinstance(text, str) else [*text, {"type": "text", "text": again}]
-    second, more = yield from _ask_text(node, target, text, owner, config)
+    second, more = yield from _ask_text(node, target, text, call)
     try:
         return (yield off_loop(lambda: spec.validate(second))), add_usage(usage, more)
     except InvalidAnswerError as error:

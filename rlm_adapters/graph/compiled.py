@@ -66,6 +66,8 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
             self._abandon(ready, context, error)
             raise
         finally:
+            if ready.run is not None and not ready.depth:
+                ready.run.settle()
             if ready.run is not None and _ends_here(ready.run, context):
                 ready.run.store.forget()
 
@@ -91,6 +93,8 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
             self._abandon(ready, context, error)
             raise
         finally:
+            if ready.run is not None and not ready.depth and ready.run.must_settle():
+                await asyncio.to_thread(ready.run.settle)
             if ready.run is not None and _ends_here(ready.run, context):
                 await asyncio.to_thread(ready.run.store.forget)
 
@@ -189,6 +193,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
             run=given.run or Run(config, listeners, content_of(config.store, self.checkpointer, called)),
             depth=given.depth,
             parent_run_id=given.parent_run_id,
+            parent_call=given.parent_call,
             graph=given.graph or self._for_children(),
             caller=given.caller,
         )
@@ -206,6 +211,9 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         return self if self.checkpointer is None else self.copy({"checkpointer": None})
 
     def _packed(self, given: Any, ready: RLMContext, called: RunnableConfig | None) -> Any:
+        """What the graph is given, with big values in the store; before it a run's listeners may fail."""
+        if ready.run is not None and not ready.depth:
+            ready.run.begin()
         if given is None or isinstance(given, Command) or ready.config is None or ready.run is None:
             return given
         config = ready.config
@@ -255,6 +263,8 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
                     run_id=run_id,
                     parent_run_id=ready.parent_run_id,
                     depth=ready.depth,
+                    id=run_id,
+                    parent=ready.parent_call,
                     data={
                         "finish_reason": "error",
                         "usage": ready.run.ledger.used,

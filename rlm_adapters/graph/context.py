@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from langgraph.runtime import Runtime
 
-from rlm_adapters.events import Event, EventHandler, EventType
+from rlm_adapters.events import HEAD_CHARS, Event, EventHandler, EventType
 from rlm_adapters.graph.cache import PromptCache
 from rlm_adapters.graph.injection import Caller
 from rlm_adapters.graph.keys import OWN, Keys
@@ -21,9 +21,11 @@ from rlm_adapters.models.calling import ModelCaller, Retry, SubModel
 from rlm_adapters.models.limiter import Limiter
 from rlm_adapters.models.limits import Limits
 from rlm_adapters.models.prices import PriceTable
+from rlm_adapters.models.shown import head_of, text_of
 from rlm_adapters.models.usage import Usage
 from rlm_adapters.prompts import CodeWriter
 from rlm_adapters.sandbox import AheadAccount, Executor
+from rlm_adapters.sandbox.host.runahead import Parallel
 from rlm_adapters.values.answers import OutputSpec
 from rlm_adapters.values.content import ContentStore, OwnedStore
 from rlm_adapters.values.refs import run_owner
@@ -52,8 +54,10 @@ class RLMConfig:
     sandbox: Executor
     sessions: SessionCache
     on_event: EventHandler | None = None
+    trace: EventHandler | None = None
+    """Writes the events of the whole tree into a file."""
     instructions: str = ""
-    parallel: Literal["ahead", "off"] = "ahead"
+    parallel: Parallel = "ahead"
     """Run LM calls of a cell ahead, or one after the other."""
     cache_prompts: bool = False
     """Answer a prompt that was already asked in this run tree with the answer that it got."""
@@ -87,6 +91,7 @@ class RLMConfig:
             direct_below=0,
             on_event=None,
             approve=None if approved else self.approve,
+            trace=None,
         )
 
 
@@ -119,11 +124,49 @@ class Run:
         self.ahead = config.sandbox.ahead_account(width) if config.parallel == "ahead" else AheadAccount(enabled=False)
         self.answers = PromptCache()
         self.scope: Final = object()  # children share the inputs that their parent hands on
-        self._listeners = tuple(listener for listener in (config.on_event, *listeners) if listener is not None)
+        self._listeners: tuple[EventHandler, ...] = ()
+        self._heads_only: tuple[EventHandler, ...] = ()
+        self.began: Final[dict[tuple[str, str], float]] = {}
+        """When what is going on began, by run and id: monotonic seconds."""
+        for listener in (config.on_event, config.trace, *listeners):
+            if listener is not None:
+                self.listen(listener)
         self._failing: list[EventHandler] = []
         self._sessions = config.sessions
         self._known: set[str] = set()
         self.unfinished: set[str] = set()
+
+    @property
+    def wants_texts(self) -> bool:
+        """Whether anybody listens who wants whole texts: nobody makes them else."""
+        return bool(self._listeners)
+
+    def listen(self, listener: EventHandler) -> None:
+        """Have a listener told of every event from here on."""
+        if getattr(listener, "heads_only", False):
+            self._heads_only = (*self._heads_only, listener)
+        else:
+            self._listeners = (*self._listeners, listener)
+
+    def begin(self) -> None:
+        """Have the listeners that write somewhere make sure that they can; blocks.
+
+        Raises:
+            InputError: one cannot.
+        """
+        for listener in (*self._listeners, *self._heads_only):
+            if (begin := getattr(listener, "begin", None)) is not None:
+                begin()
+
+    def settle(self) -> None:
+        """Wait until the listeners that write somewhere have written what they were told; blocks."""
+        for listener in (*self._listeners, *self._heads_only):
+            if (settle := getattr(listener, "settle", None)) is not None:
+                settle()
+
+    def must_settle(self) -> bool:
+        """Whether `settle` may take a moment."""
+        return any(hasattr(listener, "settle") for listener in (*self._listeners, *self._heads_only))
 
     def knows(self, run_id: Any) -> bool:
         """Whether a run has taken part in this call already."""
@@ -158,15 +201,22 @@ class Run:
     def tell(self, event: Event) -> None:
         """Hand an event to the listeners; one that raises does not end the run."""
         for listener in self._listeners:
-            try:
-                listener(event)
-            except Exception as error:  # noqa: BLE001 - a view's fault is not the run's
-                told = listener in self._failing
-                self._failing.append(listener)
-                # Once a run: it would fail on each event. The traceback is for whoever looks for it.
-                level = logging.DEBUG if told else logging.WARNING
-                _LOG.log(level, "on_event: %r failed on %s: %s", listener, event.type, _short(error))
-                _LOG.debug("on_event: where it failed", exc_info=error)
+            self._tell(listener, event)
+        if self._heads_only:
+            short = event.with_heads()
+            for listener in self._heads_only:
+                self._tell(listener, short)
+
+    def _tell(self, listener: EventHandler, event: Event) -> None:
+        try:
+            listener(event)
+        except Exception as error:  # noqa: BLE001 - a view's fault is not the run's
+            told = listener in self._failing
+            self._failing.append(listener)
+            # Once a run: it would fail on each event. The traceback is for whoever looks for it.
+            level = logging.DEBUG if told else logging.WARNING
+            _LOG.log(level, "on_event: %r failed on %s: %s", listener, event.type, _short(error))
+            _LOG.debug("on_event: where it failed", exc_info=error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +228,7 @@ class RLMContext:
         run: live parts; None for an outermost run, which gets its own.
         depth: recursion depth.
         parent_run_id: the run whose cell started this one.
+        parent_call: id of the call of that run which this one answers.
         on_event: a listener for this call alone.
         graph: the graph itself, for child runs; filled in by it.
         mine: ids of the runs of this call, without their children's; filled in by the nodes.
@@ -188,6 +239,7 @@ class RLMContext:
     run: Run | None = None
     depth: int = 0
     parent_run_id: str | None = None
+    parent_call: str | None = None
     on_event: EventHandler | None = None
     graph: Any = None
     mine: set[str] = field(default_factory=set, compare=False)
@@ -202,6 +254,7 @@ class NodeContext:
     run: Run
     depth: int
     parent_run_id: str | None
+    parent_call: str | None
     graph: Any
     runtime: Runtime[Any]
     """LangGraph's, of this node."""
@@ -215,28 +268,54 @@ class NodeContext:
         self.mine.add(run_id)
         self.run.attach(run_id, usage, seconds or 0.0)
 
-    def emit(self, kind: EventType, run_id: str, iteration: int | None = None, **data: Any) -> None:
-        """Tell what happened, to the listeners and to LangGraph's ``custom`` stream."""
+    def emit(
+        self,
+        type: EventType,  # noqa: A002 - the event's name for it
+        run_id: str,
+        iteration: int | None = None,
+        *,
+        id: str | None = None,  # noqa: A002 - the event's name for it
+        parent: str | None = None,
+        texts: Mapping[str, Any] | None = None,
+        **data: Any,
+    ) -> None:
+        """Tell what happened, to the listeners and to LangGraph's ``custom`` stream.
+
+        Args:
+            type: of event.
+            run_id: of the run.
+            iteration: if it happened in one.
+            id: of what the event is about.
+            parent: of what that belongs to.
+            texts: prompts, replies and answers, as they are: they become texts, or heads of texts if nobody wants more.
+            **data: what else goes with the event.
+        """
+        whole = self.run.wants_texts
+        for name, value in (texts or {}).items():
+            text = text_of(value) if whole else head_of(value, HEAD_CHARS)
+            data[name] = text
+            data[f"{name}_chars"] = len(value) if isinstance(value, str) else len(text)
         event = Event(
-            type=kind,
+            type=type,
             run_id=run_id,
             parent_run_id=self.parent_run_id,
             depth=self.depth,
             iteration=iteration,
+            id=id,
+            parent=parent,
             data=data,
         )
         self.run.tell(event)
-        self.runtime.stream_writer(event.to_dict())
+        self.runtime.stream_writer((event.with_heads() if whole else event).to_dict())
 
-    def retried(self, run_id: str, iteration: int | None = None) -> Callable[[Retry], None]:
-        """What tells the retries of a call of this run."""
+    def retried(
+        self, run_id: str, iteration: int | None = None, *, parent: str | None = None
+    ) -> Callable[[Retry], None]:
+        """What tells the retries of a call of this run; ``parent`` is the id of the call."""
 
         def tell(retry: Retry) -> None:
-            message = (
-                f"{retry.role} {retry.model!r} failed ({retry.kind}): {retry.detail}; "
-                f"retry {retry.attempt} of {retry.most} in {retry.seconds:.1f} s"
-            )
-            self.emit("warning", run_id, iteration, message=message, retry=asdict(retry))
+            known = None if parent is None else f"{parent}/retry-{retry.attempt}"
+            self.emit("warning", run_id, iteration, id=known, parent=parent, **retry.told())
 
         return tell
 

@@ -13,6 +13,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
 
 from rlm_adapters.effects import Steps
+from rlm_adapters.graph.asking import ask_root, root_call_id
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.state import RLMState
 from rlm_adapters.values.refs import ContentRef, is_ref
@@ -42,14 +43,17 @@ def answer_directly(state: RLMState, node: NodeContext, config: RunnableConfig) 
         system += f"\n\nReply with JSON only, of this JSON schema:\n{_text(node.config.output.schema)}"
     inputs = [f"<{name}>\n{_text(content.read(value))}\n</{name}>" for name, value in state["variables"].items()]
     prompt = [SystemMessage(system), HumanMessage("\n\n".join([*inputs, content.read(state["query"])]))]
-    node.emit("iteration_started", state["run_id"], 1, prompt_chars=sum(len(str(one.content)) for one in prompt))
-    reply, usage = yield from node.run.caller.call(
+    reply, usage = yield from ask_root(
+        node,
         node.config.direct or node.config.sub,
         prompt,
+        config,
         kind="root",
-        owner=state["run_id"],
-        config=config,
-        on_retry=node.retried(state["run_id"], 1),
+        run_id=state["run_id"],
+        iteration=1,
+        id=root_call_id(1),
+        prompt_chars=sum(len(str(one.content)) for one in prompt),
+        direct=True,
     )
     return {
         "iterations": 1,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sized
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
 from rlm_adapters.effects import Steps, Wait
+from rlm_adapters.graph.asking import root_call_id
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.cures import count_asked, tiny_calls
 from rlm_adapters.graph.journal import from_answer_record, position, to_entry
@@ -59,17 +61,20 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
             if not suspended:
                 reply = state.get("reply")
                 thought = reply["thought"] if reply is not None and not outputs else ""
-                node.emit("code", run_id, iteration, code=code, **({"reasoning": thought} if thought else {}))
+                told = {"code": code, **({"reasoning": thought} if thought else {})}
+                node.run.began[run_id, cell_id(cells)] = time.monotonic()
+                node.emit("code", run_id, iteration, id=cell_id(cells), parent=root_call_id(iteration), **told)
             outcome = yield from _step(session, node, code, answers, resume=suspended and live)
             if isinstance(outcome, Pending):
                 pending = [_request(call, content) for call in outcome.calls]
                 node.config.sessions.keep(node.run.session_key(run_id), position(cells, pending, code), session)
-                _tell_calls(node, run_id, iteration, pending)
+                _tell_calls(node, run_id, iteration, pending, parent=cell_id(cells))
                 more = count_asked(asked, outcome.calls)
                 if tiny_calls(asked, node) is None and (warning := tiny_calls(more, node)) is not None:
-                    node.emit("warning", run_id, iteration, message=warning)
+                    node.emit("warning", run_id, iteration, parent=cell_id(cells), message=warning)
                 update |= {"queue": queue, "pending": pending, "asked": more}
                 break
+            cell, began = cell_id(cells), node.run.began.pop((run_id, cell_id(cells)), None)
             cells.append(to_entry(session.journal[-1], cells, content, stored))
             output = _output(outcome, node)
             if (note := tiny_calls(asked, node)) is not None:
@@ -82,11 +87,14 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
                 "cell_output",
                 run_id,
                 iteration,
+                id=cell,
+                parent=root_call_id(iteration),
                 stdout=content.read(output["stdout"]),
                 stdout_chars=output["chars"],
                 error=output["error"],
                 replaced=output["replaced"],
                 seconds=outcome.cpu_seconds,
+                wall=None if began is None else time.monotonic() - began,
             )
             update["names"] = sorted({*state["variables"], *(one.name for one in outcome.variables)})
             if outcome.ahead_calls:
@@ -112,6 +120,11 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
     if finished := cells[len(state.get("cells") or ()) :]:
         update |= {"cells": finished, "answers": None}
     return {**update, "outputs": outputs, "seconds": node.run.ledger.seconds}
+
+
+def cell_id(finished: Sized) -> str:
+    """The id, in events, of the cell after those that are finished; ids of its calls begin with the same number."""
+    return f"cell-{len(finished)}"
 
 
 def _step(
@@ -152,7 +165,7 @@ def _request(call: HostCall, content: Stored) -> Request:
     }
 
 
-def _tell_calls(node: NodeContext, run_id: str, iteration: int, pending: list[Request]) -> None:
+def _tell_calls(node: NodeContext, run_id: str, iteration: int, pending: list[Request], *, parent: str) -> None:
     by_function: dict[str, list[Request]] = {}
     for request in pending:
         by_function.setdefault(request["function"], []).append(request)
@@ -161,6 +174,7 @@ def _tell_calls(node: NodeContext, run_id: str, iteration: int, pending: list[Re
             "calls_started",
             run_id,
             iteration,
+            parent=parent,
             function=function,
             count=len(requests),
             ahead=sum(request["ahead"] for request in requests),

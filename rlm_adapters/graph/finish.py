@@ -10,6 +10,7 @@ from langchain_core.runnables import RunnableConfig
 
 from rlm_adapters.effects import Steps
 from rlm_adapters.errors import BudgetExceededError, ModelCallError
+from rlm_adapters.graph.asking import ask_root, root_call_id
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.cures import confirmed
 from rlm_adapters.graph.direct import DIRECT
@@ -44,7 +45,8 @@ def check_final(state: RLMState, node: NodeContext, config: RunnableConfig) -> S
         told = {"reason": verdict["problem"], "message": verdict["outcome"].note}
         if not state.get("outputs") and (written := shown(state, node)):
             told["reply"] = written  # else cells and outputs have shown it
-        node.emit("repair", state["run_id"], iteration, **told)
+        parent = root_call_id(iteration)
+        node.emit("repair", state["run_id"], iteration, id=f"{parent}/repair", parent=parent, **told)
     stop = state.get("stop") or node.run.ledger.exhausted()
     if stop is None and iteration >= node.config.limits.max_iterations:
         stop = "max_iterations"
@@ -71,19 +73,23 @@ def extract(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
     limit = state.get("stop") or "max_iterations"
     reason = _REASONS.get(limit, "budget")
     message = state.get("error") or f"the limit {limit}={getattr(node.config.limits, limit, None)!r} was reached"
+    node.emit("limit", state["run_id"], id="limit", parent=state["run_id"], limit=limit, message=message)
     answer: Any = fitting(state.get("candidate"), node)
     usage: dict[str, Any] = {}
     writer = node.config.writer
     try:
         yield from load_trajectory(state, node)
         trajectory = trajectory_of(state, node, iteration=state.get("iterations") or 0)
-        reply, usage = yield from node.run.caller.call(
+        reply, usage = yield from ask_root(
+            node,
             writer.extract_target,
             writer.extract_prompt(trajectory, message, state.get("candidate")),
+            config,
             kind="extract",
-            owner=state["run_id"],
-            config=config,
-            on_retry=node.retried(state["run_id"]),
+            run_id=state["run_id"],
+            iteration=None,
+            id="lm-last",
+            start="extract_started",
         )
         answer, misfit = _extracted(reply, node, answer)
         message += f"; the answer that was given then does not fit: {misfit}" if misfit else ""
@@ -119,7 +125,8 @@ def _judge(state: RLMState, node: NodeContext) -> dict[str, Any]:
         verdict = _validated(answer, "text", "text", state, node)
         if "finish_reason" in verdict:
             message = f"the answer was stated {state['confirmations'] + 1} times unchanged: the run ends with it"
-            node.emit("warning", state["run_id"], state["iterations"], message=message)
+            parent = root_call_id(state["iterations"])
+            node.emit("warning", state["run_id"], state["iterations"], parent=parent, message=message)
             return verdict
     if final is not None and not failed:
         note = (
@@ -179,11 +186,14 @@ def _end(
     known: Usage = state.get("usage") or {}
     total = node.run.ledger.used if node.depth == 0 else add_usage(known, usage)
     if verdict.get("function"):
-        node.emit("final", run_id, state["iterations"], answer=verdict["answer"], function=verdict["function"])
+        told = {"answer": verdict["answer"], "function": verdict["function"]}
+        node.emit("final", run_id, state["iterations"], parent=root_call_id(state["iterations"]), **told)
     seconds = node.run.ledger.seconds
     node.emit(
         "run_finished",
         run_id,
+        id=run_id,
+        parent=node.parent_call,
         finish_reason=verdict["finish_reason"],
         answer=verdict["answer"],
         usage=total,

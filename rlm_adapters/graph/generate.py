@@ -9,6 +9,7 @@ from langchain_core.runnables import RunnableConfig
 
 from rlm_adapters.effects import Steps, off_loop
 from rlm_adapters.errors import BudgetExceededError, ModelCallError
+from rlm_adapters.graph.asking import ask_root, root_call_id
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.cures import confirmations
 from rlm_adapters.graph.direct import answer_directly, is_short
@@ -60,7 +61,7 @@ def _ask(
     state: RLMState, node: NodeContext, config: RunnableConfig, iteration: int
 ) -> Steps[tuple[ModelReply, Usage, int]]:
     """Ask the writer, folding older turns when the prompt comes near the model's window."""
-    writer, caller = node.config.writer, node.run.caller
+    writer = node.config.writer
     yield from load_trajectory(state, node)
     trajectory = trajectory_of(state, node, iteration=iteration)
     window = writer.window()
@@ -73,16 +74,18 @@ def _ask(
         node.run.ledger.keep_for_last(writer.extract_target.name, writer.target.estimate(prompt))
     for last in (False, True):
         size, used = 3 * writer.target.estimate(prompt), node.run.ledger.used
-        node.emit("iteration_started", state["run_id"], iteration, prompt_chars=size, used=used)
         try:
-            reply, usage = yield from caller.call(
+            reply, usage = yield from ask_root(
+                node,
                 writer.target,
                 prompt,
+                config,
                 kind="sub" if node.depth else "root",
-                owner=state["run_id"],
-                config=config,
-                role="root LM",
-                on_retry=node.retried(state["run_id"], iteration),
+                run_id=state["run_id"],
+                iteration=iteration,
+                id=root_call_id(iteration, again=last),
+                prompt_chars=size,
+                used=used,
             )
         except ModelCallError as error:
             # The window is not always known beforehand: the provider's refusal tells it.

@@ -77,6 +77,7 @@ def _context(run_id: str) -> NodeContext:
         given.run,
         given.depth,
         given.parent_run_id,
+        given.parent_call,
         given.graph,
         runtime,
         given.caller,

@@ -28,32 +28,17 @@ from pydantic_core import CoreSchema
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.graph.approval import both
+from rlm_adapters.graph.choices import check_prices
 from rlm_adapters.models.calling import ChatTarget
-from rlm_adapters.models.limits import Limits
+from rlm_adapters.models.limits import LIMIT_HELP, Limits
 from rlm_adapters.prompts.load import reworded
+from rlm_adapters.sandbox.host.runahead import Parallel
 from rlm_adapters.values.answers import CellSpec
 
 if TYPE_CHECKING:
     from rlm_adapters.graph.context import RLMConfig
 
 _MOST_CHARS: Final = 80  # of a client's value, in an error
-_LIMITS: Final = {
-    "max_iterations": "Turns of the root LM; each child RLM counts its own.",
-    "max_depth": "0: no sub-calls. 1: cells ask sub-LMs. 2: cells start child RLMs, and so on.",
-    "max_calls": "Calls of sub-LMs, and turns of child RLMs.",
-    "max_tokens": "Input and output tokens of all calls.",
-    "max_cost": "US dollars; every model must have a known price.",
-    "max_seconds": "Wall time from the start of the run, in seconds.",
-    "max_concurrency": "Model calls at the same time.",
-    "requests_per_minute": "Model calls that begin in any 60 seconds.",
-    "tokens_per_minute": "Estimated tokens of the calls that begin in any 60 seconds.",
-    "max_repairs": "Replies in a row without code or answer, after which the run ends.",
-    "max_output_chars": "Characters of a cell's output that the root LM sees.",
-    "max_output_tokens": "Output tokens of one call, where tokens or cost are limited.",
-    "call_timeout": "Seconds after which a model call is given up and made again.",
-    "max_retries": "How often a model call that failed is made again.",
-}
-"""What a caller is told of each limit; `Limits` says more."""
 
 
 class LimitOptions(dict[str, Any]):
@@ -94,7 +79,7 @@ class RLMOptions(BaseModel):
         None,
         description='The type of the answer, in place of the graph\'s: a JSON schema, or a name such as "list[str]".',
     )
-    parallel: Literal["ahead", "off"] | None = Field(
+    parallel: Parallel | None = Field(
         None,
         description="ahead: sub-LM calls of a plain loop are found ahead and made together; off: one after the other.",
     )
@@ -191,9 +176,7 @@ def configured(config: RLMConfig, options: RLMOptions) -> RLMConfig:
     if options.approve is not None:
         changed["approve"] = both(config.approve, options.approve)
     ready = replace(config, limits=limits, **changed)
-    if limits.max_cost is not None:
-        for one in (ready.writer.target, ready.sub, *ready.models.values()):
-            ready.prices.require(one.name)
+    check_prices(limits, ready.prices, (ready.writer.target, ready.sub, *ready.models.values()))
     return ready
 
 
@@ -223,7 +206,7 @@ def limits_schema(own: Limits | None = None) -> dict[str, Any]:
         kind = "number" if "float" in str(field.type) else "integer"
         properties[field.name] = {
             "title": field.name.replace("_", " ").capitalize(),
-            "description": _LIMITS[field.name],
+            "description": LIMIT_HELP[field.name],
             "anyOf": [{"type": kind, "minimum": 0, **bounds}, {"type": "null"}],
             "default": bounds.get("maximum"),
         }

@@ -53,11 +53,14 @@ def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
     node.emit(
         "run_started",
         run_id,
+        id=run_id,
+        parent=node.parent_call,
         query=node.content.read(packed["query"]),
         inputs=[{"name": one.name, "type": one.type, "size": one.size} for one in described(questions)],
         model=node.config.writer.target.name,
         sub_model=node.config.sub.name,
         max_iterations=node.config.limits.max_iterations,
+        limits=node.config.limits.given(),
     )
     return {
         # What came with the question stands in `questions`; twice, it would be saved twice.

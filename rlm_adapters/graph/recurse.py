@@ -11,11 +11,12 @@ from langgraph.errors import GraphBubbleUp
 
 from rlm_adapters.effects import Steps, Wait, gather
 from rlm_adapters.errors import BudgetExceededError, ContentError, InputError, ModelCallError
-from rlm_adapters.graph.calls import LLM_QUERY, ask_sub_model, bind
+from rlm_adapters.graph.calls import LLM_QUERY, SubCall, ask_sub_model, bind
 from rlm_adapters.graph.context import NodeContext, RLMContext
 from rlm_adapters.graph.injection import ToolCall
 from rlm_adapters.graph.review import review_tool
 from rlm_adapters.graph.state import RecurseInput, Request
+from rlm_adapters.graph.telling import ToldCall
 from rlm_adapters.graph.tool_results import ToolFailedError, ToolResult, merge_updates
 from rlm_adapters.models.calling import quiet
 from rlm_adapters.models.usage import Usage, add_usage
@@ -64,21 +65,26 @@ class _Outcome:
 def _answer(request: Request, task: RecurseInput, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
     """Answer a request. Whatever fails here is a failure that the cell sees, except LangGraph's own interrupts."""
     given = node.content.read(request["args"]), node.content.read(request["kwargs"])
+    call = ToldCall(request, task, node, config)
+    call.started(*given)
     try:
-        outcome = yield from _make_call(request, given, task, node, config)
+        outcome = yield from _make_call(request, given, task, node, call.made)
     except (GraphBubbleUp, ContentError):
         raise  # no failure of this call: the run waits, or its store is broken
     except Exception as error:  # a tool may raise anything, and the model can often go on
+        usage = error.usage if isinstance(error, ModelCallError) else {}
         if isinstance(error, ModelCallError) and error.permanent:
+            call.finished(error=str(error), usage=usage)
             raise  # each further call would fail like this one: the run ends with what somebody has to change
         if request["ahead"] and _may_succeed_later(error):
             # Nobody waits for it yet, and the cell may never ask. What it took is booked.
-            return {"usage": error.usage} if isinstance(error, ModelCallError) else {}
+            call.finished(dropped=str(error), usage=usage)
+            return {"usage": usage} if usage else {}
         outcome = _failed(error)
-    _tell(outcome, request, task, node)
-    answer: dict[str, Any] = {"failure": outcome.failure}
-    if outcome.failure is None:
-        answer = {"value": node.content.write(to_plain(outcome.value))}
+    failure = outcome.failure
+    value = to_plain(outcome.value) if failure is None else None
+    call.finished(value, error=None if failure is None else outcome.told or failure["message"], usage=outcome.usage)
+    answer = {"failure": failure} if failure is not None else {"value": node.content.write(value)}
     changed: dict[str, Any] = {"updates": outcome.updates} if outcome.updates else {}
     if outcome.approved:
         changed["approved"] = True
@@ -86,19 +92,19 @@ def _answer(request: Request, task: RecurseInput, node: NodeContext, config: Run
 
 
 def _make_call(
-    request: Request, given: tuple[Any, Any], task: RecurseInput, node: NodeContext, config: RunnableConfig
+    request: Request, given: tuple[Any, Any], task: RecurseInput, node: NodeContext, call: SubCall
 ) -> Steps[_Outcome]:
     """Make the call that a cell asks for, with the args and kwargs that it gave: to a tool, a sub-LM or a child run."""
     function = request["function"]
     if function in node.config.tools:
-        result, approved = yield from _use_tool(request, task, node, config)
+        result, approved = yield from _use_tool(request, task, node, call.config)
         return _Outcome(result.value, updates=result.updates, approved=approved)
     if function == "llm_query" and node.may_call:
         named = yield from _with_inputs(bind(LLM_QUERY.parameters or (), *given), task, node)
-        value, usage = yield from ask_sub_model(node, named, task["run_id"], config)
+        value, usage = yield from ask_sub_model(node, named, call)
         return _Outcome(value, usage)
     if function == "rlm_query" and node.may_call:
-        value, usage, updates = yield from _ask_child(node, bind(("prompt", "context="), *given), task, config)
+        value, usage, updates = yield from _ask_child(node, bind(("prompt", "context="), *given), task, call)
         return _Outcome(value, usage, updates)
     return _refused(f"{function} is not offered here", "bad_request")
 
@@ -125,21 +131,6 @@ def _failed(error: Exception) -> _Outcome:
 
 def _refused(message: str, kind: str) -> _Outcome:
     return _Outcome(failure={"message": message, "kind": kind, "retryable": False})
-
-
-def _tell(outcome: _Outcome, request: Request, task: RecurseInput, node: NodeContext) -> None:
-    """The event ``call_finished``."""
-    failure, function = outcome.failure, request["function"]
-    node.emit(
-        "call_finished",
-        task["run_id"],
-        task["iteration"],
-        function=function,
-        total=task.get("batch", 1),
-        error=None if failure is None else outcome.told or failure["message"],
-        usage=outcome.usage,
-        cached=node.config.cache_prompts and function == "llm_query" and failure is None and not outcome.usage,
-    )
 
 
 def _use_tool(
@@ -180,7 +171,7 @@ def _given_state(task: RecurseInput, node: NodeContext) -> Steps[dict[str, Any]]
 
 
 def _ask_child(
-    node: NodeContext, given: Mapping[str, Any], task: RecurseInput, config: RunnableConfig
+    node: NodeContext, given: Mapping[str, Any], task: RecurseInput, call: SubCall
 ) -> Steps[tuple[Any, Usage, dict[str, Any]]]:
     """Answer ``rlm_query``: a child run, or at the deepest level one plain call.
 
@@ -197,7 +188,7 @@ def _ask_child(
         yield from node.content.load(context)
         text = node.content.read(context)
         whole = prompt if text is None else f"{prompt}{_CONTEXT_IN_PROMPT}{text}"
-        answer, usage = yield from ask_sub_model(node, {"prompt": whole}, task["run_id"], config)
+        answer, usage = yield from ask_sub_model(node, {"prompt": whole}, call)
         return answer, usage, {}
     given_input: dict[str, Any] = {"query": prompt}
     if context is not None:
@@ -208,14 +199,16 @@ def _ask_child(
         run=node.run,
         depth=node.depth + 1,
         parent_run_id=task["run_id"],
+        parent_call=call.id,
         graph=node.graph,
         caller=node.caller,
     )
-    node.emit("child_started", task["run_id"], task["iteration"], query=prompt)
+    parent = f"cell-{call.id.partition(':')[0]}"
+    node.emit("child_started", task["run_id"], task["iteration"], id=call.id, parent=parent, query=prompt)
     graph = node.graph
     result = yield Wait(
-        lambda: graph.invoke(given_input, config, context=child),
-        lambda: graph.ainvoke(given_input, config, context=child),
+        lambda: graph.invoke(given_input, call.config, context=child),
+        lambda: graph.ainvoke(given_input, call.config, context=child),
     )
     usage = result["usage"]
     if result["finish_reason"] in ("budget", "timeout", "error", "unsubmitted"):

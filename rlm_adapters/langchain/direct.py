@@ -32,10 +32,12 @@ from rlm_adapters.langchain.answer import (
     usage_metadata,
 )
 from rlm_adapters.langchain.conversation import gives_context, text_size
+from rlm_adapters.langchain.direct_events import DirectRun
 from rlm_adapters.langchain.schema import AnswerSchema
 from rlm_adapters.models.calling import ChatTarget, ModelReply
 from rlm_adapters.models.failures import classify
 from rlm_adapters.models.prices import PriceTable
+from rlm_adapters.models.shown import text_of
 from rlm_adapters.models.tokens import CHARS_PER_TOKEN
 from rlm_adapters.models.usage import Usage
 from rlm_adapters.values.answers import InvalidAnswerError
@@ -117,29 +119,44 @@ def ask_directly(call: DirectCall, run: Run, runnable_config: RunnableConfig) ->
         ModelCallError: the call failed for good.
         NoAnswerError: it does not fit into the limits.
     """
-    reply = yield from _called(_MessageTarget(call), call, run, runnable_config)
+    told = DirectRun(run, call.target, call.messages)
+    yield from told.start()
+    reply = yield from _called(_MessageTarget(call), call, run, runnable_config, told)
     if reply is None:
         return None
     message: AIMessage = reply.extra["message"]
     usage = run.ledger.used
     if call.schema is None:
+        yield from told.end(_as_told(message), "direct")
         return Outcome(message=_in_standard_form(message), finish_reason="direct", usage=usage)
     answer = _checked(message, call.schema)
-    return None if answer is None else Outcome(answer=answer, finish_reason="direct", usage=usage)
+    if answer is None:
+        yield from told.end(_as_told(message), "error", "the answer does not fit the schema: a run has to answer")
+        return None
+    yield from told.end(_as_told(message), "direct")
+    return Outcome(answer=answer, finish_reason="direct", usage=usage)
 
 
 def _called(
-    target: ChatTarget, call: DirectCall, run: Run, runnable_config: RunnableConfig
+    target: ChatTarget, call: DirectCall, run: Run, runnable_config: RunnableConfig, told: DirectRun
 ) -> Steps[ModelReply | None]:
     """One call in the run's budget, with its retries; None when the messages do not fit the model's window."""
     try:
         reply, _ = yield from run.caller.call(
-            target, list(call.messages), kind="root", owner="direct", config=runnable_config
+            target,
+            list(call.messages),
+            kind="root",
+            owner="direct",
+            config=runnable_config,
+            on_retry=told.retried,
+            record=told.record,
         )
     except BudgetExceededError as error:
         reason = "timeout" if error.limit == "max_seconds" else "budget"
+        yield from told.end("", reason, str(error))
         raise NoAnswerError(f"the limits allow no call ({reason}): {error}", finish_reason=reason) from error
     except ModelCallError as error:
+        yield from told.end("", "error", str(error))
         if error.kind != "context_length":
             raise
         return None
@@ -179,6 +196,8 @@ class DirectStream:
         self._chars = 0
         self._metadata: dict[str, Any] = {}
         self._started = 0.0
+        self._told = DirectRun(run, call.target, call.messages)
+        self._text: list[str] = []
 
     def open(self) -> Steps[bool]:
         """Ask, and wait for the first token.
@@ -190,7 +209,8 @@ class DirectStream:
             ModelCallError: the call failed for good.
             NoAnswerError: it does not fit into the limits.
         """
-        reply = yield from _called(_StreamTarget(self._call), self._call, self.run, self._config)
+        yield from self._told.start()
+        reply = yield from _called(_StreamTarget(self._call), self._call, self.run, self._config, self._told)
         if reply is None:
             return False
         self._stream, self._first, self._started = (reply.extra[key] for key in ("stream", "first", "started"))
@@ -242,12 +262,17 @@ class DirectStream:
                 left = self.run.ledger.seconds_left()
                 if left is None or left > 0:
                     seconds = self.run.ledger.limits.call_timeout
-                    raise ModelCallError(f"the answer took more than {seconds:g} s", kind="timeout") from late
+                    problem = f"the answer took more than {seconds:g} s"
+                    yield from self._told.end("".join(self._text), "error", problem)
+                    raise ModelCallError(problem, kind="timeout") from late
                 reason, error = "timeout", "max_seconds was reached in the middle of the answer"
             except Exception as broken:
+                yield from self._told.end("".join(self._text), "error", f"the stream broke off: {broken}")
                 raise classify(broken) from broken
         if chunk is None:
-            return self._end(reason, error), False
+            last = self._end(reason, error)
+            yield from self._told.end("".join(self._text), reason, error)
+            return last, False
         return self._passed_on(chunk), True
 
     def _seconds_left(self) -> float | None:
@@ -267,6 +292,8 @@ class DirectStream:
             self._usage = add_usage(self._usage, chunk.usage_metadata)
         self._metadata |= kept_metadata(chunk.response_metadata)
         self._chars += len(str(chunk.text))
+        if self._told.is_heard:
+            self._text.append(str(chunk.text))
         return ChatGenerationChunk(
             message=AIMessageChunk(
                 content=content,
@@ -280,7 +307,9 @@ class DirectStream:
         target = self._call.target
         estimate = {"input_tokens": target.estimate(self._call.messages), "output_tokens": self._chars // 3 + 1}
         tokens = self._usage or usage_metadata(estimate)
-        self.run.ledger.book(self._figures(tokens["input_tokens"], tokens["output_tokens"]))
+        figures = self._figures(tokens["input_tokens"], tokens["output_tokens"])
+        self.run.ledger.book(figures)
+        self._told.record.answered(_counted(tokens), figures["cost"])
         outcome = Outcome(finish_reason=reason, usage=self.run.ledger.used, error=error)
         return last_chunk(tokens, {**response_metadata(outcome, self._model_name), **self._metadata})
 
@@ -326,6 +355,20 @@ class _StreamTarget(_MessageTarget):
         while not first or _is_empty(first[-1]):
             first.append(await anext(stream, None))
         return ModelReply("", extra={"stream": stream, "first": first, "started": started})
+
+
+def _as_told(message: AIMessage) -> str:
+    """A reply for the events: its text, or the tool calls that it is."""
+    calls = [{"name": call["name"], "args": call["args"]} for call in message.tool_calls]
+    return str(message.text) or (text_of(calls) if calls else "")
+
+
+def _counted(usage: UsageMetadata) -> ModelReply:
+    """The reply of a stream, as far as tokens go."""
+    cached = (usage.get("input_token_details") or {}).get("cache_read") or 0
+    return ModelReply(
+        "", input_tokens=usage["input_tokens"], output_tokens=usage["output_tokens"], cached_tokens=cached
+    )
 
 
 def _is_empty(chunk: Any) -> bool:

@@ -39,6 +39,9 @@ class Progress:
         used: the usage of the tree so far.
     """
 
+    heads_only = True
+    """What prompts and answers hold is not sent on: a server would store it once more."""
+
     def __init__(
         self,
         run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
@@ -86,7 +89,7 @@ class Progress:
             self._counts["iterations"] += event.depth == 0
         elif event.type == "calls_started":
             self._counts["calls_started"] += int(event.data.get("count", 0))
-        elif event.type == "call_finished":
+        elif event.type == "call_finished" and not event.data.get("dropped"):
             self._counts["calls_finished"] += 1
 
     async def _drain(self) -> None:

@@ -332,7 +332,7 @@ class _ListenedRun(Run):
             self.ledger.book(ask.earlier.used)
             self.ledger.restore_time(ask.earlier.seconds)
         self.progress = ask.listen(self)
-        self._listeners = (*self._listeners, self.progress)
+        self.listen(self.progress)
 
 
 def _outcome(result: Mapping[str, Any], usage: Usage, run_id: str) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final, Literal, TypeAlias, cast
@@ -20,6 +21,7 @@ from rlm_adapters.errors import InputError
 from rlm_adapters.events import EventHandler
 from rlm_adapters.graph import RLMConfig, create_rlm_graph
 from rlm_adapters.graph.approval import checked_approve
+from rlm_adapters.graph.choices import SandboxChoice
 from rlm_adapters.graph.tools import listed_tools, tool_table
 from rlm_adapters.langchain.answer import PROVIDER
 from rlm_adapters.langchain.call import CallOptions, described, hashed, with_inputs
@@ -30,10 +32,11 @@ from rlm_adapters.models.calling import ChatTarget, model_name
 from rlm_adapters.models.langchain_private import identity_of_model
 from rlm_adapters.models.limits import Limits, limits_remedy
 from rlm_adapters.models.prices import PriceTable
-from rlm_adapters.models.providers import chat_model
+from rlm_adapters.models.providers import chat_model, named_models
 from rlm_adapters.prompts import ChatCodeWriter, CodeWriter, Trajectory, system_prompt
 from rlm_adapters.prompts.load import prompted_sub_model, prompted_writer
-from rlm_adapters.sandbox import Executor, Isolation, SandboxLimits
+from rlm_adapters.sandbox import Isolation, SandboxLimits
+from rlm_adapters.traces.writer import TraceWriter, trace_writer
 from rlm_adapters.values.answers import OutputSpec
 from rlm_adapters.values.content import ContentStore
 
@@ -108,9 +111,12 @@ class RLMSettings(BaseChatModel):
     on_event: EventHandler | None = Field(default=None, exclude=True, repr=False)
     """Called with every `rlm_adapters.Event` of every run."""
 
+    trace: str | os.PathLike[str] | TraceWriter | None = Field(default=None, exclude=True, repr=False)
+    """A file that gets every event of every run, prompts and answers included, or a `rlm_adapters.TraceWriter`."""
+
     store: ContentStore | None = Field(default=None, exclude=True, repr=False)
     """Where big inputs live; None: a private directory."""
-    sandbox: Executor | Literal["monty"] | None = Field(default=None, exclude=True, repr=False)
+    sandbox: SandboxChoice | None = Field(default=None, exclude=True, repr=False)
     """Runs the cells; None: one of its own."""
     sandbox_limits: SandboxLimits | None = None
     """Limits of one run's cells, when ``sandbox`` is not given."""
@@ -169,11 +175,11 @@ class RLMSettings(BaseChatModel):
         if values.get("sub_model") is not None:
             taken["sub_model"] = chat_model(values["sub_model"], "sub_model", **named)
         if isinstance(values.get("models"), Mapping):
-            taken["models"] = {
-                key: chat_model(value, f"models[{key!r}]", **named) for key, value in values["models"].items()
-            }
+            taken["models"] = named_models(values["models"], **named)
         if "limits" in values:
             taken["limits"] = Limits.of(values["limits"])
+        if values.get("trace") is not None:
+            taken["trace"] = trace_writer(values["trace"])
         if "tools" in values:
             taken["tools"] = listed_tools(values["tools"])
         if "approve" in values:
@@ -345,6 +351,7 @@ class RLMSettings(BaseChatModel):
             ),
             on_event=self.on_event,
             approve=self.approve,
+            trace=trace_writer(self.trace),
         )
         return config, parallel
 

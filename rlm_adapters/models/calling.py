@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from langchain_core.language_models import BaseChatModel
@@ -49,6 +50,7 @@ class ModelReply:
         refusal: the provider's refusal text, None if it did not refuse.
         input_tokens: as the provider counts, else estimated.
         output_tokens: likewise.
+        cached_tokens: of the input tokens, those that the provider had in its cache.
         tool_calls: name and args of tool calls that the model made unasked.
     """
 
@@ -57,8 +59,51 @@ class ModelReply:
     refusal: str | None = None
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """When a call was made and what it took, filled in while it is made; a call that is asked again adds up.
+
+    Attributes:
+        model: the name of who was asked.
+        start: when the first attempt left, in seconds since the epoch; None: it has not left.
+        attempts: how many left.
+        input_tokens: of the replies.
+        output_tokens: likewise.
+        cached_tokens: of the input tokens, those that the provider had in its cache.
+        cost: dollars; None: a price is unknown.
+    """
+
+    model: str = ""
+    start: float | None = None
+    attempts: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cost: float | None = 0.0
+
+    def left(self) -> None:
+        """Note an attempt."""
+        self.attempts += 1
+        if self.start is None:
+            self.start = time.time()
+
+    def answered(self, reply: ModelReply, cost: float | None) -> None:
+        """Add a reply."""
+        self.input_tokens += reply.input_tokens
+        self.output_tokens += reply.output_tokens
+        self.cached_tokens += reply.cached_tokens
+        self.cost = None if cost is None or self.cost is None else self.cost + cost
+
+    def figures(self) -> dict[str, Any]:
+        """For an event about the call's end."""
+        tokens = {"input": self.input_tokens, "output": self.output_tokens, "cached": self.cached_tokens}
+        begun = {"start": self.start} if self.start is not None else {}
+        return {"model": self.model, **begun, "attempts": self.attempts, "tokens": tokens, "cost": self.cost}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +127,14 @@ class Retry:
     attempt: int
     most: int
     seconds: float
+
+    def told(self) -> dict[str, Any]:
+        """The data of the event about it."""
+        message = (
+            f"{self.role} {self.model!r} failed ({self.kind}): {self.detail}; "
+            f"retry {self.attempt} of {self.most} in {self.seconds:.1f} s"
+        )
+        return {"message": message, "retry": asdict(self)}
 
 
 class ModelTarget(Protocol):
@@ -179,6 +232,7 @@ class ChatTarget:
             refusal=message.additional_kwargs.get("refusal"),
             input_tokens=usage.get("input_tokens") or self.estimate(prompt),
             output_tokens=usage.get("output_tokens") or (estimate_tokens(text) if text else 0),
+            cached_tokens=(usage.get("input_token_details") or {}).get("cache_read") or 0,
             tool_calls=tuple(message.tool_calls) if isinstance(message, AIMessage) else (),
         )
 
@@ -228,6 +282,7 @@ class _Asked:
     target: ModelTarget
     role: str
     on_retry: Callable[[Retry], None] | None
+    record: CallRecord
 
     def locate(self, failure: ModelCallError, error: BaseException, tries: int) -> None:
         address = getattr(self.target, "address", None)
@@ -262,6 +317,7 @@ class ModelCaller:
         config: RunnableConfig,
         role: str | None = None,
         on_retry: Callable[[Retry], None] | None = None,
+        record: CallRecord | None = None,
     ) -> Steps[tuple[ModelReply, Usage]]:
         """Ask a model once, retrying what can be retried.
 
@@ -273,6 +329,7 @@ class ModelCaller:
             config: passed on, so that tracing nests.
             role: for messages; default: by the kind.
             on_retry: told of each retry before the wait for it.
+            record: where to note when the call was made and what it took.
 
         Returns:
             The reply and the usage of this call.
@@ -283,10 +340,12 @@ class ModelCaller:
         """
         if not prices_are_loaded():
             yield off_loop(load_prices)
+        record = record or CallRecord()
+        record.model = target.name
         estimate = target.estimate(prompt)
         reservation = yield from self._reserve(target.name, kind, estimate)
         try:
-            asked = _Asked(target, role or _ROLES[kind], on_retry)
+            asked = _Asked(target, role or _ROLES[kind], on_retry, record)
             reply = yield from self._attempts(asked, prompt, reservation, owner, config)
         except ModelCallError as error:
             error.usage = self.ledger.fail(reservation)
@@ -294,7 +353,9 @@ class ModelCaller:
         except BaseException:
             self.ledger.release(reservation)
             raise
-        return reply, self.ledger.settle(reservation, reply.input_tokens, reply.output_tokens)
+        usage = self.ledger.settle(reservation, reply.input_tokens, reply.output_tokens)
+        record.answered(reply, usage["cost"])
+        return reply, usage
 
     def _reserve(self, model: str, kind: CallKind, estimate: int) -> Steps[Reservation]:
         while True:
@@ -343,6 +404,7 @@ class ModelCaller:
                 with self.limiter.held(release):
                     left = self.ledger.seconds_left(reservation.kind)
                     timeout = limits.call_timeout if left is None else max(0.0, min(limits.call_timeout, left))
+                    asked.record.left()
                     reply: ModelReply = yield Wait(
                         lambda: target.invoke(prompt, config, most),
                         lambda: target.ainvoke(prompt, config, most),
@@ -353,6 +415,7 @@ class ModelCaller:
             except Exception as error:
                 if is_stale(error) and stale < _MOST_STALE:
                     stale += 1  # no attempt: nothing was sent
+                    asked.record.attempts -= 1
                     continue
                 failure = classify(error)
                 if not failure.retryable or attempt == limits.max_retries:

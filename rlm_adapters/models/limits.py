@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 from rlm_adapters.arguments import checked
 from rlm_adapters.errors import InputError
@@ -71,6 +71,11 @@ class Limits:
             None if self.max_seconds is None else f"{self.max_seconds:g}",
         )
 
+    def given(self) -> dict[str, Any]:
+        """The limits that bound a run and are set, by name, for whoever looks at it."""
+        names = ("max_iterations", "max_depth", "max_calls", "max_tokens", "max_cost", "max_seconds", "max_concurrency")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
     def __post_init__(self) -> None:
         """Refuse nonsense before any model is called."""
         least = {"max_iterations": 1, "max_depth": 0, "max_concurrency": 1, "max_output_chars": 200}
@@ -87,6 +92,24 @@ class Limits:
             if value < minimum:
                 raise InputError(f"limit {field.name}={value!r} is too small: give at least {minimum}")
 
+
+LIMIT_HELP: Final = {
+    "max_iterations": "Turns of the root LM; each child RLM counts its own.",
+    "max_depth": "0: no sub-calls. 1: cells ask sub-LMs. 2: cells start child RLMs, and so on.",
+    "max_calls": "Calls of sub-LMs, and turns of child RLMs.",
+    "max_tokens": "Input and output tokens of all calls.",
+    "max_cost": "US dollars; every model must have a known price.",
+    "max_seconds": "Wall time from the start of the run, in seconds.",
+    "max_concurrency": "Model calls at the same time.",
+    "requests_per_minute": "Model calls that begin in any 60 seconds.",
+    "tokens_per_minute": "Estimated tokens of the calls that begin in any 60 seconds.",
+    "max_repairs": "Replies in a row without code or answer, after which the run ends.",
+    "max_output_chars": "Characters of a cell's output that the root LM sees.",
+    "max_output_tokens": "Output tokens of one call, where tokens or cost are limited.",
+    "call_timeout": "Seconds after which a model call is given up and made again.",
+    "max_retries": "How often a model call that failed is made again.",
+}
+"""A line on each limit, for a form or a command's help; `Limits` says more."""
 
 # A frozen dataclass writes its own __init__; wrapped here, a misspelt limit names the one that was meant.
 Limits.__init__ = checked("Limits")(Limits.__init__)  # type: ignore[method-assign]

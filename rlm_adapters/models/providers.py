@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -79,6 +79,16 @@ def chat_model(given: Any, what: str = "model", **options: Any) -> BaseChatModel
         f"{what}={given!r:.200}: give a LangChain chat model such as ChatOpenAI(model=...), or a name such as "
         "'openai:gpt-5'"
     )
+
+
+def named_models(given: Mapping[str, Any] | None, **options: Any) -> dict[str, BaseChatModel]:
+    """Further models by name, each as `chat_model` takes it.
+
+    Raises:
+        InputError: one of them is no model.
+        MissingExtraError: a provider's package is not installed.
+    """
+    return {name: chat_model(model, f"models[{name!r}]", **options) for name, model in (given or {}).items()}
 
 
 def split_name(name: str, *, openai_compatible: bool = False) -> tuple[str | None, str]:

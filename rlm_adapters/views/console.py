@@ -125,6 +125,18 @@ class ConsoleView:
             self._screen.line(run.title(f"so far: {describe_usage(used)}"), "dim", run.depth)
         self._screen.working(event.run_id, run.title(f"the root LM writes cell {event.iteration}"), None)
 
+    def _extract_started(self, event: Event, run: _Run) -> None:
+        self._screen.working(event.run_id, run.title("the root LM is asked for the best answer so far"), None)
+
+    def _root_replied(self, event: Event, run: _Run) -> None:
+        """Nothing: what was made of the reply is shown."""
+
+    def _call_started(self, event: Event, run: _Run) -> None:
+        """Nothing: calls are counted together."""
+
+    def _limit(self, event: Event, run: _Run) -> None:
+        """Nothing: the end of the run names the limit."""
+
     def _code(self, event: Event, run: _Run) -> None:
         self._screen.stop(event.run_id)
         run.calls = _Calls()
@@ -158,7 +170,8 @@ class ConsoleView:
         self._screen.advance(event.run_id, run.calls.done)
 
     def _call_finished(self, event: Event, run: _Run) -> None:
-        run.calls.finish(event.data.get("usage"), event.data.get("error"))
+        if not event.data.get("dropped"):
+            run.calls.finish(event.data.get("usage"), event.data.get("error"))
         self._screen.advance(event.run_id, run.calls.done)
 
     def _child_started(self, event: Event, run: _Run) -> None:
@@ -180,6 +193,9 @@ class ConsoleView:
         self._screen.line(f"warning: {safe(str(event.data.get('message', '')))}", "yellow", run.depth)
 
     def _repair(self, event: Event, run: _Run) -> None:
+        if event.data.get("call"):
+            self._screen.line(run.title("a sub-LM was asked again: its reply did not fit"), "dim", run.depth)
+            return
         self._screen.stop(event.run_id)
         reason = safe(str(event.data.get("reason", "")))
         message = clipped(safe(str(event.data.get("message", ""))), 4)

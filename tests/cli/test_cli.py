@@ -203,7 +203,7 @@ def test_a_trace_holds_every_event(model_server, invoke, text, tmp_path):
     events = [Event.from_json(line) for line in (tmp_path / "trace.jsonl").read_text().splitlines()]
     assert [event.type for event in events] == [
         "run_started",
-        *["iteration_started", "code", "cell_output"] * 2,
+        *["iteration_started", "root_replied", "code", "cell_output"] * 2,
         "final",
         "run_finished",
     ]

@@ -38,6 +38,8 @@ class Reply:
     """From 400 on ``text`` is the message of an OpenAI error body with the code ``error_code``."""
     error_code: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    cached_tokens: int = 0
+    """Of the prompt's tokens, those that were in the provider's cache."""
     raw_body: str | None = None
     """Sent in place of the body, as it is."""
     fault: Literal["hang", "drop"] | None = None

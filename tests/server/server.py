@@ -197,8 +197,8 @@ class ModelServer:
         application.router.add_post("/v1/chat/completions", self._chat)
         application.router.add_get("/v1/models", self._list_models)
         application.router.add_get("/stats", self._get_stats)
-        # No grace at the end: scripts that never answer must not hold up the test.
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0, handler_cancellation=True)
+        # Hardly any grace at the end: scripts that never answer must not hold up the test. 0 would wait for ever.
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.05, handler_cancellation=True)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)  # a burst of 1,000 connections overruns 128
         await site.start()

@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Mapping
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
+from rlm_adapters.errors import InputError
 from rlm_adapters.sandbox.host.messages import parse_call
 from rlm_adapters.sandbox.protocol.frames import Message, ProtocolError
 from rlm_adapters.sandbox.protocol.journal import answer_to_json, call_hash
 from rlm_adapters.sandbox.protocol.types import Answer, HostCall
+
+Parallel: TypeAlias = Literal["ahead", "off"]
+"""Whether the calls of a plain loop are found ahead and made together, or made one after the other."""
 
 DEFAULT_WIDTH: Final = 128
 """Most calls that go out together."""
@@ -23,6 +27,17 @@ _SMALLEST_WINDOW: Final = 4
 _GROWTH: Final = 4
 _MAX_OCCURRENCE: Final = 1_000_000
 _MAX_PLACES: Final = 1_000
+
+
+def check_parallel(value: Any) -> Parallel:
+    """A user's choice.
+
+    Raises:
+        InputError: it is none.
+    """
+    if value not in ("ahead", "off"):
+        raise InputError(f'parallel={value!r} is unknown: use "ahead" or "off"')
+    return "ahead" if value == "ahead" else "off"
 
 
 class AheadAccount:

@@ -11,14 +11,14 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from rlm_adapters.errors import InputError, IsolationError, SandboxError
 from rlm_adapters.forking import forget_in_children
 from rlm_adapters.sandbox.hardening.confinement import ALL_LAYERS
 from rlm_adapters.sandbox.host.driving import describe_functions
 from rlm_adapters.sandbox.host.inputs import Inputs
-from rlm_adapters.sandbox.host.runahead import DEFAULT_WIDTH, AheadAccount
+from rlm_adapters.sandbox.host.runahead import DEFAULT_WIDTH, AheadAccount, Parallel, check_parallel
 from rlm_adapters.sandbox.host.session import Session
 from rlm_adapters.sandbox.host.spec import SessionSpec
 from rlm_adapters.sandbox.host.workers import HeldInputs, WorkerFactory
@@ -82,7 +82,7 @@ class Sandbox:
         limits: SandboxLimits = SandboxLimits(),  # noqa: B008 - frozen
         require: Isolation | None = None,
         allow_modules: Sequence[str] = (),
-        parallel: Literal["ahead", "off"] = "ahead",
+        parallel: Parallel = "ahead",
         max_ahead: int | None = None,
         _policy_off: bool = False,
         _layers: Sequence[str] | None = None,
@@ -92,12 +92,10 @@ class Sandbox:
             raise InputError(f'require={require!r} is unknown: use "os", "process" or None')
         if not hasattr(os, "fork"):
             raise SandboxError("the sandbox needs a platform with fork (Linux or macOS)")
-        if parallel not in ("ahead", "off"):
-            raise InputError(f'parallel={parallel!r} is unknown: use "ahead" or "off"')
         if max_ahead is not None and (type(max_ahead) is not int or max_ahead < 1):
             raise InputError(f"max_ahead={max_ahead!r}: give a number of calls, at least 1")
         self._limits = limits
-        self._ahead = parallel == "ahead"
+        self._ahead = check_parallel(parallel) == "ahead"
         self._max_ahead = max_ahead
         self._allow_modules = tuple(allow_modules)
         self._policy_off = _policy_off

@@ -1,0 +1,77 @@
+"""The events about a call of a cell: its start and its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+
+from rlm_adapters.events import EventType
+from rlm_adapters.graph.calls import SubCall
+from rlm_adapters.graph.context import NodeContext
+from rlm_adapters.graph.state import RecurseInput, Request
+
+
+class ToldCall:
+    """One call, as it is told.
+
+    Args:
+        request: of the cell.
+        task: that it belongs to.
+        node: that answers it.
+        config: of the node.
+    """
+
+    def __init__(self, request: Request, task: RecurseInput, node: NodeContext, config: RunnableConfig) -> None:
+        self._request = request
+        self._task = task
+        self._node = node
+        self._began = time.time(), time.monotonic()
+        self.made = SubCall(request["id"], task["run_id"], task["iteration"], config)
+        function = request["function"]
+        self._kind = "tool" if function in node.config.tools else "child" if function == "rlm_query" else "llm"
+
+    def started(self, args: Any, kwargs: Any) -> None:
+        """Tell that it is about to be answered."""
+        if self._kind == "tool":
+            asked = [*args, kwargs] if kwargs else list(args)
+        else:
+            asked = args[0] if args else kwargs.get("prompt", "")
+        ahead = {"ahead": True} if self._request["ahead"] else {}
+        self._emit("call_started", {"prompt": asked}, **ahead)
+
+    def finished(self, answer: Any = None, *, error: str | None = None, dropped: str = "", usage: Any = None) -> None:
+        """Tell what became of it."""
+        record, node = self.made.record, self._node
+        figures: dict[str, Any] = {"start": self._began[0], **(record.figures() if record.model else {})}
+        if self._kind == "child" and usage:
+            tokens = {"input": usage.get("input_tokens", 0), "output": usage.get("output_tokens", 0)}
+            figures |= {"tokens": {**tokens, "cached": record.cached_tokens}, "cost": usage.get("cost")}
+        asked = node.config.cache_prompts and self._request["function"] == "llm_query"
+        self._emit(
+            "call_finished",
+            {"answer": "" if error or dropped else answer},
+            total=self._task.get("batch", 1),
+            error=error,
+            usage=usage or {},
+            cached=asked and error is None and not dropped and not usage,
+            seconds=time.monotonic() - self._began[1],
+            **({"dropped": dropped} if dropped else {}),
+            **figures,
+        )
+
+    def _emit(self, type: EventType, texts: Mapping[str, Any], **data: Any) -> None:  # noqa: A002 - as in `Event`
+        request, task = self._request, self._task
+        self._node.emit(
+            type,
+            task["run_id"],
+            task["iteration"],
+            id=request["id"],
+            parent=f"cell-{request['id'].partition(':')[0]}",
+            texts=texts,
+            function=request["function"],
+            kind=self._kind,
+            **data,
+        )

@@ -1,0 +1,132 @@
+"""Reading a trace: one that is finished, one that is still being written, one whose process was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from rlm_adapters.errors import InputError
+from rlm_adapters.events import Event
+from rlm_adapters.traces.content import ContentReader, Text, folder_of, unpack
+
+_POLL_SECONDS: Final = 0.1
+_TEXT_CHARS: Final = 60  # of a line that is no event, in the error about it
+
+
+class TraceReader:
+    """The events of a trace.
+
+    Args:
+        path: of the file, as it was given to ``trace``.
+        texts: ``whole``: long texts are read from the folder beside the file. ``lazy``: in their place stand `Text`
+            objects, which read them when asked.
+
+    Attributes:
+        damaged: lines that could not be read so far: the last one of a process that was killed, mostly.
+
+    Raises:
+        InputError: there is no such file, or it holds no event (when it is read).
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, texts: str = "whole") -> None:
+        self.path = Path(path)
+        self.damaged = 0
+        self._whole = texts == "whole"
+        self._content = ContentReader(folder_of(self.path))
+
+    def __iter__(self) -> Iterator[Event]:
+        """The events that are there now."""
+        found = 0
+        problem = "it is empty"
+        with self._opened() as file:
+            for line in file:
+                try:
+                    event = self._event(line)
+                except ValueError as error:
+                    self.damaged += 1
+                    problem = str(error)
+                    continue
+                found += 1
+                yield event
+        if not found:
+            raise InputError(f"{self.path} holds no event of a run ({problem}): give a file that trace=... has written")
+
+    def follow(self, stop: Callable[[], bool], seconds: float = _POLL_SECONDS) -> Iterator[Event | None]:
+        """The events that are there, and those that come.
+
+        Args:
+            stop: asked whenever nothing new is there; True ends it.
+            seconds: between two looks.
+
+        Yields:
+            Events; None whenever nothing new is there.
+        """
+        with self._opened() as file:
+            rest = b""
+            while True:
+                line = file.readline()
+                rest += line
+                if line.endswith(b"\n"):
+                    try:
+                        yield self._event(rest)
+                    except ValueError:
+                        self.damaged += 1
+                    rest = b""
+                elif not line:
+                    if stop():
+                        return
+                    yield None
+                    time.sleep(seconds)
+
+    # -- parts
+
+    def _opened(self) -> Any:
+        try:
+            if not self.path.is_file():
+                raise InputError(f"{self.path}: there is no such file; give the one that trace=... has written")
+            return self.path.open("rb")
+        except OSError as error:
+            raise InputError(f"{self.path}: {error.strerror}; give a trace that can be read") from error
+
+    def _event(self, line: bytes) -> Event:
+        """Read a line.
+
+        Raises:
+            ValueError: it is no event.
+        """
+        try:
+            record = json.loads(line.decode("utf-8", "surrogatepass"))
+            if isinstance(record, dict) and isinstance(record.get("data"), dict) and record.get("version") != 1:
+                data = {key: unpack(value, self._content) for key, value in record["data"].items()}
+                record["data"] = _whole(data) if self._whole else data
+            return Event.from_dict(record)
+        except RecursionError:
+            raise ValueError("a line that is nested too deeply") from None
+        except json.JSONDecodeError as error:
+            raise ValueError(f"a line that is no JSON: {line[:_TEXT_CHARS]!r}") from error
+
+
+def read_events(path: str | os.PathLike[str]) -> Iterator[Event]:
+    """The events of a trace, with all texts.
+
+    Args:
+        path: of the file, as it was given to ``trace``.
+
+    Raises:
+        InputError: it is no trace.
+    """
+    return iter(TraceReader(path))
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, Text):
+        return value.read()
+    if isinstance(value, dict):
+        return {key: _whole(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_whole(part) for part in value]
+    return value

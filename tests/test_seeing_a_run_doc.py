@@ -1,0 +1,40 @@
+"""docs/seeing-a-run.md is true: its code runs as it stands, one block after the other."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from rlm_adapters.traces.content import INLINE_CHARS
+from tests.server import cell
+
+TEXT = (Path(__file__).parent.parent / "docs" / "seeing-a-run.md").read_text()
+
+
+@pytest.fixture
+def world(monkeypatch, model_server, tmp_path):
+    """The environment that the page supposes: a key, models, a book in the working directory."""
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    monkeypatch.setenv("OPENAI_BASE_URL", model_server.url)
+    (tmp_path / "book.txt").write_text("Anna finds the key under the lighthouse.\n" * 5_000)
+    monkeypatch.chdir(tmp_path)
+    ask = "question = 'Who is it? ' + context[:2_000]\nSUBMIT(llm_query(question))"
+    model_server.script("gpt-5", [cell("print(len(context))"), cell(ask)])
+    model_server.script("gpt-5-mini", lambda messages, request: "Anna, anna@lighthouse.org")
+    return tmp_path
+
+
+def test_its_code_runs(world, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    names = {}
+    for block in blocks:
+        exec(compile(block, "seeing-a-run.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "call_finished" in printed
+    assert "[address]" in (world / "safe.jsonl").read_text()
+    assert "anna@" not in (world / "safe.jsonl").read_text()
+    assert "anna@" in (world / "run.jsonl").read_text()
+
+
+def test_its_numbers_are_those_of_the_code():
+    assert f"more than {INLINE_CHARS:,} characters" in TEXT
