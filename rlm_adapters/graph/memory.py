@@ -34,6 +34,20 @@ def current(questions: Sequence[Question], key: str) -> dict[str, Packed]:
     return {name: value for one in questions for name, value in one[key].items()}  # type: ignore[literal-required]
 
 
+def rounds(state: Mapping[str, Any]) -> list[Question]:
+    """The questions with their inputs, for a replay; what a person has edited in the state counts from the last one."""
+    *before, last = state["questions"]
+    changed: dict[str, Any] = {}
+    for key in ("variables", "files"):
+        known = current(before, key)
+        changed[key] = {
+            name: value
+            for name, value in (state.get(key) or {}).items()
+            if name in last[key] or name not in known or known[name] != value
+        }
+    return [*before, {**last, **changed}]
+
+
 def described(questions: Sequence[Question]) -> tuple[InputInfo, ...]:
     """The inputs that count now, as the prompt describes them.
 

@@ -11,6 +11,7 @@ from rlm_adapters.errors import InputError
 from rlm_adapters.graph.calls import host_functions
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.journal import from_entry, position
+from rlm_adapters.graph.memory import rounds
 from rlm_adapters.graph.sessions import close_when_open
 from rlm_adapters.graph.state import Question, RLMState
 from rlm_adapters.sandbox import ExecutorSession, FileVariable, LaterInputs
@@ -41,7 +42,7 @@ def opened(state: RLMState, node: NodeContext, place: str) -> Steps[ExecutorSess
 def _open(state: RLMState, node: NodeContext) -> ExecutorSession:
     """A session at the position of the state: a new worker, the journal replayed."""
     store, config = node.run.store, node.config
-    first, *later = state["questions"]
+    first, *later = rounds(state)
     fields = config.output.fields
     plain = ExitStack()  # unsealed content in memory, for as long as the session may need to load it again
     session = config.sandbox.open(

@@ -69,7 +69,7 @@ def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
         "described": b"",
         "context": None,
         "inputs": {},
-        "files": {},
+        "files": files,
         "form": FORM,
         "run_id": run_id,
         "seed": state["seed"] if remembered else random.getrandbits(31),

@@ -162,7 +162,9 @@ def test_as_a_file_it_is_text_or_refused(forged, model_server, chat, asked):
     if isinstance(forged, str):
         assert graph_of(chat).invoke(given)["answer"] == forged
     else:
-        with pytest.raises(InputError, match=r"file 'f' of type \w+: give text, bytes, or a pathlib\.Path"):
+        with pytest.raises(
+            InputError, match=r"file 'f'.*(give text, bytes, or a pathlib\.Path|text or a list of lines as 'content')"
+        ):
             graph_of(chat).invoke(given)
 
 

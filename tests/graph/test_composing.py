@@ -144,8 +144,8 @@ def test_a_thread_can_be_asked_again(model_server, chat, sandbox, run):
     second = run(graph, {"query": "q", "context": "ostrich"}, config)
     assert (second["answer"], second["iterations"], second["usage"]["root_calls"]) == ("ostrich", 1, 1)
     prompts = [str(request.messages) for request in model_server.requests]
-    assert ["pelican" in prompt for prompt in prompts] == [True, False], "each question shows its own variables"
-    assert "ostrich" in prompts[1]
+    assert ["`context`: str, 7 characters\\n  'pelican'" in prompt for prompt in prompts] == [True, False]
+    assert "`context`: str, 7 characters\\n  'ostrich'" in prompts[1]
 
 
 def test_an_error_leaves_no_worker_behind(model_server, chat, sandbox, run):
