@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ from rlm_adapters.graph.context import RLMConfig
 from rlm_adapters.graph.execute import cell_id
 from rlm_adapters.graph.generate import cells_of
 from rlm_adapters.graph.journal import from_entry
+from rlm_adapters.graph.memory import described
 from rlm_adapters.graph.state import FORM, Request
 from rlm_adapters.models.calling import ModelReply
 from rlm_adapters.models.shown import text_of
@@ -47,21 +47,22 @@ class _Saved:
         self._config = config
         self._read = store.unpack
         self._journal = [from_entry(entry, store) for entry in state.get("cells") or ()]
-        self._told = 0
-        """Cells of the journal that stand in an iteration."""
+        self._questions = state.get("questions") or ()
+        self._told = self._questions[-1]["after"] if self._questions else 0
+        """Cells of the journal that stand in an iteration, or were run for an earlier question of the thread."""
 
     def trajectory(self) -> dict[str, Any]:
         """The whole dict."""
         state, config = self._state, self._config
         models = {} if config is None else {"model": config.writer.target.name, "sub_model": config.sub.name}
-        start, seconds = state.get("epoch"), state.get("seconds")
-        described = state.get("described")
+        start = self._questions[-1]["epoch"] if self._questions else None
+        seconds = state.get("seconds")
         ended = {key: state.get(key) for key in ("answer", "finish_reason", "error")}
         return {
             "form": TRAJECTORY_FORM,
             "run_id": state["run_id"],
             "question": self._read(state.get("query")),
-            "inputs": json.loads(described) if isinstance(described, bytes) else [],
+            "inputs": [{"name": one.name, "type": one.type, "size": one.size} for one in described(self._questions)],
             **models,
             "limits": {} if config is None else config.limits.given(),
             "start": start,

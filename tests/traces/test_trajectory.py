@@ -211,6 +211,17 @@ def test_it_is_read_from_a_checkpoint(saved):
     assert again.to_dict() == trajectory.to_dict()
 
 
+def test_of_a_thread_with_several_questions_it_is_the_last_one(saved):
+    graph, broken = saved
+    broken.clear()
+    for question in ("before", QUESTION):
+        graph.invoke({"query": question, "context": "abc"}, CONFIG)
+    trajectory = Trajectory.from_checkpoint(graph, CONFIG)
+    assert str(trajectory.question) == QUESTION
+    assert [len(one.cells) for one in trajectory.iterations] == [2, 1, 1]
+    assert [one.id for one in trajectory.cells] == ["cell-4", "cell-5", "cell-6", "cell-7"]
+
+
 def test_a_run_that_stopped_in_a_cell_is_read_from_its_checkpoint(saved):
     graph, _ = saved
     with pytest.raises(Exception, match="401"):
