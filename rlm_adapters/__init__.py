@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rlm_adapters.models.limits import Limits
     from rlm_adapters.models.prices import ModelPrice
     from rlm_adapters.sandbox import Sandbox, SandboxLimits
+    from rlm_adapters.traces.trajectory import Trajectory
     from rlm_adapters.traces.writer import TraceWriter
     from rlm_adapters.values.content import ContentStore
     from rlm_adapters.values.refs import ContentRef
@@ -51,6 +52,7 @@ _HOMES = {
     "Sandbox": "sandbox",
     "SandboxLimits": "sandbox",
     "TraceWriter": "traces.writer",
+    "Trajectory": "traces.trajectory",
     "context_block": "langchain.chat_model",
     "create_rlm_graph": "graph",
     "gepa_metric": "dspy.feedback",
@@ -78,6 +80,7 @@ __all__ = [
     "Sandbox",
     "SandboxLimits",
     "TraceWriter",
+    "Trajectory",
     "context_block",
     "create_rlm_graph",
     "gepa_metric",

@@ -20,6 +20,8 @@ root LM's replies and no texts of sub-calls; it is still read."""
 
 READABLE_VERSIONS: Final = (1, 2)
 
+_END_OF_TIME: Final = 1e12  # seconds
+
 HEAD_CHARS: Final = 300
 """Of a text, where an event holds its head only."""
 
@@ -187,8 +189,8 @@ class Event:
             known = ", ".join(sorted(EVENT_TYPES))
             raise ValueError(f"unknown event type {record.get('type')!r}; known: {known}")
         try:
-            if not (isinstance(record["run_id"], str) and isinstance(record["time"], int | float)):
-                raise ValueError(f"a serialised event with a wrong run_id or time: {str(record)[:80]!r}")  # noqa: TRY004
+            if not (isinstance(record["run_id"], str) and _is_time(record["time"])):
+                raise ValueError(f"a serialised event with a wrong run_id or time: {str(record)[:80]!r}")
             return cls(
                 type=cast("EventType", record["type"]),
                 run_id=record["run_id"],
@@ -202,6 +204,10 @@ class Event:
             )
         except KeyError as missing:
             raise ValueError(f"a serialised event without {missing}: {str(record)[:80]!r}") from None
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _END_OF_TIME
 
 
 EventHandler: TypeAlias = Callable[[Event], None]

@@ -74,7 +74,9 @@ def test_an_event_of_version_1_is_read():
     assert Event.from_json(line) == Event(type="code", run_id="r", time=1.5, iteration=2, data={"code": "x"})
 
 
-@pytest.mark.parametrize("change", [{"run_id": 3}, {"run_id": None}, {"time": "now"}])
+@pytest.mark.parametrize(
+    "change", [{"run_id": 3}, {"run_id": None}, {"time": "now"}, {"time": 10**400}, {"time": -1}, {"time": True}]
+)
 def test_an_event_whose_run_or_time_is_none_is_refused(change):
     record = json.loads(Event(type="final", run_id="r").to_json()) | change
     with pytest.raises(ValueError, match="wrong run_id or time"):

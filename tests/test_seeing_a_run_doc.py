@@ -30,7 +30,8 @@ def test_its_code_runs(world, capsys):
     for block in blocks:
         exec(compile(block, "seeing-a-run.md", "exec"), names)
     printed = capsys.readouterr().out
-    assert "call_finished" in printed
+    assert "llm sub ok" in printed.replace("gpt-5-mini", "sub")
+    assert "1 sub-calls" in printed
     assert "[address]" in (world / "safe.jsonl").read_text()
     assert "anna@" not in (world / "safe.jsonl").read_text()
     assert "anna@" in (world / "run.jsonl").read_text()

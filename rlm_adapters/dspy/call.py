@@ -19,12 +19,14 @@ from rlm_adapters.dspy.predictors import PredictorError
 from rlm_adapters.dspy.streaming import stream_reader
 from rlm_adapters.dspy.trace import keep_last_step
 from rlm_adapters.dspy.writer import PredictorWriter
+from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.graph.compiled import RLMGraph
 from rlm_adapters.graph.context import RLMConfig, RLMContext, Run
 from rlm_adapters.graph.ownership import content_of
 from rlm_adapters.graph.requests import describe_inputs
 from rlm_adapters.prompts.fields import FieldsSpec
 from rlm_adapters.prompts.steps import Step
+from rlm_adapters.traces.trajectory import Trajectory
 
 _KEYS = ("answer", "finish_reason", "usage", "iterations", "error", "turns")
 _UNREAD = "the extract predictor's reply could not be parsed, it began"
@@ -48,6 +50,7 @@ class Call:
         thread_id: of a checkpointed run, which goes on where it stands.
         resume: the answer to an interrupt.
         whole_trajectories: keep only the last action step in the trace.
+        events: collects what the run tells, for the trajectory; None: it is not asked for.
         cleanup: ends what belongs to this call.
     """
 
@@ -61,8 +64,14 @@ class Call:
     thread_id: str | None = None
     resume: Any = None
     whole_trajectories: bool = True
+    events: list[Event] | None = None
     cleanup: ExitStack = field(default_factory=ExitStack)
     _run: Run | None = None
+
+    @property
+    def listeners(self) -> tuple[EventHandler, ...]:
+        """Listeners of this call alone."""
+        return () if self.events is None else (self.events.append,)
 
     def __enter__(self) -> Self:
         return self
@@ -149,6 +158,8 @@ class Call:
         if self.whole_trajectories:
             keep_last_step(settings.trace, self.writer.target.made)
         told = {key: result.get(key) for key in ("finish_reason", "usage", "iterations", "error")}
+        if self.events is not None:
+            told["trajectory"] = Trajectory.from_events(self.events).to_dict()
         if "__interrupt__" in result:
             told |= {"finish_reason": "interrupted", "interrupts": [one.value for one in result["__interrupt__"]]}
             return self._filled(dict.fromkeys(self.output.fields), steps, "", told)

@@ -101,6 +101,8 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             `ApprovalRequest` (see docs/approval.md). Where a person is asked, it takes a checkpointer.
         on_event: called with every `Event` of every run.
         trace: a file that gets every event of every run, prompts and answers included, or a `TraceWriter`.
+        trajectory: give ``prediction.rlm["trajectory"]``, which tells more than ``prediction.trajectory``: calls with
+            prompts and answers, times, tokens, child runs (`Trajectory.from_dict` takes it).
         trajectory_demos: keep only the last action step of a run in ``dspy.settings.trace``. It holds all earlier ones
             in its ``repl_history``, so that demos are whole trajectories; False keeps every step.
         sub_call: word the sub-calls by a predictor, called ``sub_call``, which optimizers tune as well: True, or a
@@ -140,6 +142,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         approve: Approve | None = None,
         on_event: EventHandler | None = None,
         trace: str | os.PathLike[str] | TraceWriter | None = None,
+        trajectory: bool = False,
         trajectory_demos: bool = True,
         sub_call: Any = False,
         sub_agents: bool = False,
@@ -173,7 +176,14 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         self._parallel = check_parallel(parallel)
         self._approve = checked_approve(approve)
         self._prices = PriceTable(prices)
-        self._runtime = Runtime(sandbox, store, checkpointer, on_event, trace_writer(trace))
+        self._runtime = Runtime(
+            sandbox,
+            store,
+            checkpointer,
+            on_event,
+            listeners=() if trace is None else (trace_writer(trace),),
+            trajectory=trajectory,
+        )
         self.sub_call = dspy.Predict(sub_call_signature(sub_call)) if sub_call else None
         if max_depth > 1:
             self.child = RLM(
@@ -262,6 +272,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             described=[described(variable) for variable in variables],
             query=_title(self.signature),
             whole_trajectories=self.trajectory_demos,
+            events=[] if self._runtime.trajectory else None,
             **options,
         )
         try:
@@ -301,7 +312,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             remember=False,  # a signature gives all of its inputs with each call
             approve=self._approve,
             on_event=self._listener(call),
-            trace=self._runtime.trace,
+            listeners=(*self._runtime.listeners, *call.listeners),
         )
         call.graph = self._runtime.graph
 

@@ -47,7 +47,8 @@ class Runtime:
         store: None: one that is private to this process.
         checkpointer: a LangGraph saver.
         on_event: called with every event of every run.
-        trace: writes them into a file.
+        listeners: likewise.
+        trajectory: give the trajectory with the prediction.
     """
 
     def __init__(
@@ -56,14 +57,17 @@ class Runtime:
         store: ContentStore | None = None,
         checkpointer: Checkpointer = None,
         on_event: EventHandler | None = None,
-        trace: EventHandler | None = None,
+        *,
+        listeners: tuple[EventHandler, ...] = (),
+        trajectory: bool = False,
     ) -> None:
         check_sandbox(sandbox)
         self._sandbox = sandbox
         self._store = store
         self.checkpointer = checkpointer
         self.on_event = check_listener(on_event)
-        self.trace = trace
+        self.listeners = listeners
+        self.trajectory = trajectory
         self.sessions = SessionCache()
         self._graph: RLMGraph | None = None
         self._lock = threading.Lock()

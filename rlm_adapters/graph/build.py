@@ -74,6 +74,7 @@ def create_rlm_graph(
     approve: Approve | None = None,
     on_event: EventHandler | None = None,
     trace: str | os.PathLike[str] | TraceWriter | None = None,
+    trajectory: bool = False,
     name: str = "rlm",
 ) -> RLMGraph:
     """Make a Recursive Language Model (arXiv 2512.24601) as a LangGraph graph.
@@ -116,6 +117,8 @@ def create_rlm_graph(
         on_event: called with every `Event` of every run.
         trace: a file that gets every event of every run, prompts and answers included, or a `TraceWriter`; see
             docs/seeing-a-run.md.
+        trajectory: give ``result["trajectory"]`` with ``invoke`` and ``ainvoke``: what the call did, as plain JSON
+            (`Trajectory.from_dict` takes it). A larger graph with a key of this name keeps it in its state.
         direct_below: answer inputs of fewer characters by one direct call of the root LM, without a REPL (not with
             tools or files); 0: never.
         inputs: other names for the keys of input and output, such as ``{"query": "question", "answer": "report"}``.
@@ -159,7 +162,8 @@ def create_rlm_graph(
         sandbox=executor_of(sandbox, sandbox_limits, require),
         sessions=SessionCache(),
         on_event=on_event,
-        trace=trace_writer(trace),
+        listeners=() if trace is None else (trace_writer(trace),),
+        trajectory=trajectory,
         instructions=instructions,
         parallel=check_parallel(parallel),
         cache_prompts=cache_prompts,

@@ -11,11 +11,12 @@ from langchain_core.runnables.config import ensure_config
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Command
+from langgraph.types import Command, StateSnapshot
 from pydantic import BaseModel
 
 from rlm_adapters.errors import InputError, ModelCallError
 from rlm_adapters.events import Event
+from rlm_adapters.graph.afterwards import plain_trajectory
 from rlm_adapters.graph.context import RLMConfig, RLMContext, Run
 from rlm_adapters.graph.form import input_form, input_model, output_form
 from rlm_adapters.graph.injection import Caller
@@ -26,6 +27,7 @@ from rlm_adapters.graph.ownership import content_of
 from rlm_adapters.graph.requests import pack_input
 from rlm_adapters.graph.state import RLMInput, RLMOutput, RLMState
 from rlm_adapters.sandbox import Executor
+from rlm_adapters.traces.trajectory import Trajectory
 from rlm_adapters.values.content import ContentStore
 
 
@@ -51,10 +53,13 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         config: RunnableConfig | None = None,
         *,
         context: Any = None,
+        _events: list[Event] | None = None,
         **kwargs: Any,
     ) -> Iterator[Any]:
-        """Run and stream, as every LangGraph graph; ``invoke`` goes through here too."""
+        """Run and stream, as every LangGraph graph; ``invoke`` goes through here too, and collects events."""
         ready = self._ready(input, config, context)
+        if _events is not None and ready.run is not None:
+            ready.run.listen(_events.append)
         try:
             packed = self._packed(input, ready, config)
             write = self._writer(input, ready, config, kwargs)
@@ -77,10 +82,13 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         config: RunnableConfig | None = None,
         *,
         context: Any = None,
+        _events: list[Event] | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
         """Async form of `stream`; ``ainvoke`` goes through here too."""
         ready = await self._aready(input, config, context)
+        if _events is not None and ready.run is not None:
+            ready.run.listen(_events.append)
         try:
             packed = await asyncio.to_thread(self._packed, input, ready, config)
             inner = super().astream(packed, self._roomy(config, ready), context=ready, **kwargs)
@@ -105,7 +113,10 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         **kwargs: Any,
     ) -> Any:
         """Run to the end; keys of a larger graph's state that tools have changed stand beside the output."""
-        return _with_updates(super().invoke(input, config, **kwargs))
+        events = self._collected(kwargs.get("context"))
+        if events is None:
+            return _with_updates(super().invoke(input, config, **kwargs))
+        return _with_trajectory(_with_updates(super().invoke(input, config, **kwargs, _events=events)), events)
 
     async def ainvoke(
         self,
@@ -114,7 +125,11 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         **kwargs: Any,
     ) -> Any:
         """Async form of `invoke`."""
-        return _with_updates(await super().ainvoke(input, config, **kwargs))
+        events = self._collected(kwargs.get("context"))
+        if events is None:
+            return _with_updates(await super().ainvoke(input, config, **kwargs))
+        result = _with_updates(await super().ainvoke(input, config, **kwargs, _events=events))
+        return await asyncio.to_thread(_with_trajectory, result, events)
 
     def get_input_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:  # noqa: ARG002
         """The input as a pydantic model."""
@@ -150,6 +165,27 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         await self._saver().adelete_thread(thread_id)
         await self.rlm.store.adelete_thread(thread_id)
 
+    def trajectory(self, config: RunnableConfig) -> dict[str, Any]:
+        """What a saved thread tells of its run; `rlm_adapters.Trajectory.from_checkpoint` makes an object of it.
+
+        Raises:
+            InputError: the thread has no run, or the graph has no saver.
+        """
+        self._saver()
+        return self._told(self.get_state(config), config)
+
+    async def atrajectory(self, config: RunnableConfig) -> dict[str, Any]:
+        """Async form of `trajectory`."""
+        self._saver()
+        state = await self.aget_state(config)
+        return await asyncio.to_thread(self._told, state, config)
+
+    def _told(self, state: StateSnapshot, config: RunnableConfig) -> dict[str, Any]:
+        known: RLMConfig | None = self.rlm
+        if known is None:  # the graph of the DSPy module, whose calls bring their configuration
+            raise InputError("this graph has no configuration of its own: use the one that create_rlm_graph returned")
+        return plain_trajectory(state.values, known, content_of(known.store, self.checkpointer, config))
+
     def close(self) -> None:
         """End the graph's workers and remove its private content; not needed at the end of a process.
 
@@ -168,6 +204,12 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
                 "and its content with ContentStore.delete_thread(thread_id)"
             )
         return self.checkpointer
+
+    def _collected(self, context: Any) -> list[Event] | None:
+        """Where to collect the events of a call; None: nobody asks for its trajectory, or it is part of a run."""
+        part = isinstance(context, RLMContext) and context.run is not None
+        known: RLMConfig | None = self.rlm
+        return [] if known is not None and known.trajectory and not part else None
 
     async def _aready(self, called_with: Any, called: RunnableConfig | None, context: Any) -> RLMContext:
         """`_ready`, in a thread where there are options: prices are read from a file, schemas take a while."""
@@ -289,6 +331,13 @@ def _with_updates(result: Any) -> Any:
     """The output as a node of a larger graph returns it."""
     updates = result.get("updates") if isinstance(result, dict) else None
     return {**updates, **result} if updates else result
+
+
+def _with_trajectory(result: Any, events: list[Event]) -> Any:
+    """The output with what the call did."""
+    if not isinstance(result, dict):
+        return result
+    return {**result, "trajectory": Trajectory.from_events(events).to_dict()}
 
 
 def _caller(called_with: Any, called: RunnableConfig | None, options: RLMOptions | None) -> Caller:

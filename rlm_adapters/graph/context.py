@@ -54,8 +54,10 @@ class RLMConfig:
     sandbox: Executor
     sessions: SessionCache
     on_event: EventHandler | None = None
-    trace: EventHandler | None = None
-    """Writes the events of the whole tree into a file."""
+    listeners: tuple[EventHandler, ...] = ()
+    """Are told of every event of the whole tree, beside `on_event`: what writes a trace, for example."""
+    trajectory: bool = False
+    """Give the trajectory with the result."""
     instructions: str = ""
     parallel: Parallel = "ahead"
     """Run LM calls of a cell ahead, or one after the other."""
@@ -91,7 +93,7 @@ class RLMConfig:
             direct_below=0,
             on_event=None,
             approve=None if approved else self.approve,
-            trace=None,
+            listeners=(),
         )
 
 
@@ -128,7 +130,7 @@ class Run:
         self._heads_only: tuple[EventHandler, ...] = ()
         self.began: Final[dict[tuple[str, str], float]] = {}
         """When what is going on began, by run and id: monotonic seconds."""
-        for listener in (config.on_event, config.trace, *listeners):
+        for listener in (config.on_event, *config.listeners, *listeners):
             if listener is not None:
                 self.listen(listener)
         self._failing: list[EventHandler] = []

@@ -42,7 +42,7 @@ def generate_code(state: RLMState, node: NodeContext, config: RunnableConfig) ->
     except BudgetExceededError as error:
         return {"stop": error.limit, "error": str(error), "seconds": node.run.ledger.seconds}
     reading = yield from _read(reply, state, node)
-    cells = _cells(reading)
+    cells = cells_of(reading)
     return {
         "iterations": iteration,
         "folded": folded,
@@ -111,7 +111,7 @@ def _read(reply: ModelReply, state: RLMState, node: NodeContext) -> Steps[Readin
     return reading
 
 
-def _cells(reading: Reading) -> tuple[str, ...]:
+def cells_of(reading: Reading) -> tuple[str, ...]:
     """The cells to run; a finish that names a variable or an expression is computed by a last cell of its own."""
     final = reading.final
     if final is None or final.kind == "text":

@@ -37,6 +37,7 @@ class Outcome:
         run_id: the engine's id of the run.
         error: which limit ended the run.
         updates: what tools inside the loop want to change in the caller's state.
+        trajectory: of the call, if it was asked for.
     """
 
     answer: Any = None
@@ -48,6 +49,7 @@ class Outcome:
     run_id: str = ""
     error: str | None = None
     updates: Mapping[str, Any] = field(default_factory=dict)
+    trajectory: Mapping[str, Any] | None = None
 
 
 def to_message(outcome: Outcome, *, model_name: str, schema: AnswerSchema | None, stop: list[str] | None) -> AIMessage:
@@ -118,6 +120,8 @@ def response_metadata(outcome: Outcome, model_name: str) -> dict[str, Any]:
         metadata["error"] = outcome.error
     if outcome.updates:
         metadata["updates"] = dict(outcome.updates)
+    if outcome.trajectory is not None:
+        metadata["trajectory"] = dict(outcome.trajectory)
     return metadata
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from langchain_core.callbacks import (
@@ -23,7 +24,8 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from typing_extensions import override
 
-from rlm_adapters.effects import Steps, adrive, drive
+from rlm_adapters.effects import Steps, adrive, drive, off_loop
+from rlm_adapters.events import Event
 from rlm_adapters.graph.context import Run
 from rlm_adapters.graph.tools import listed_tools, tool_table
 from rlm_adapters.langchain.answer import PROVIDER, ToldChunks, to_chunks, to_message
@@ -41,6 +43,7 @@ from rlm_adapters.langchain.tools import (
     openai_tools,
 )
 from rlm_adapters.models.calling import model_name
+from rlm_adapters.traces.trajectory import Trajectory
 
 __all__ = ["ChatRLM", "context_block"]
 
@@ -341,6 +344,9 @@ class ChatRLM(RLMSettings):
         """One call, in the form that runs sync and async."""
         runs = yield from self._ready()
         config, parallel = yield from self._configuration(runs, options)
+        events: list[Event] = []
+        if self.trajectory:
+            config = replace(config, listeners=(*config.listeners, events.append))
         earlier = tried.run if tried is not None else None
         direct = self._direct_call(messages, options) if earlier is None else None
         outcome = None
@@ -363,6 +369,9 @@ class ChatRLM(RLMSettings):
                 outside=None if config.approve is None else Outside.of(options.caller, messages),
             )
             outcome = yield from runs.ask(ask)
+        if events:
+            made = yield off_loop(lambda: Trajectory.from_events(events).to_dict())
+            outcome = replace(outcome, trajectory=made)
         name = self._told_name(options)
         return to_message(outcome, model_name=name, schema=options.schema, stop=list(options.stop))
 
@@ -375,7 +384,10 @@ class ChatRLM(RLMSettings):
             return None
         runs = yield from self._ready()
         config, _ = yield from self._configuration(runs, options)
-        return DirectStream(direct, Run(config), self._child_config(manager), self._told_name(options))
+        events: list[Event] | None = [] if self.trajectory else None
+        if events is not None:
+            config = replace(config, listeners=(*config.listeners, events.append))
+        return DirectStream(direct, Run(config), self._child_config(manager), self._told_name(options), events)
 
     def _told_name(self, options: CallOptions) -> str:
         return f"{PROVIDER}:{options.model_options.get('model') or model_name(self.model)}"

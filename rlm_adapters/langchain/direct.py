@@ -22,6 +22,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from rlm_adapters.effects import Steps, Wait, adrive, drive
 from rlm_adapters.errors import BudgetExceededError, ModelCallError, NoAnswerError
+from rlm_adapters.events import Event
 from rlm_adapters.graph.context import Run
 from rlm_adapters.langchain.answer import (
     Outcome,
@@ -40,6 +41,7 @@ from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.models.shown import text_of
 from rlm_adapters.models.tokens import CHARS_PER_TOKEN
 from rlm_adapters.models.usage import Usage
+from rlm_adapters.traces.trajectory import Trajectory
 from rlm_adapters.values.answers import InvalidAnswerError
 
 DIRECT_BELOW: Final = 2**14 * CHARS_PER_TOKEN
@@ -183,9 +185,18 @@ class DirectStream:
         run: whose limits hold.
         config: of the inner model's run.
         model_name: of the chat model, for the last chunk.
+        events: collects what the run tells, for the trajectory in the last chunk; None: it is not asked for.
     """
 
-    def __init__(self, call: DirectCall, run: Run, config: RunnableConfig, model_name: str) -> None:
+    def __init__(
+        self,
+        call: DirectCall,
+        run: Run,
+        config: RunnableConfig,
+        model_name: str,
+        events: list[Event] | None = None,
+    ) -> None:
+        self._events = events
         self.run = run
         self._call = call
         self._config = config
@@ -272,6 +283,8 @@ class DirectStream:
         if chunk is None:
             last = self._end(reason, error)
             yield from self._told.end("".join(self._text), reason, error)
+            if self._events is not None:
+                last.message.response_metadata["trajectory"] = Trajectory.from_events(self._events).to_dict()
             return last, False
         return self._passed_on(chunk), True
 

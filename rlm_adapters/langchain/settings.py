@@ -113,6 +113,9 @@ class RLMSettings(BaseChatModel):
 
     trace: str | os.PathLike[str] | TraceWriter | None = Field(default=None, exclude=True, repr=False)
     """A file that gets every event of every run, prompts and answers included, or a `rlm_adapters.TraceWriter`."""
+    trajectory: bool = False
+    """Give ``response_metadata["trajectory"]``: what the call did, as plain JSON (`rlm_adapters.Trajectory.from_dict`
+    takes it). Whoever keeps the message keeps all of its prompts and answers."""
 
     store: ContentStore | None = Field(default=None, exclude=True, repr=False)
     """Where big inputs live; None: a private directory."""
@@ -351,7 +354,7 @@ class RLMSettings(BaseChatModel):
             ),
             on_event=self.on_event,
             approve=self.approve,
-            trace=trace_writer(self.trace),
+            listeners=() if self.trace is None else (trace_writer(self.trace),),
         )
         return config, parallel
 

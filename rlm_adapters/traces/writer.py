@@ -199,13 +199,13 @@ def begin_anew(path: Path) -> None:
     remove_texts(folder_of(path))
 
 
-def trace_writer(trace: Any) -> Callable[[Event], None] | None:
-    """A consumer of events from what a user gives as ``trace``: a path, a `TraceWriter`, or None.
+def trace_writer(trace: Any) -> TraceWriter:
+    """The consumer of events that a user gives as ``trace``: a path, or a `TraceWriter`.
 
     Raises:
-        InputError: it is none of these.
+        InputError: it is neither.
     """
-    return trace if trace is None or isinstance(trace, TraceWriter) else TraceWriter(trace)
+    return trace if isinstance(trace, TraceWriter) else TraceWriter(trace)
 
 
 def _made(path: Path, redact: Callable[[str], str] | None, max_bytes: int) -> TraceWriter:
