@@ -38,7 +38,7 @@ $(VENV)-tracers/.installed: $(VENV)/.installed
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-tracers
 	$(BIN)/uv pip install --quiet --python $(VENV)-tracers --editable '.[dev]' 'mlflow>=3.10' 'opentelemetry-sdk>=1.30' \
 		'opentelemetry-exporter-otlp-proto-http>=1.30' 'openinference-instrumentation-langchain>=0.1.60' \
-		'openinference-instrumentation-dspy>=0.1.30'
+		'openinference-instrumentation-dspy>=0.1.30' 'langchain-community>=0.4'
 	@touch $@
 
 test-tracers: $(VENV)-tracers/.installed  ## LangSmith, OpenTelemetry (OpenInference) and MLflow, each beside a collector of its own

@@ -9,14 +9,15 @@ from dspy.lm15 import TextPart
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from rlm_adapters.dspy.requests import to_request
+from rlm_adapters.models.usage import DETAILS, usage_metadata
 
+_TOKENS: Final = ("input_tokens", "output_tokens")
 _INHERITED: Final = frozenset({"temperature", "max_tokens", "top_p", "stop", "seed"})
 
 
@@ -86,12 +87,12 @@ class ChatDSPy(BaseChatModel):
             for part in response.tool_calls
         ]
         texts = [part.text for part in response.message.parts_of(TextPart)]
-        spent = (response.usage.input_tokens or 0, response.usage.output_tokens or 0)
+        spent = {key: count for key in (*_TOKENS, *DETAILS) if (count := getattr(response.usage, key, None))}
         message = AIMessage(
             "".join(texts),
             id=response.id,
             tool_calls=calls,
-            usage_metadata=UsageMetadata(input_tokens=spent[0], output_tokens=spent[1], total_tokens=sum(spent)),
+            usage_metadata=usage_metadata(spent),
             response_metadata={"model_name": self.model_name, "finish_reason": response.finish_reason},
         )
         return ChatResult(generations=[ChatGeneration(message=message)])

@@ -223,5 +223,7 @@ def _response(message: BaseMessage, request: lm15.Request, model: BaseChatModel)
         model=request.model,
         message=lm15.Message.assistant(parts),
         finish_reason=reason if reason in ("length", "content_filter", "tool_call") else "stop",
-        usage=lm15.Usage(input_tokens=usage.get("input_tokens"), output_tokens=usage.get("output_tokens")),
+        usage=lm15.Usage(
+            input_tokens=usage.get("input_tokens"), output_tokens=usage.get("output_tokens"), **reply.details
+        ),
     )

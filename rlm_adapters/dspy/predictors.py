@@ -128,7 +128,7 @@ class PredictorTarget:
             text=text,
             input_tokens=usage.input_tokens or self.estimate(prompt),
             output_tokens=usage.output_tokens or estimate_tokens(text),
-            cached_tokens=usage.cached_tokens,
+            details=usage.details,
         )
 
     def _failed(self, error: Exception, prompt: Any, usage: Measured) -> ModelReply:
@@ -141,7 +141,7 @@ class PredictorTarget:
             text=self._unparsable(reply),
             input_tokens=usage.input_tokens or self.estimate(prompt),
             output_tokens=usage.output_tokens or estimate_tokens(reply),
-            cached_tokens=usage.cached_tokens,
+            details=usage.details,
         )
 
     def _unparsable(self, reply: str) -> str:
@@ -167,7 +167,7 @@ class ActionTarget(PredictorTarget):
             text=step.to_text(),
             input_tokens=usage.input_tokens or self.estimate(prompt),
             output_tokens=usage.output_tokens or estimate_tokens(step.code + step.reasoning),
-            cached_tokens=usage.cached_tokens,
+            details=usage.details,
         )
 
 

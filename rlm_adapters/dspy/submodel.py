@@ -121,7 +121,7 @@ class SubLM:
             text=text,
             input_tokens=usage.input_tokens or self.estimate(prompt),
             output_tokens=usage.output_tokens or estimate_tokens(text),
-            cached_tokens=usage.cached_tokens,
+            details=usage.details,
         )
 
 

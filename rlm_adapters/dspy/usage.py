@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dspy.utils.usage_tracker import track_usage
 
 _INPUT = ("prompt_tokens", "input_tokens")
 _OUTPUT = ("completion_tokens", "output_tokens")
+_INPUTS = ("prompt_tokens_details", "input_tokens_details")
+_OUTPUTS = ("completion_tokens_details", "output_tokens_details")
+_DETAILS = {
+    "cache_read_tokens": (_INPUTS, "cached_tokens"),
+    "input_audio_tokens": (_INPUTS, "audio_tokens"),
+    "reasoning_tokens": (_OUTPUTS, "reasoning_tokens"),
+    "output_audio_tokens": (_OUTPUTS, "audio_tokens"),
+    "cache_write_tokens": ((), ""),
+}
+_ALONE = {
+    "cache_read_tokens": ("cache_read_input_tokens",),
+    "cache_write_tokens": ("cache_creation_input_tokens",),
+}
 
 
 @dataclass(slots=True)
@@ -19,8 +32,8 @@ class Measured:
 
     input_tokens: int = 0
     output_tokens: int = 0
-    cached_tokens: int = 0
-    """Of the input tokens."""
+    details: dict[str, int] = field(default_factory=dict)
+    """What they were; see `rlm_adapters.models.usage.DETAILS`."""
 
 
 @contextmanager
@@ -34,13 +47,16 @@ def measured() -> Iterator[Measured]:
             for entries in tracker.usage_data.values():
                 result.input_tokens += sum(_first(entry, _INPUT) for entry in entries)
                 result.output_tokens += sum(_first(entry, _OUTPUT) for entry in entries)
-                result.cached_tokens += sum(map(_cached, entries))
+                for key, (groups, name) in _DETAILS.items():
+                    count = sum(_detail(entry, groups, name) or _first(entry, _ALONE.get(key, ())) for entry in entries)
+                    if count:
+                        result.details[key] = count
 
 
-def _cached(entry: dict[str, Any]) -> int:
-    details = entry.get("prompt_tokens_details") or entry.get("input_tokens_details")
-    told = details.get("cached_tokens") if isinstance(details, dict) else getattr(details, "cached_tokens", None)
-    return told if isinstance(told, int) else _first(entry, ("cache_read_input_tokens",))
+def _detail(entry: dict[str, Any], groups: tuple[str, ...], name: str) -> int:
+    group = next((entry[one] for one in groups if entry.get(one)), None)
+    told = group.get(name) if isinstance(group, dict) else getattr(group, name, None)
+    return told if isinstance(told, int) else 0
 
 
 def _first(entry: dict[str, Any], names: tuple[str, ...]) -> int:

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages
-from langchain_core.messages.ai import UsageMetadata
 from pydantic import BaseModel
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.graph.state import RLMInput, RLMOutput
+from rlm_adapters.models.usage import usage_metadata
 
 KeyNames: TypeAlias = Mapping[str, "str | list[str]"]
 """Names that a caller uses, by the graph's own; a list around the name of the answer puts the answer into a list."""
@@ -201,9 +201,5 @@ def _as_message(output: Mapping[str, Any]) -> AIMessage:
         text = f"There is no answer: {output.get('error') or output['finish_reason']}"
     else:
         text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
-    tokens = int(usage.get("input_tokens", 0)), int(usage.get("output_tokens", 0))
-    return AIMessage(
-        text,
-        usage_metadata=UsageMetadata(input_tokens=tokens[0], output_tokens=tokens[1], total_tokens=sum(tokens)),
-        response_metadata={"finish_reason": output["finish_reason"]},
-    )
+    metadata = {"finish_reason": output["finish_reason"]}
+    return AIMessage(text, usage_metadata=usage_metadata(usage), response_metadata=metadata)

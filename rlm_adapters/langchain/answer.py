@@ -15,7 +15,7 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from rlm_adapters.langchain.schema import AnswerSchema, as_text
-from rlm_adapters.models.usage import Usage
+from rlm_adapters.models.usage import Usage, usage_metadata
 
 PROVIDER = "rlm"
 
@@ -123,12 +123,6 @@ def response_metadata(outcome: Outcome, model_name: str) -> dict[str, Any]:
     if outcome.trajectory is not None:
         metadata["trajectory"] = dict(outcome.trajectory)
     return metadata
-
-
-def usage_metadata(usage: Usage) -> UsageMetadata:
-    """Tokens of the whole call tree."""
-    tokens = int(usage.get("input_tokens", 0)), int(usage.get("output_tokens", 0))
-    return UsageMetadata(input_tokens=tokens[0], output_tokens=tokens[1], total_tokens=sum(tokens))
 
 
 def to_chunks(message: AIMessage) -> Iterator[ChatGenerationChunk]:

@@ -7,7 +7,7 @@ docs/langchain.md.
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -31,6 +31,7 @@ from rlm_adapters.graph.tools import listed_tools, tool_table
 from rlm_adapters.langchain.answer import PROVIDER, ToldChunks, to_chunks, to_message
 from rlm_adapters.langchain.blocks import context_block
 from rlm_adapters.langchain.call import RUN_MANAGER, CallOptions, with_config, with_inputs
+from rlm_adapters.langchain.counted import astreamed_once, streamed_once, tell_once
 from rlm_adapters.langchain.direct import DirectStream, ask_directly
 from rlm_adapters.langchain.isolation import adopted, ambient_writer, apart, caller_of, child_callbacks
 from rlm_adapters.langchain.outside import Outside
@@ -246,6 +247,8 @@ class ChatRLM(RLMSettings):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
+        if run_manager is not None:
+            tell_once(run_manager, traced=self.trace_inner)
         if run_manager is not None and self._tells_tokens(run_manager, async_api=False, **kwargs):
             told = self._told(run_manager)
             for chunk in map(told.add, self._stream(messages, stop, run_manager, **kwargs)):
@@ -262,6 +265,8 @@ class ChatRLM(RLMSettings):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
+        if run_manager is not None:
+            tell_once(run_manager, traced=self.trace_inner)
         if run_manager is not None and self._tells_tokens(run_manager, async_api=True, **kwargs):
             told = self._told(run_manager)
             async for chunk in self._astream(messages, stop, run_manager, **kwargs):
@@ -278,15 +283,11 @@ class ChatRLM(RLMSettings):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        manager, options = run_manager or kwargs.get(RUN_MANAGER), self._options(stop, kwargs)
-        tokens = drive(self._direct_stream(messages, options, manager))
-        if tokens is not None:
-            with self._apart():
-                fits = drive(tokens.open())
-            if fits:
-                yield from tokens.chunks(self._apart)
-                return
-        yield from to_chunks(self._answer(messages, options, manager, tokens))
+        if run_manager is not None:
+            tell_once(run_manager, traced=self.trace_inner)
+        manager = run_manager or kwargs.get(RUN_MANAGER)
+        chunks = self._chunks(messages, self._options(stop, kwargs), manager)
+        yield from chunks if run_manager is not None else streamed_once(chunks, manager, traced=self.trace_inner)
 
     @override
     async def _astream(
@@ -296,7 +297,32 @@ class ChatRLM(RLMSettings):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        manager, options = run_manager or kwargs.get(RUN_MANAGER), self._options(stop, kwargs)
+        if run_manager is not None:
+            tell_once(run_manager, traced=self.trace_inner)
+        manager = run_manager or kwargs.get(RUN_MANAGER)
+        chunks = self._achunks(messages, self._options(stop, kwargs), manager)
+        once = chunks if run_manager is not None else astreamed_once(chunks, manager, traced=self.trace_inner)
+        async with aclosing(once):
+            async for chunk in once:
+                yield chunk
+
+    # -- parts
+
+    def _chunks(
+        self, messages: Sequence[BaseMessage], options: CallOptions, manager: _RunManager
+    ) -> Generator[ChatGenerationChunk]:
+        tokens = drive(self._direct_stream(messages, options, manager))
+        if tokens is not None:
+            with self._apart():
+                fits = drive(tokens.open())
+            if fits:
+                yield from tokens.chunks(self._apart)
+                return
+        yield from to_chunks(self._answer(messages, options, manager, tokens))
+
+    async def _achunks(
+        self, messages: Sequence[BaseMessage], options: CallOptions, manager: _RunManager
+    ) -> AsyncGenerator[ChatGenerationChunk]:
         tokens = await adrive(self._direct_stream(messages, options, manager))
         if tokens is not None:
             with self._apart():
@@ -308,8 +334,6 @@ class ChatRLM(RLMSettings):
                 return
         for chunk in to_chunks(await self._aanswer(messages, options, manager, tokens)):
             yield chunk
-
-    # -- parts
 
     def _answer(
         self,

@@ -30,7 +30,6 @@ from rlm_adapters.langchain.answer import (
     kept_metadata,
     last_chunk,
     response_metadata,
-    usage_metadata,
 )
 from rlm_adapters.langchain.conversation import gives_context, text_size
 from rlm_adapters.langchain.direct_events import DirectRun
@@ -40,7 +39,7 @@ from rlm_adapters.models.failures import classify
 from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.models.shown import text_of
 from rlm_adapters.models.tokens import CHARS_PER_TOKEN
-from rlm_adapters.models.usage import Usage
+from rlm_adapters.models.usage import Usage, details_of, usage_metadata
 from rlm_adapters.traces.trajectory import Trajectory
 from rlm_adapters.values.answers import InvalidAnswerError
 
@@ -320,17 +319,17 @@ class DirectStream:
         target = self._call.target
         estimate = {"input_tokens": target.estimate(self._call.messages), "output_tokens": self._chars // 3 + 1}
         tokens = self._usage or usage_metadata(estimate)
-        figures = self._figures(tokens["input_tokens"], tokens["output_tokens"])
+        figures = self._figures(tokens)
         self.run.ledger.book(figures)
         self._told.record.answered(_counted(tokens), figures["cost"])
         outcome = Outcome(finish_reason=reason, usage=self.run.ledger.used, error=error)
         return last_chunk(tokens, {**response_metadata(outcome, self._model_name), **self._metadata})
 
-    def _figures(self, input_tokens: int, output_tokens: int) -> Usage:
+    def _figures(self, tokens: UsageMetadata) -> Usage:
         """Usage of the tokens alone: the call itself was counted when its first token came."""
         name = self._call.target.name
-        cost = self._call.prices.cost(name, input_tokens, output_tokens)
-        counts = {"input_tokens": input_tokens, "output_tokens": output_tokens, "cost": cost}
+        spent = {"input_tokens": tokens["input_tokens"], "output_tokens": tokens["output_tokens"]}
+        counts = {**spent, **details_of(tokens), "cost": self._call.prices.cost(name, *spent.values())}
         return {**counts, "by_model": {name: counts}}
 
 
@@ -378,9 +377,8 @@ def _as_told(message: AIMessage) -> str:
 
 def _counted(usage: UsageMetadata) -> ModelReply:
     """The reply of a stream, as far as tokens go."""
-    cached = (usage.get("input_token_details") or {}).get("cache_read") or 0
     return ModelReply(
-        "", input_tokens=usage["input_tokens"], output_tokens=usage["output_tokens"], cached_tokens=cached
+        "", input_tokens=usage["input_tokens"], output_tokens=usage["output_tokens"], details=details_of(usage)
     )
 
 

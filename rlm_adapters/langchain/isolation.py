@@ -30,7 +30,7 @@ from rlm_adapters.graph.context import RLMContext
 from rlm_adapters.graph.injection import Caller
 from rlm_adapters.graph.langgraph_private import runtime_of
 from rlm_adapters.models.calling import NOSTREAM
-from rlm_adapters.models.langchain_private import taps_tokens
+from rlm_adapters.models.langchain_private import taps_tokens, without_ambient_handlers
 
 
 @contextmanager
@@ -40,14 +40,15 @@ def apart(*, traced: bool = True) -> Iterator[None]:
     A generator must not yield to its own caller from within: the caller would run with our configuration.
 
     Args:
-        traced: False keeps tracers that the environment switches on (LangSmith) out as well.
+        traced: False keeps out what the environment or a context variable adds to every run as well: LangSmith's
+            tracer, handlers such as that of `get_usage_metadata_callback`.
     """
     token = var_child_runnable_config.set(None)
     try:
         if traced:
             yield
         else:
-            with tracing_context(enabled=False):
+            with tracing_context(enabled=False), without_ambient_handlers():
                 yield
     finally:
         var_child_runnable_config.reset(token)

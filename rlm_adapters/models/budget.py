@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -148,8 +148,16 @@ class Ledger:
             self._reserved.add(reservation)
             return reservation
 
-    def settle(self, reservation: Reservation, input_tokens: int, output_tokens: int) -> Usage:
+    def settle(
+        self, reservation: Reservation, input_tokens: int, output_tokens: int, details: Mapping[str, int] | None = None
+    ) -> Usage:
         """Book what a call really took.
+
+        Args:
+            reservation: of the call.
+            input_tokens: of the call.
+            output_tokens: of the call.
+            details: what these tokens were; see `rlm_adapters.models.usage.DETAILS`.
 
         Returns:
             Its usage alone, to be added to the state.
@@ -161,6 +169,7 @@ class Ledger:
             "root_calls": int(reservation.kind == "root"),
             "input_tokens": input_tokens,
             "output_tokens": output_tokens,
+            **(details or {}),
             "cost": cost,
             "by_model": {
                 reservation.model: {
@@ -168,6 +177,7 @@ class Ledger:
                     "failed_calls": 0,
                     "input_tokens": input_tokens,
                     "output_tokens": output_tokens,
+                    **(details or {}),
                     "cost": cost,
                 }
             },

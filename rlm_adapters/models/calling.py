@@ -29,7 +29,7 @@ from rlm_adapters.models.limiter import Limiter
 from rlm_adapters.models.prices import load_prices, prices_are_loaded
 from rlm_adapters.models.provider_errors import is_stale, never_connected, retry_after
 from rlm_adapters.models.tokens import estimate_tokens
-from rlm_adapters.models.usage import Usage
+from rlm_adapters.models.usage import Usage, details_of
 
 Prompt: TypeAlias = Sequence[BaseMessage]
 
@@ -50,7 +50,7 @@ class ModelReply:
         refusal: the provider's refusal text, None if it did not refuse.
         input_tokens: as the provider counts, else estimated.
         output_tokens: likewise.
-        cached_tokens: of the input tokens, those that the provider had in its cache.
+        details: what these tokens were; see `rlm_adapters.models.usage.DETAILS`.
         tool_calls: name and args of tool calls that the model made unasked.
     """
 
@@ -59,9 +59,14 @@ class ModelReply:
     refusal: str | None = None
     input_tokens: int = 0
     output_tokens: int = 0
-    cached_tokens: int = 0
+    details: Mapping[str, int] = field(default_factory=dict)
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def cached_tokens(self) -> int:
+        """Of the input tokens, those that the provider had in its cache."""
+        return self.details.get("cache_read_tokens", 0)
 
 
 @dataclass(slots=True)
@@ -232,7 +237,7 @@ class ChatTarget:
             refusal=message.additional_kwargs.get("refusal"),
             input_tokens=usage.get("input_tokens") or self.estimate(prompt),
             output_tokens=usage.get("output_tokens") or (estimate_tokens(text) if text else 0),
-            cached_tokens=(usage.get("input_token_details") or {}).get("cache_read") or 0,
+            details=details_of(usage),
             tool_calls=tuple(message.tool_calls) if isinstance(message, AIMessage) else (),
         )
 
@@ -353,7 +358,7 @@ class ModelCaller:
         except BaseException:
             self.ledger.release(reservation)
             raise
-        usage = self.ledger.settle(reservation, reply.input_tokens, reply.output_tokens)
+        usage = self.ledger.settle(reservation, reply.input_tokens, reply.output_tokens, reply.details)
         record.answered(reply, usage["cost"])
         return reply, usage
 

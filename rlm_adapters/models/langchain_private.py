@@ -6,13 +6,15 @@ Checked with langchain-core 1.7.2.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
 from langchain_core.tracers._streaming import _StreamingCallbackHandler, _V2StreamingCallbackHandler
+from langchain_core.tracers.context import _configure_hooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,11 @@ PRIVATE: Final = (
     PrivateName(_MODEL, "_get_ls_params", "LangSmith does not know the provider of a ChatRLM"),
     PrivateName(_MODEL, "_identifying_params", "a cache takes calls of ChatRLMs with other inner models for the same"),
     PrivateName(_MODEL, "_llm_type", "models without a name attribute have none in usage figures"),
+    PrivateName(
+        "langchain_core.tracers.context",
+        "_configure_hooks",
+        "ChatRLM(trace_inner=False) shows its inner calls to get_usage_metadata_callback, which counts them twice",
+    ),
     PrivateName("langchain_core.tools:BaseTool", "_run", "injected arguments of tools that are classes are not found"),
 )
 
@@ -53,6 +60,22 @@ PRIVATE: Final = (
 def taps_tokens(handler: Any) -> bool:
     """Whether a callback handler feeds a caller's token stream."""
     return isinstance(handler, _StreamingCallbackHandler | _V2StreamingCallbackHandler)
+
+
+def ambient_handlers() -> list[Any]:
+    """Callback handlers that a context variable adds to every run, as `get_usage_metadata_callback` does."""
+    return [handler for variable, *_ in _configure_hooks if (handler := variable.get()) is not None]
+
+
+@contextmanager
+def without_ambient_handlers() -> Iterator[None]:
+    """Keep `ambient_handlers` out of the runs in this block."""
+    tokens = [(variable, variable.set(None)) for variable, *_ in _configure_hooks]
+    try:
+        yield
+    finally:
+        for variable, token in tokens:
+            variable.reset(token)
 
 
 def type_of_model(model: BaseChatModel) -> str:

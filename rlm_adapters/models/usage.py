@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from rlm_adapters.errors import InputError
+
+if TYPE_CHECKING:
+    from langchain_core.messages.ai import UsageMetadata
 
 Usage: TypeAlias = dict[str, Any]
 """Plain dict, as saved in the state: ``calls`` (sub-LM calls and the turns of child RLMs), ``root_calls`` (turns of the
 outermost root LM), ``extract_calls`` (questions for a last answer when a limit ended a run), ``failed_calls`` (calls of
 any kind that failed for good; they are in none of the other counts), ``input_tokens``, ``output_tokens``, ``cost`` (US
 dollars; None: unknown, since a model that answered has no known price), ``ahead_calls``, ``ahead_wasted``, ``by_model``
-(``calls``, ``failed_calls``, ``input_tokens``, ``output_tokens`` and ``cost`` by model name)."""
+(``calls``, ``failed_calls``, ``input_tokens``, ``output_tokens`` and ``cost`` by model name). Where a provider told
+them, also what the tokens were: the keys of `DETAILS`, in the total and by model."""
+
+DETAILS: Final = {
+    "cache_read_tokens": ("input_token_details", "cache_read"),
+    "cache_write_tokens": ("input_token_details", "cache_creation"),
+    "input_audio_tokens": ("input_token_details", "audio"),
+    "reasoning_tokens": ("output_token_details", "reasoning"),
+    "output_audio_tokens": ("output_token_details", "audio"),
+}
+"""Parts of the input and output tokens, and where LangChain's ``usage_metadata`` has them."""
 
 _COUNTS = (
     "calls", "root_calls", "extract_calls", "failed_calls", "input_tokens", "output_tokens", "ahead_calls",
@@ -25,10 +38,13 @@ def add_usage(left: Usage | None, right: Usage | None) -> Usage:
     """Sum of two usages (the reducer of the state's ``usage``)."""
     if not left or not right:
         return dict(left or right or {})
-    total = _added(left, right, [key for key in _COUNTS if key in left or key in right])
+    total = _added(left, right, [key for key in (*_COUNTS, *DETAILS) if key in left or key in right])
     models = {**left.get("by_model", {})}
     for name, counts in right.get("by_model", {}).items():
-        models[name] = _added(models.get(name, {}), counts, _MODEL_COUNTS)
+        there = models.get(name, {})
+        models[name] = _added(
+            there, counts, (*_MODEL_COUNTS, *(key for key in DETAILS if key in there or key in counts))
+        )
     total["by_model"] = models
     return total
 
@@ -61,6 +77,22 @@ def subtract_usage(total: Usage, before: Usage) -> Usage:
     if "cost" in rest and rest["cost"] is None and None not in costs:
         rest["cost"] = sum(costs)  # what is unknown was there before
     return {**rest, "by_model": models}
+
+
+def details_of(metadata: Mapping[str, Any]) -> dict[str, int]:
+    """What the tokens of a LangChain ``usage_metadata`` were, as far as it says."""
+    found = {key: (metadata.get(group) or {}).get(name) for key, (group, name) in DETAILS.items()}
+    return {key: count for key, count in found.items() if isinstance(count, int) and count > 0}
+
+
+def usage_metadata(usage: Usage) -> UsageMetadata:
+    """Tokens as LangChain's messages carry them, with what they were."""
+    tokens = int(usage.get("input_tokens", 0)), int(usage.get("output_tokens", 0))
+    metadata: dict[str, Any] = {"input_tokens": tokens[0], "output_tokens": tokens[1], "total_tokens": sum(tokens)}
+    for key, (group, name) in DETAILS.items():
+        if usage.get(key):
+            metadata.setdefault(group, {})[name] = usage[key]
+    return cast("UsageMetadata", metadata)
 
 
 def empty_usage() -> Usage:

@@ -66,6 +66,14 @@ def test_an_lm_is_a_chat_model():
     assert reply.response_metadata["model_name"] == "scripted/lm"
 
 
+def test_what_the_tokens_were_crosses_both_bridges(model_server, chat):
+    model_server.script("chat", lambda messages, request: Reply("hello", cached_tokens=3, reasoning_tokens=2))
+    lm = lm_from_chat_model(chat, cache=False)
+    usage = ChatDSPy(lm=lm).invoke("hello").usage_metadata
+    assert usage["input_token_details"] == {"cache_read": 3}
+    assert usage["output_token_details"] == {"reasoning": 2}
+
+
 async def test_an_lm_is_awaited_as_a_chat_model():
     reply = await ChatDSPy(lm=scripted_lm(lambda prompt: "ok")).ainvoke("hello")
     assert reply.text == "ok"

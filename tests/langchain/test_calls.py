@@ -7,7 +7,7 @@ from typing import Annotated
 import pytest
 from langchain.chat_models import init_chat_model
 from langchain_core.caches import InMemoryCache
-from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import HumanMessage, trim_messages
@@ -122,14 +122,6 @@ def test_usage_is_the_sum_over_the_tree_with_a_split_by_model(model_server, rlm,
     assert metadata["finish_reason"] == "submitted"
     assert metadata["iterations"] == 1
     assert metadata["run_id"]
-
-
-def test_a_callers_usage_handler_tells_inner_models_and_total_apart(model_server, rlm):
-    model_server.script("root", answers("SUBMIT(1)"))
-    handler = UsageMetadataCallbackHandler()
-    message = rlm().invoke("q", {"callbacks": [handler]})
-    assert handler.usage_metadata["rlm:root"] == message.usage_metadata
-    assert handler.usage_metadata["root"]["total_tokens"] == message.usage_metadata["total_tokens"]
 
 
 def test_a_limit_that_ends_the_run_is_in_the_metadata(model_server, rlm):

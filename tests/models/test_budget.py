@@ -9,7 +9,14 @@ from rlm_adapters.errors import BudgetExceededError
 from rlm_adapters.models.budget import Ledger
 from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.models.tokens import estimate_tokens
-from rlm_adapters.models.usage import add_usage, empty_usage, subtract_usage
+from rlm_adapters.models.usage import (
+    add_usage,
+    check_usage,
+    details_of,
+    empty_usage,
+    subtract_usage,
+    usage_metadata,
+)
 
 
 def reserve(ledger: Ledger, tokens: int = 10, kind: str = "sub"):
@@ -115,6 +122,34 @@ def test_usages_add_up_by_model():
     assert total["by_model"]["b"]["output_tokens"] == 2
     assert ledger.used == {**empty_usage(), **total}
     assert total["cost"] is None, "nobody knows the prices"
+
+
+def test_what_the_tokens_were_is_added_up_where_it_was_told():
+    ledger = Ledger(Limits())
+    one = ledger.settle(ledger.try_reserve("a", "sub", 1), 10, 1, {"cache_read_tokens": 4})
+    two = ledger.settle(ledger.try_reserve("a", "sub", 1), 20, 2)
+    three = ledger.settle(ledger.try_reserve("b", "root", 1), 20, 9, {"cache_read_tokens": 5, "reasoning_tokens": 7})
+    total = add_usage(add_usage(one, two), three)
+    assert (total["cache_read_tokens"], total["reasoning_tokens"]) == (9, 7)
+    assert total["by_model"]["a"]["cache_read_tokens"] == 4
+    assert "reasoning_tokens" not in total["by_model"]["a"]
+    assert ledger.used == {**empty_usage(), **total}
+    check_usage(total)
+    assert usage_metadata(total) == {
+        "input_tokens": 50,
+        "output_tokens": 12,
+        "total_tokens": 62,
+        "input_token_details": {"cache_read": 9},
+        "output_token_details": {"reasoning": 7},
+    }
+    assert details_of(usage_metadata(total)) == {"cache_read_tokens": 9, "reasoning_tokens": 7}
+    rest = subtract_usage(total, one)
+    assert (rest["cache_read_tokens"], rest["by_model"]["a"]["cache_read_tokens"]) == (5, 0)
+
+
+@pytest.mark.parametrize("told", [{"cache_read": -3}, {"cache_read": "9"}, {"cache_read": None}, {"other": 4}, None])
+def test_details_that_are_no_counts_are_left_out(told):
+    assert details_of({"input_token_details": told}) == {}
 
 
 def test_estimates_are_upper_bounds_for_text_of_any_script():

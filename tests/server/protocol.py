@@ -90,9 +90,13 @@ def tool_calls_of(reply: Reply, index: int) -> list[dict[str, Any]]:
 
 def usage_of(prompt: str, reply: Reply, text: str | None) -> dict[str, Any]:
     answer = (text or "") + (reply.refusal or "") + "".join(c.name + c.arguments_text for c in reply.tool_calls)
-    counts = {"prompt_tokens": tokens(prompt), "completion_tokens": tokens(answer)}
-    cached = {"prompt_tokens_details": {"cached_tokens": reply.cached_tokens}} if reply.cached_tokens else {}
-    return counts | {"total_tokens": sum(counts.values())} | cached
+    counts = {"prompt_tokens": tokens(prompt), "completion_tokens": tokens(answer) + reply.reasoning_tokens}
+    usage: dict[str, Any] = {**counts, "total_tokens": sum(counts.values())}
+    if reply.cached_tokens:
+        usage["prompt_tokens_details"] = {"cached_tokens": reply.cached_tokens}
+    if reply.reasoning_tokens:
+        usage["completion_tokens_details"] = {"reasoning_tokens": reply.reasoning_tokens}
+    return usage
 
 
 def completion(reply: Reply, body: dict[str, Any], prompt: str, index: int) -> dict[str, Any]:

@@ -30,6 +30,8 @@ class Reply:
     finish_reason: str | None = None
     """None: ``tool_calls`` when there are some, else ``stop`` (or ``length`` when max_tokens cut the text)."""
     refusal: str | None = None
+    reasoning_tokens: int = 0
+    """Tokens of the answer that were thought and are not shown."""
     latency: float | None = None
     """Seconds until the first byte; None: the latency of the model, or of the server."""
     chunk_latency: float = 0.0

@@ -30,7 +30,7 @@ def only_trace():
 
 
 def tokens_of(spans):
-    used = [span.attributes.get("mlflow.chat.tokenUsage") for span in spans]
+    used = [told for span in spans if (told := span.attributes.get("mlflow.chat.tokenUsage"))]
     return sum(one["input_tokens"] for one in used), sum(one["output_tokens"] for one in used)
 
 
@@ -47,6 +47,7 @@ def test_langchain(model_server, chat):
     assert len(calls) == ROOT_CALLS + SUB_CALLS + CHILD_CALLS
     used = answer.usage_metadata
     assert tokens_of(calls) == (used["input_tokens"], used["output_tokens"])
+    assert tokens_of(trace.data.spans) == tokens_of(calls), "and nowhere else"
     total = trace.info.token_usage
     assert (total["input_tokens"], total["output_tokens"]) == (used["input_tokens"], used["output_tokens"])
     assert len(trace.to_json()) < 200_000

@@ -64,12 +64,15 @@ def test_langchain(spans, model_server, chat):
     model = ChatRLM(
         model=chat("root"), sub_model=chat("sub"), limits=Limits(max_depth=2), direct_below=0, context=CONTEXT
     )
-    assert model.invoke("What is it?").text == ANSWER
+    answer = model.invoke("What is it?")
+    assert answer.text == ANSWER
     found = collected()
     assert assert_one_tree(found).name == "ChatRLM"
     models = [attributes(span).get("llm.model_name") for span in found if span.name == "ChatOpenAI"]
     assert sorted(models) == ["root"] * (ROOT_CALLS + CHILD_CALLS) + ["sub"] * SUB_CALLS
     assert all(attributes(span)["llm.token_count.prompt"] > 0 for span in found if span.name == "ChatOpenAI")
+    counted = [attributes(span).get("llm.token_count.prompt", 0) for span in found]
+    assert sum(counted) == answer.usage_metadata["input_tokens"], "all spans together count each token once"
     assert sum(span.ByteSize() for span in found) < 200_000
 
 
