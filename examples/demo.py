@@ -2,6 +2,10 @@
 
 Without a key this plays prepared model replies (and says so); everything else is real. With OPENAI_API_KEY, or
 OPENAI_BASE_URL for a local OpenAI-compatible server, a real model does the work; RLM_MODEL names it.
+
+    python examples/demo.py [TRACE]
+
+With TRACE the run is kept in that file: look at it with `rlm show TRACE` and `rlm report TRACE`.
 """
 
 from __future__ import annotations
@@ -107,7 +111,7 @@ async def models(console: Console) -> AsyncIterator[tuple[BaseChatModel, BaseCha
         )
 
 
-async def main() -> int:
+async def main(trace: str | None) -> int:
     console = Console()
     context = library()
     size = sum(len(text.encode()) for text in context.values())
@@ -116,7 +120,7 @@ async def main() -> int:
     async with models(console) as (root, sub):
         root.callbacks = [meter]
         with ConsoleView(console) as view:
-            graph = create_rlm_graph(root, sub, limits=Limits(max_seconds=600), on_event=view.handle)
+            graph = create_rlm_graph(root, sub, limits=Limits(max_seconds=600), on_event=view.handle, trace=trace)
             result = await graph.ainvoke({"query": QUESTION, "context": context})
             graph.close()
     console.print(f"Largest root prompt: {meter.largest:,} bytes for {size:,} bytes of input")
@@ -134,4 +138,4 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else None)))

@@ -4,9 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from rlm_adapters.cli.main import app
 from rlm_adapters.traces.content import INLINE_CHARS
+from rlm_adapters.views.page.page import MAX_PART
 from tests.server import cell
+from tests.traces.runs import varied
 
 TEXT = (Path(__file__).parent.parent / "docs" / "seeing-a-run.md").read_text()
 
@@ -37,5 +41,17 @@ def test_its_code_runs(world, capsys):
     assert "anna@" in (world / "run.jsonl").read_text()
 
 
+def test_its_commands_run(model_server, chat, sandbox, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    varied(model_server, chat, sandbox, trace="run.jsonl")
+    (block,) = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
+    for line in block.splitlines():
+        arguments = line.partition("#")[0].split()
+        result = CliRunner().invoke(app, arguments[1:])
+        assert (result.exit_code, result.stderr) == (0, "")
+    assert "whale is known" in Path("run.jsonl.html").read_text()
+
+
 def test_its_numbers_are_those_of_the_code():
     assert f"more than {INLINE_CHARS:,} characters" in TEXT
+    assert f"more than {MAX_PART:,} characters" in TEXT

@@ -31,11 +31,13 @@ from rlm_adapters.cli.options import (
     ModelOption,
     QuietOption,
     SubModelOption,
+    VerboseOption,
     limit_option,
     parse_output_type,
     parse_price,
 )
 from rlm_adapters.cli.output import print_answer
+from rlm_adapters.cli.traces import add_commands
 from rlm_adapters.errors import InputError, MissingExtraError, RLMError
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.models.limits import Limits
@@ -174,6 +176,7 @@ def ask(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
     quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Answer QUESTION about the FILEs, however long they are.
 
@@ -202,7 +205,7 @@ def ask(
             prompt=prompt,
             approve=approve,
         )
-        result = _run(job, trace=trace, show=not quiet, tell=used.note)
+        result = _run(job, trace=trace, show=not quiet, verbose=verbose, tell=used.note)
         code = _EXIT_CODES.get(result["finish_reason"], ExitCode.PARTIAL)
     except (KeyboardInterrupt, asyncio.CancelledError):
         interrupted = {"answer": None, "finish_reason": "interrupted", "error": "interrupted", "usage": used.usage}
@@ -304,6 +307,9 @@ def doctor(
     raise typer.Exit(ExitCode.ANSWERED if well else ExitCode.FAILED)
 
 
+add_commands(app)
+
+
 # What the arguments mean
 
 
@@ -334,12 +340,12 @@ class _Used:
         self.usage = event.data.get(key) or self.usage
 
 
-def _run(job: _Job, *, trace: Path | None, show: bool, tell: EventHandler) -> Mapping[str, Any]:
+def _run(job: _Job, *, trace: Path | None, show: bool, verbose: bool, tell: EventHandler) -> Mapping[str, Any]:
     """Run a job with its views; from SIGTERM and Ctrl-C on all is closed."""
     errors = Console(stderr=True)
     with ExitStack() as stack:
         listeners: list[EventHandler] = [tell]
-        view = stack.enter_context(ConsoleView(errors, show_answer=False)) if show else None
+        view = stack.enter_context(ConsoleView(errors, show_answer=False, verbose=verbose)) if show else None
         if view is not None:
             listeners.append(view.handle)
         terminal = None

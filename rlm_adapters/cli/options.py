@@ -33,6 +33,10 @@ ApproveOption: TypeAlias = Annotated[
 ]
 QuietOption: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Do not show the trajectory.")]
 
+VerboseOption: TypeAlias = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Show models, limits, and a line for each reply and sub-call.")
+]
+
 
 def limit_option(field: str) -> Any:
     """An option that is a field of `Limits`, told in the words that all front doors have for it."""

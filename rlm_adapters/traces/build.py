@@ -8,7 +8,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from rlm_adapters.events import Event
 from rlm_adapters.traces.content import Text
-from rlm_adapters.traces.tree import Call, Cell, Figures, Iteration, Run
+from rlm_adapters.traces.tree import Call, Cell, Figures, Iteration, Note, Run
 from rlm_adapters.traces.values import (
     integer,
     mapping,
@@ -218,7 +218,7 @@ class Builder(Generic[R]):
         if part is not None and "retry" in event.data:
             part.retries.append(message)
         else:
-            known.run.warnings.append(message)
+            known.run.warnings.append(Note(message=message, time=event.time))
 
     def _repair(self, event: Event, known: _Known[R]) -> None:
         part = self._part(event, known) or known.iteration(event)

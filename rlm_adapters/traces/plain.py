@@ -6,7 +6,7 @@ from dataclasses import MISSING, fields
 from typing import Any, Final
 
 from rlm_adapters.traces.content import Text
-from rlm_adapters.traces.tree import Call, Cell, Iteration, Run
+from rlm_adapters.traces.tree import Call, Cell, Iteration, Note, Run
 from rlm_adapters.traces.values import mappings, plain
 
 FORM: Final = 1
@@ -15,7 +15,12 @@ FORM: Final = 1
 _MOST_DEEP: Final = 50
 """Child runs within child runs; a dict from elsewhere may hold more."""
 
-_CHILDREN: Final[dict[str, type[Any]]] = {"iterations": Iteration, "cells": Cell, "calls": Call}
+_CHILDREN: Final[dict[str, type[Any]]] = {
+    "iterations": Iteration,
+    "cells": Cell,
+    "calls": Call,
+    "warnings": Note,
+}
 
 
 def to_plain_dict(node: Any) -> dict[str, Any]:

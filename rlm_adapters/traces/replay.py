@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rlm_adapters.events import Event, EventType
 from rlm_adapters.traces.content import Text
-from rlm_adapters.traces.tree import Call, Cell, Figures, Iteration, Run
+from rlm_adapters.traces.tree import Call, Cell, Figures, Iteration, Note, Run
 from rlm_adapters.traces.values import plain
 
 
@@ -37,13 +38,15 @@ class _Replay:
         told = {"query": run.question, "inputs": run.inputs, "limits": run.limits}
         told |= _known(model=run.model, sub_model=run.sub_model)
         yield self._event("run_started", run.start, told, **about)
+        notes = deque(run.warnings)
         for iteration in run.iterations:
+            while notes and (notes[0].time or 0.0) < (iteration.asked or 0.0):
+                yield self._note(notes.popleft())
             if iteration.kind == "last" and run.limit:
                 told = {"limit": run.limit, "message": run.error or ""}
                 yield self._event("limit", iteration.asked, told, id="limit", parent=run.run_id)
             yield from self._iteration(iteration)
-        for message in run.warnings:
-            yield self._event("warning", None, {"message": message})
+        yield from map(self._note, notes)
         if run.finish_reason is None:
             return
         if run.function:
@@ -51,6 +54,9 @@ class _Replay:
         counted = sum(iteration.kind != "last" for iteration in run.iterations)
         told = {"finish_reason": run.finish_reason, "answer": run.answer, "usage": run.usage, "iterations": counted}
         yield self._event("run_finished", run.end, {**told, "seconds": run.seconds, "error": run.error}, **about)
+
+    def _note(self, note: Note) -> Event:
+        return self._event("warning", note.time, {"message": note.message})
 
     def _iteration(self, iteration: Iteration) -> Iterator[Event]:
         number = iteration.number

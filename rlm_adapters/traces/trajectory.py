@@ -10,12 +10,14 @@ from typing import Any, Final, Self, TypeVar
 from rlm_adapters.errors import InputError
 from rlm_adapters.events import Event
 from rlm_adapters.traces.build import Builder
+from rlm_adapters.traces.page import page_of
 from rlm_adapters.traces.plain import FORM, from_plain_dict, to_plain_dict
 from rlm_adapters.traces.reader import TraceReader
 from rlm_adapters.traces.replay import events_of
 from rlm_adapters.traces.tree import Run
 from rlm_adapters.traces.values import string, text
 from rlm_adapters.views.console import ConsoleView
+from rlm_adapters.views.page.page import render
 
 R = TypeVar("R", bound=Run)
 
@@ -138,6 +140,13 @@ class Trajectory(Run):
     def to_events(self) -> list[Event]:
         """The events that it can be made from, in order."""
         return events_of(self)
+
+    def to_html(self) -> str:
+        """The trajectory as one HTML page that needs nothing else: a timeline, the tree, all texts, search and filters.
+
+        What a cell or a model wrote stands in it as text, never as markup; very long texts by their beginning.
+        """
+        return render(page_of(self))
 
     def show(self) -> None:
         """Show it in the terminal, as it would have been seen while it ran."""

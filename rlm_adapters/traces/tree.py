@@ -145,6 +145,15 @@ class Iteration(Figures):
         return "failed" if self.error else "running" if self.reply is None else "ok"
 
 
+@dataclass(slots=True, kw_only=True)
+class Note:
+    """Something that the user should know."""
+
+    message: str = field(metadata=_STRING, default="")
+    time: float | None = field(metadata=_NUMBER_OR_NONE, default=None)
+    """Seconds since the epoch."""
+
+
 @dataclass(slots=True)
 class Totals:
     """Sums over the model calls of a run and its child runs."""
@@ -201,7 +210,7 @@ class Run:
     error: str | None = field(metadata=_STRING_OR_NONE, default=None)
     usage: dict[str, Any] = field(metadata=_MAPPING, default_factory=dict)
     """As the run itself has counted it, children that failed and calls run ahead included."""
-    warnings: list[str] = field(metadata=_STRINGS, default_factory=list)
+    warnings: list[Note] = field(default_factory=list)
     iterations: list[Iteration] = field(default_factory=list)
 
     @property

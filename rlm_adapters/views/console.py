@@ -27,9 +27,10 @@ ANSWERED: Final = frozenset({"submitted", "text"})
 
 _MAX_LINES = 30  # of an output or a cell on the screen; the whole of it is in the events
 _MAX_LINE = 600  # characters of one line
+_HEAD_CHARS, _HEAD_WORDS = 60, 40  # of a prompt or an answer in a line
 
 # A cell prints what its input holds: escape sequences in it must not reach the user's terminal.
-_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_UNSAFE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\ud800-\udfff]")
 
 
 def safe(text: str) -> str:
@@ -79,12 +80,14 @@ class ConsoleView:
     Args:
         console: where to draw; None: standard error, so that standard output stays free for the answer.
         show_answer: False where the caller prints the answer itself.
+        verbose: show the models and limits, each reply's time and tokens, and a line for each sub-call.
     """
 
-    def __init__(self, console: Console | None = None, *, show_answer: bool = True) -> None:
+    def __init__(self, console: Console | None = None, *, show_answer: bool = True, verbose: bool = False) -> None:
         console = console or Console(stderr=True)
         self._screen: _Screen = _Panels(console) if console.is_terminal else _Lines(console)
         self._show_answer = show_answer
+        self._verbose = verbose
         self._runs: dict[str, _Run] = {}
         self._lock = threading.Lock()
 
@@ -118,6 +121,11 @@ class ConsoleView:
             run.title("question"), clipped(safe(f"{data.get('query', '')}\n{inputs}")), "blue", run.depth
         )
 
+        if self._verbose:
+            known = {"root LM": data.get("model"), "sub-LM": data.get("sub_model"), **(data.get("limits") or {})}
+            told = ", ".join(f"{name} {value}" for name, value in known.items() if value is not None)
+            self._screen.line(safe(told), "dim", run.depth)
+
     def _iteration_started(self, event: Event, run: _Run) -> None:
         self._sum_up_retries(run)
         used = event.data.get("used") or {}
@@ -129,10 +137,15 @@ class ConsoleView:
         self._screen.working(event.run_id, run.title("the root LM is asked for the best answer so far"), None)
 
     def _root_replied(self, event: Event, run: _Run) -> None:
-        """Nothing: what was made of the reply is shown."""
+        """What was made of the reply is shown; if wanted, what it took."""
+        if self._verbose:
+            told = _figures(event.data)
+            self._screen.line(run.title(f"root LM {safe(str(event.data.get('model', '')))}: {told}"), "dim", run.depth)
 
     def _call_started(self, event: Event, run: _Run) -> None:
-        """Nothing: calls are counted together."""
+        """Calls are counted together; if wanted, each has a line when it is answered."""
+        if self._verbose:
+            run.prompts[event.id or ""] = _head(event.data.get("prompt"))
 
     def _limit(self, event: Event, run: _Run) -> None:
         """Nothing: the end of the run names the limit."""
@@ -172,6 +185,12 @@ class ConsoleView:
     def _call_finished(self, event: Event, run: _Run) -> None:
         if not event.data.get("dropped"):
             run.calls.finish(event.data.get("usage"), event.data.get("error"))
+        if self._verbose:
+            data, prompt = event.data, run.prompts.pop(event.id or "", "")
+            said = data.get("dropped") or data.get("error")
+            name = " ".join(filter(None, (str(data.get("function", "")), safe(str(data.get("model") or "")))))
+            line = f"{name}, {_figures(data)}: {prompt} -> {_head(said or data.get('answer'))}"
+            self._screen.line(run.title(line), "red" if said else "dim", run.depth)
         self._screen.advance(event.run_id, run.calls.done)
 
     def _child_started(self, event: Event, run: _Run) -> None:
@@ -276,6 +295,8 @@ class _Run:
     depth: int
     calls: _Calls = field(default_factory=_Calls)
     answered: bool = False
+    prompts: dict[str, str] = field(default_factory=dict)
+    """Heads of the prompts of the calls in flight, by id."""
     retries: dict[tuple[str, str], int] = field(default_factory=dict)
     """How often calls were retried since the last turn, by model and kind of failure."""
 
@@ -287,6 +308,27 @@ def _describe_input(item: Mapping[str, Any]) -> str:
     size, kind = item.get("size"), item.get("type")
     unit = {"str": "character", "bytes": "byte"}.get(str(kind), "item")
     return f"{item.get('name')}: {kind}" + (f", {_count(size, unit)}" if isinstance(size, int) else "")
+
+
+def _head(text: object) -> str:
+    """The beginning of a text, in one line."""
+    whole = " ".join(str(text or "").split()[:_HEAD_WORDS])
+    return safe(whole if len(whole) <= _HEAD_CHARS else f"{whole[:_HEAD_CHARS]}...")
+
+
+def _figures(data: Mapping[str, Any]) -> str:
+    """Seconds, tokens and cost of a call."""
+    tokens, parts = data.get("tokens") or {}, []
+    if isinstance(data.get("seconds"), int | float):
+        parts.append(f"{data['seconds']:.1f} s")
+    if tokens.get("input") or tokens.get("output"):
+        cached = f" ({tokens['cached']:,} cached)" if tokens.get("cached") else ""
+        parts.append(f"{tokens.get('input', 0):,}{cached} + {tokens.get('output', 0):,} tokens")
+    if data.get("cost"):
+        parts.append(f"${data['cost']:.4f}")
+    if data.get("attempts", 1) > 1:
+        parts.append(f"{data['attempts']} attempts")
+    return ", ".join(parts)
 
 
 def _count(number: int, noun: str) -> str:
@@ -317,7 +359,7 @@ class _Panels:
         self._tasks: dict[Hashable, TaskID] = {}
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[counts]}"),
             TimeElapsedColumn(),
@@ -327,18 +369,19 @@ class _Panels:
 
     def block(self, title: str, body: str, style: str, indent: int, *, code: bool = False) -> None:
         content = (
-            Syntax(body, "python", theme="ansi_dark", background_color="default", word_wrap=True)
+            Syntax(safe(body), "python", theme="ansi_dark", background_color="default", word_wrap=True)
             if code
-            else Text(body)
+            else Text(safe(body))
         )
-        panel = Panel(content, title=Text(title), title_align="left", border_style=style)
+        panel = Panel(content, title=Text(safe(title)), title_align="left", border_style=style)
         self._console.print(Padding(panel, (0, 0, 0, 2 * indent)))
 
     def line(self, text: str, style: str, indent: int) -> None:
-        self._console.print(Padding(Text(text, style=style), (0, 0, 0, 2 * indent + 1)))
+        self._console.print(Padding(Text(safe(text), style=style), (0, 0, 0, 2 * indent + 1)))
 
     def working(self, key: Hashable, text: str, total: int | None) -> None:
         self._progress.start()
+        text = safe(text)
         if key in self._tasks:
             self._progress.update(self._tasks[key], description=text, total=total, counts=_counts(0, total))
         else:
@@ -370,13 +413,13 @@ class _Lines:
 
     def block(self, title: str, body: str, style: str, indent: int, *, code: bool = False) -> None:
         del style, code
-        self._write(f"[{title}]", indent)
-        for line in body.splitlines():
+        self._write(f"[{safe(title)}]", indent)
+        for line in safe(body).splitlines():
             self._write(f"  {line}", indent)
 
     def line(self, text: str, style: str, indent: int) -> None:
         del style
-        for line in text.splitlines():
+        for line in safe(text).splitlines():
             self._write(line, indent)
 
     def working(self, key: Hashable, text: str, total: int | None) -> None:

@@ -7,47 +7,16 @@ import random
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
-from rlm_adapters import ChatRLM, InputError, Limits, Trajectory, create_rlm_graph
+from rlm_adapters import ChatRLM, InputError, Trajectory, create_rlm_graph
 from rlm_adapters.events import EVENT_TYPES, Event
-from rlm_adapters.graph import RLMContext
-from tests.server import cell, flaky, rate_limited, server_error
-
-QUESTION = "Who speaks?"
+from tests.server import cell, server_error
+from tests.traces.runs import QUESTION, varied
 
 
 @pytest.fixture
 def events(model_server, chat, sandbox):
-    """What a run of two iterations tells: a failed cell, a batch, a tool, a child, a retry and a repair in it."""
-
-    def lookup(word: str) -> str:
-        """Look a word up."""
-        return f"{word} is known"
-
-    code = (
-        "answers = llm_query_batched(['words ' * 400 + str(i) for i in range(3)])\n"
-        "number = llm_query('a number', returns={'type': 'integer'})\n"
-        "print(lookup('whale'))\n"
-        "SUBMIT(rlm_query('inner?', 'text') + str(number) + answers[0])"
-    )
-
-    def root(messages, request):
-        if "inner?" in json.dumps(messages[1]):
-            return cell("SUBMIT(llm_query('deep'))")
-        turn = sum(message["role"] == "assistant" for message in messages)
-        return "I first look.\n" + cell("print(len(context))\n1/0") if turn == 0 else cell(code)
-
-    def sub(messages, request):
-        asked = messages[-1]["content"]
-        return "7" if "does not fit" in asked else "seven" if "number" in asked else "found"
-
-    model_server.script("root", root)
-    model_server.script("sub", flaky(rate_limited(0.01), sub))
-    told = []
-    graph = create_rlm_graph(
-        chat("root"), chat("sub"), sandbox=sandbox, tools=[lookup], limits=Limits(max_depth=2), prices={"": (1, 2)}
-    )
-    graph.invoke({"query": QUESTION, "context": "abc"}, context=RLMContext(on_event=told.append))
-    return told
+    """What a run with everything in it tells."""
+    return varied(model_server, chat, sandbox)
 
 
 def check(trajectory):
@@ -70,7 +39,7 @@ def check(trajectory):
     assert (len(number.retries), number.attempts) == (2, 4)
     child = second.calls[5].child
     assert (str(child.question), child.depth, child.answer) == ("inner?", 1, "found")
-    assert [str(call.prompt) for call in child.calls] == ["deep"]
+    assert [str(call.prompt) for call in child.calls] == ["deep found"]
 
 
 def test_it_is_made_of_events(events):

@@ -1,13 +1,20 @@
 """Reports in a real browser: nothing is loaded, nothing is run that the page did not bring, and it can be used."""
 
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from rlm_adapters import Trajectory
 from rlm_adapters.views.page.page import render
+from tests.traces.runs import varied
 from tests.views.page_samples import ATTACKS, sample
 
 playwright = pytest.importorskip("playwright.sync_api")
+ROOT = Path(__file__).parent.parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine")]
@@ -43,6 +50,39 @@ def show(browser, tmp_path):
     for page in opened:
         page.close()
     assert troubles == []
+
+
+def test_the_report_of_the_demo(show, tmp_path):
+    trace = tmp_path / "demo.jsonl"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "RLM_"))}
+    demo = [sys.executable, "examples/demo.py", str(trace)]
+    subprocess.run(demo, cwd=ROOT, env=environment, check=True, capture_output=True)
+    page = show(Trajectory.from_trace(trace).to_html())
+    assert "Which five modules" in page.text_content("#question")
+    assert "asyncio" in page.text_content("#answer-text")
+    assert page.locator(".row", has_text="sub-call").count() == 5
+    page.fill("#search", "asyncio/")
+    assert page.text_content("#count").split(" of ")[0] != "0"
+    page.locator(".row", has_text="sub-call").first.click()
+    assert "In one short sentence" in page.text_content("#details")
+    page.fill("#search", "")
+    page.locator(".row", has_text="cell").nth(2).click()
+    assert page.locator("#details .h-s").count() > 0, "the code is coloured"
+    assert "took" in page.text_content("#details .facts")
+
+
+def test_the_report_of_a_run_with_everything_in_it(show, model_server, chat, sandbox):
+    page = show(Trajectory.from_events(varied(model_server, chat, sandbox)).to_html())
+    assert page.locator(".row").count() == 13
+    page.click("[data-flag=failed]")
+    assert "ZeroDivisionError" not in page.text_content("#tree")
+    page.locator(".row .title.bad").first.click()
+    assert "ZeroDivisionError" in page.text_content("#details")
+    page.click("[data-flag=failed]")
+    page.locator(".row", has_text="child RLM").click()
+    assert "1 sub-calls" in page.text_content("#details").replace("sub-calls 1", "1 sub-calls")
+    page.locator(".row", has_text="tool").first.click()
+    assert "whale is known" in page.text_content("#details")
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

@@ -1,0 +1,155 @@
+"""The commands about traces: ``rlm show`` and ``rlm report``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+
+from rlm_adapters.cli.options import VerboseOption
+from rlm_adapters.errors import InputError
+from rlm_adapters.events import Event
+from rlm_adapters.traces.reader import TraceReader
+from rlm_adapters.traces.trajectory import Trajectory
+from rlm_adapters.views.console import ConsoleView, safe
+
+_BAD_INPUT: Final = 2
+_INTERRUPTED: Final = 130
+_POLL_SECONDS: Final = 0.1
+_FIRST_BYTES: Final = 100_000
+"""Of a file that is looked at for a whole line; the line of a run's beginning is shorter."""
+
+_TraceArgument = Annotated[
+    Path,
+    typer.Argument(metavar="TRACE", help="What `rlm ask --trace` or `trace=PATH` has written.", show_default=False),
+]
+_RunOption = Annotated[
+    str,
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        help="Which run of the trace: its number from 0, -1 for the last, or its id's beginning.",
+    ),
+]
+
+
+def show(
+    trace: _TraceArgument,
+    *,
+    run: _RunOption = "-1",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on while the run goes on.")] = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Show a run of TRACE in the terminal, as it was seen while it ran.
+
+    A run whose process was killed is shown up to its last event.
+    """
+    with _Ends(), ConsoleView(Console(), verbose=verbose) as view:
+        if follow:
+            _wait_for(trace)
+        chosen = Trajectory.from_trace(trace, _number(run)).run_id
+        reader = TraceReader(trace)
+        events = _followed(reader, chosen) if follow else _of_tree(iter(reader), chosen)
+        ended = False
+        for event in events:
+            with suppress(TypeError, ValueError, KeyError, AttributeError):  # a trace may come from anywhere
+                view.handle(event)
+            ended = ended or _ends(event, chosen)
+        view.close()
+        if not ended:
+            typer.echo("the run had not ended when the trace ended", err=True)
+        if reader.damaged:
+            lines = "1 line" if reader.damaged == 1 else f"{reader.damaged:,} lines"
+            typer.echo(f"{lines} of the trace could not be read", err=True)
+
+
+def report(
+    trace: _TraceArgument,
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The page; default: TRACE.html. -: standard output."),
+    ] = None,
+    run: _RunOption = "-1",
+) -> None:
+    """Make one HTML page of a run of TRACE: timeline, tree, prompts and answers, search and filters.
+
+    The page needs nothing else, and no network.
+    """
+    with _Ends():
+        page = Trajectory.from_trace(trace, _number(run)).to_html()
+        if output is not None and str(output) == "-":
+            sys.stdout.write(page)
+            return
+        target = output or trace.with_name(f"{trace.name}.html")
+        if target.exists() and target.samefile(trace):
+            raise InputError(f"--output {target} is the trace itself: give another file")
+        try:
+            file = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # it holds what the trace holds
+            with os.fdopen(file, "w", encoding="utf-8") as stream:
+                stream.write(page)
+        except OSError as error:
+            raise InputError(f"--output {target}: {error.strerror}; give a file that can be written") from error
+        typer.echo(str(target))
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the commands about traces to an application."""
+    app.command(epilog="Exit status: 0 shown, 2 no trace, 130 interrupted.")(show)
+    app.command(epilog="Exit status: 0 written, 2 no trace, or the page cannot be written.")(report)
+
+
+class _Ends:
+    """Ends the command with one line for what a user has to change."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, InputError):
+            typer.echo(f"rlm: {safe(str(error))}", err=True)
+            raise typer.Exit(_BAD_INPUT) from None
+        if isinstance(error, KeyboardInterrupt):
+            raise typer.Exit(_INTERRUPTED) from None
+
+
+def _number(run: str) -> str | int:
+    """A run's number, where it is one; an id of 32 digits is an id."""
+    return int(run) if run.lstrip("-").isdecimal() and len(run) < 8 else run
+
+
+def _wait_for(trace: Path) -> None:
+    """Wait until there is a run to follow."""
+    while not (trace.is_file() and b"\n" in trace.read_bytes()[:_FIRST_BYTES]):
+        time.sleep(_POLL_SECONDS)
+
+
+def _of_tree(events: Iterable[Event], chosen: str) -> Iterator[Event]:
+    """The events of a run and its child runs."""
+    known = {chosen}
+    for event in events:
+        if event.run_id not in known and event.parent_run_id in known:
+            known.add(event.run_id)
+        if event.run_id in known:
+            yield event
+
+
+def _followed(reader: TraceReader, chosen: str) -> Iterator[Event]:
+    """The events of a run as they come, until it has ended."""
+    ended: list[Event] = []
+    told = (event for event in reader.follow(lambda: bool(ended), _POLL_SECONDS) if event is not None)
+    for event in _of_tree(told, chosen):
+        if _ends(event, chosen):
+            ended.append(event)
+        yield event
+
+
+def _ends(event: Event, chosen: str) -> bool:
+    return event.type == "run_finished" and event.run_id == chosen
