@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from rlm_adapters.effects import Steps
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.models.budget import CallKind
-from rlm_adapters.models.calling import CallRecord, ModelReply, ModelTarget
+from rlm_adapters.models.calling import CallRecord, ModelReply, ModelTarget, heard
 from rlm_adapters.models.shown import messages_of
 from rlm_adapters.models.usage import Usage
 
@@ -56,6 +56,8 @@ def ask_root(
     if node.run.wants_texts:
         told["messages"] = messages_of(target, prompt)
     node.emit(start, run_id, iteration, id=id, parent=run_id, model=target.name, **told)
+    if node.config.stream_tokens and not node.depth:
+        config = heard(config)
     record, began = CallRecord(target.name), time.monotonic()
 
     def ended(reply: str, **more: Any) -> None:

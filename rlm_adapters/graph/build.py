@@ -68,6 +68,7 @@ def create_rlm_graph(
     warn_tiny_calls: int = 100,
     max_confirmations: int | None = 3,
     direct_below: int = 0,
+    stream_tokens: bool = False,
     inputs: KeyNames | None = None,
     context_schema: type[RLMOptions] = RLMOptions,
     remember: bool = True,
@@ -121,6 +122,8 @@ def create_rlm_graph(
             (`Trajectory.from_dict` takes it). A larger graph with a key of this name keeps it in its state.
         direct_below: answer inputs of fewer characters by one direct call of the root LM, without a REPL (not with
             tools or files); 0: never.
+        stream_tokens: put the root LM's tokens, cells as it writes them, into LangGraph's ``messages`` stream. Those of
+            sub-LMs and child runs stay out.
         inputs: other names for the keys of input and output, such as ``{"query": "question", "answer": "report"}``.
             ``"messages"``: the question is the last human message, the answer becomes a message. ``{"answer":
             ["reports"]}``: the answer goes into a list.
@@ -173,6 +176,7 @@ def create_rlm_graph(
         remember=remember,
         approve=checked_approve(approve),
         keys=Keys.of(inputs),
+        stream_tokens=stream_tokens,
         direct=ChatTarget(model) if isinstance(model, BaseChatModel) else None,
     )
     if not (isinstance(context_schema, type) and issubclass(context_schema, RLMOptions)):

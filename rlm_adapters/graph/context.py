@@ -73,7 +73,8 @@ class RLMConfig:
     """The caller's names for the keys of input and output."""
     direct: SubModel | None = None
     """Who answers them; default: the sub-LM."""
-
+    stream_tokens: bool = False
+    """Whether tokens of the root LM go into LangGraph's ``messages`` stream."""
     remember: bool = True
     """Whether a thread that is asked again finds what its earlier questions left."""
     approve: Any = None

@@ -36,6 +36,9 @@ Prompt: TypeAlias = Sequence[BaseMessage]
 NOSTREAM = "nostream"
 """LangGraph's tag for models whose tokens stay out of the caller's ``messages`` stream."""
 
+HEARD = "rlm:root"
+"""Tag of calls of the root LM whose tokens go into that stream."""
+
 _CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "MAX_TOKENS", "model_context_window_exceeded"})
 _FILTERED = frozenset({"content_filter", "refusal", "SAFETY", "safety", "PROHIBITED_CONTENT", "guardrail_intervened"})
 
@@ -266,8 +269,14 @@ def _visible_text(message: BaseMessage) -> str:
 
 
 def quiet(config: RunnableConfig) -> RunnableConfig:
-    """The configuration with the tag that keeps tokens out of the caller's stream."""
-    return config if NOSTREAM in (config.get("tags") or ()) else merge_configs(config, {"tags": [NOSTREAM]})
+    """The configuration with the tag that keeps tokens out of the caller's stream, unless it is of `heard`."""
+    tags = config.get("tags") or ()
+    return config if NOSTREAM in tags or HEARD in tags else merge_configs(config, {"tags": [NOSTREAM]})
+
+
+def heard(config: RunnableConfig) -> RunnableConfig:
+    """The configuration of a call whose tokens go into the caller's stream, if nothing above it forbids that."""
+    return merge_configs(config, {"tags": [HEARD]})
 
 
 # ------------------------------------------------------------------------------------------------ calls

@@ -20,11 +20,12 @@ async def in_thread(pool: ThreadPoolExecutor, step: Callable[[], _T], kill: Call
         kill: ends what the step waits for; called when the awaiting task is cancelled.
     """
     future = asyncio.wrap_future(pool.submit(step))
+    # Whoever cancels may do so twice, as LangGraph and then the end of a loop do: nobody is left to ask how it ended.
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         while not future.done():  # again, since a step that had no worker yet may be starting one
             await asyncio.wrap_future(pool.submit(kill))
             await asyncio.wait([future], timeout=_KILL_AGAIN_SECONDS)
-        future.exception()  # retrieved: nobody else will
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import json
 import os
 import select
@@ -720,6 +721,25 @@ async def test_a_cancelled_cell_ends_its_worker_and_the_session_can_go_on(sandbo
             await task
         assert session._slot.worker is None
         assert (await session.astart("print(kept)")).stdout == "1\n"
+
+
+async def test_a_cell_that_is_cancelled_twice_leaves_no_complaint(sandbox):
+    told = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["message"]))
+    with sandbox.open() as session:
+        task = asyncio.create_task(session.astart("while True:\n    pass"))
+        await asyncio.sleep(0.2)
+        for _ in range(2):
+            task.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        session.kill()
+        del task
+        for _ in range(20):
+            await asyncio.sleep(0.05)
+            gc.collect()
+    assert told == []
 
 
 def test_a_session_is_used_by_one_thread_at_a_time(sandbox):
