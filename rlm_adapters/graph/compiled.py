@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -58,6 +59,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
     ) -> Iterator[Any]:
         """Run and stream, as every LangGraph graph; ``invoke`` goes through here too, and collects events."""
         ready = self._ready(input, config, context)
+        ready = replace(ready, streamed=self._streamed(ready, config, kwargs))
         if _events is not None and ready.run is not None:
             ready.run.listen(_events.append)
         try:
@@ -87,6 +89,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
     ) -> AsyncIterator[Any]:
         """Async form of `stream`; ``ainvoke`` goes through here too."""
         ready = await self._aready(input, config, context)
+        ready = replace(ready, streamed=self._streamed(ready, config, kwargs))
         if _events is not None and ready.run is not None:
             ready.run.listen(_events.append)
         try:
@@ -205,6 +208,13 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
             )
         return self.checkpointer
 
+    def _streamed(self, ready: RLMContext, called: RunnableConfig | None, asked: Mapping[str, Any]) -> bool:
+        """Whether somebody may read the ``custom`` stream; if not, nobody makes events for it."""
+        if ready.depth:
+            return ready.streamed
+        modes = asked.get("stream_mode") or self.stream_mode
+        return is_inside(called or {}) or "custom" in modes or "custom" in (asked.get("print_mode") or ())
+
     def _collected(self, context: Any) -> list[Event] | None:
         """Where to collect the events of a call; None: nobody asks for its trajectory, or it is part of a run."""
         part = isinstance(context, RLMContext) and context.run is not None
@@ -236,6 +246,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
             depth=given.depth,
             parent_run_id=given.parent_run_id,
             parent_call=given.parent_call,
+            streamed=given.streamed,
             graph=given.graph or self._for_children(),
             caller=given.caller,
         )

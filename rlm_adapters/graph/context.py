@@ -144,6 +144,11 @@ class Run:
         """Whether anybody listens who wants whole texts: nobody makes them else."""
         return bool(self._listeners)
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners or self._heads_only)
+
     def listen(self, listener: EventHandler) -> None:
         """Have a listener told of every event from here on."""
         if getattr(listener, "heads_only", False):
@@ -232,6 +237,7 @@ class RLMContext:
         depth: recursion depth.
         parent_run_id: the run whose cell started this one.
         parent_call: id of the call of that run which this one answers.
+        streamed: whether somebody may read LangGraph's ``custom`` stream.
         on_event: a listener for this call alone.
         graph: the graph itself, for child runs; filled in by it.
         mine: ids of the runs of this call, without their children's; filled in by the nodes.
@@ -243,6 +249,7 @@ class RLMContext:
     depth: int = 0
     parent_run_id: str | None = None
     parent_call: str | None = None
+    streamed: bool = True
     on_event: EventHandler | None = None
     graph: Any = None
     mine: set[str] = field(default_factory=set, compare=False)
@@ -258,6 +265,7 @@ class NodeContext:
     depth: int
     parent_run_id: str | None
     parent_call: str | None
+    streamed: bool
     graph: Any
     runtime: Runtime[Any]
     """LangGraph's, of this node."""
@@ -294,6 +302,8 @@ class NodeContext:
             **data: what else goes with the event.
         """
         whole = self.run.wants_texts
+        if not (self.streamed or self.run.is_heard):
+            return
         for name, value in (texts or {}).items():
             text = text_of(value) if whole else head_of(value, HEAD_CHARS)
             data[name] = text
@@ -309,7 +319,8 @@ class NodeContext:
             data=data,
         )
         self.run.tell(event)
-        self.runtime.stream_writer((event.with_heads() if whole else event).to_dict())
+        if self.streamed:
+            self.runtime.stream_writer((event.with_heads() if whole else event).to_dict())
 
     def retried(
         self, run_id: str, iteration: int | None = None, *, parent: str | None = None

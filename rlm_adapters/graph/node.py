@@ -78,6 +78,7 @@ def _context(run_id: str) -> NodeContext:
         given.depth,
         given.parent_run_id,
         given.parent_call,
+        given.streamed,
         given.graph,
         runtime,
         given.caller,

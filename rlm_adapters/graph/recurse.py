@@ -200,6 +200,7 @@ def _ask_child(
         depth=node.depth + 1,
         parent_run_id=task["run_id"],
         parent_call=call.id,
+        streamed=node.streamed,
         graph=node.graph,
         caller=node.caller,
     )

@@ -23,6 +23,9 @@ from typing import Any, BinaryIO, Final
 INLINE_CHARS: Final = 1_000
 """Texts up to this length stand in the line itself."""
 
+MESSAGES_BEFORE: Final = "messages_before"
+"""Key beside ``messages``: how many of those of the run's call before it come first."""
+
 _TEXT, _LITERAL = "$text", "$literal"
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _FILE: Final = re.compile(r"[0-9a-f]{16}\.texts")

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.events import Event
-from rlm_adapters.traces.content import ContentReader, Text, folder_of, unpack
+from rlm_adapters.traces.content import MESSAGES_BEFORE, ContentReader, Text, folder_of, unpack
 
 _POLL_SECONDS: Final = 0.1
 _TEXT_CHARS: Final = 60  # of a line that is no event, in the error about it
@@ -37,6 +37,7 @@ class TraceReader:
         self.damaged = 0
         self._whole = texts == "whole"
         self._content = ContentReader(folder_of(self.path))
+        self._sent: dict[str, list[Any]] = {}
 
     def __iter__(self) -> Iterator[Event]:
         """The events that are there now."""
@@ -102,12 +103,22 @@ class TraceReader:
             record = json.loads(line.decode("utf-8", "surrogatepass"))
             if isinstance(record, dict) and isinstance(record.get("data"), dict) and record.get("version") != 1:
                 data = {key: unpack(value, self._content) for key, value in record["data"].items()}
+                if MESSAGES_BEFORE in data:
+                    self._join_messages(str(record.get("run_id")), data)
                 record["data"] = _whole(data) if self._whole else data
             return Event.from_dict(record)
         except RecursionError:
             raise ValueError("a line that is nested too deeply") from None
         except json.JSONDecodeError as error:
             raise ValueError(f"a line that is no JSON: {line[:_TEXT_CHARS]!r}") from error
+
+    def _join_messages(self, run_id: str, data: dict[str, Any]) -> None:
+        """Put the messages that the call before was sent as well in front of those of a line."""
+        before, new = data.pop(MESSAGES_BEFORE), data.get("messages")
+        if not isinstance(new, list):
+            return
+        kept = self._sent.get(run_id, [])[:before] if isinstance(before, int) and before > 0 else []
+        data["messages"] = self._sent[run_id] = [*kept, *new]
 
 
 def read_events(path: str | os.PathLike[str]) -> Iterator[Event]:

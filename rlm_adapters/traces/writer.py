@@ -19,6 +19,7 @@ from rlm_adapters.events import HEAD_CHARS, Event
 from rlm_adapters.forking import forget_in_children
 from rlm_adapters.traces.content import (
     INLINE_CHARS,
+    MESSAGES_BEFORE,
     ContentWriter,
     digested,
     folder_of,
@@ -34,11 +35,14 @@ _IDLE_SECONDS: Final = 1.0
 """After which the thread of a writer that is told nothing ends."""
 _SETTLE_SECONDS: Final = 30.0
 """After which nobody waits any longer for a disk."""
-_BATCH: Final = 64
+_GATHER_SECONDS: Final = 0.005
+"""For which events are gathered, since waking a thread for each of them takes longer than writing it."""
+_BATCH: Final = 1_000
 _REFERENCE_BYTES: Final = 80  # beside a text: its digest and its length
 
+_MOST_RUNS: Final = 1_000  # whose messages are remembered
 _INLINE_MESSAGE: Final = 200
-"""Characters of a message to the root LM that stay in the line: the next call's line has the same message again."""
+"""Characters of a message to the root LM that stay in the line: a run after this one has many of the same messages."""
 
 _WORDS: Final = frozenset({"function", "kind", "finish_reason", "reason", "limit", "role", "type"})
 """Keys whose values are words of this package: a redaction leaves them alone."""
@@ -124,6 +128,7 @@ class TraceWriter:
             if self._thread is None and self._queue.empty():
                 return
             self._queue.put(done)
+            self._hurry.set()
             self._wake()
         done.wait(_SETTLE_SECONDS)
 
@@ -132,6 +137,7 @@ class TraceWriter:
         inherited = vars(self).copy()
         self._lock = threading.Lock()
         self._queue: queue.SimpleQueue[Event | threading.Event] = queue.SimpleQueue()
+        self._hurry = threading.Event()
         self._thread: threading.Thread | None = None
         self._file: _File | None = None
         self._failed = False
@@ -156,6 +162,8 @@ class TraceWriter:
                         self._file.close()
                     self._thread = None
                 return
+            self._hurry.wait(_GATHER_SECONDS)
+            self._hurry.clear()
             batch = [first, *self._waiting()]
             events = [one for one in batch if isinstance(one, Event)]
             try:
@@ -222,6 +230,8 @@ class _File:
         self._max_bytes = max_bytes
         self._full = False
         self._content = ContentWriter(folder_of(path))
+        self._sent: dict[str, list[Any]] = {}
+        """The messages of each run's last call."""
         self._file: int | None = None
         self._counted = False
 
@@ -267,6 +277,26 @@ class _File:
             return [self._line(self._warning(event), None), *self._lines(event)]
         return [self._line(event, None)] if event.type == "run_finished" else []
 
+    def _with_new_messages(self, event: Event) -> Mapping[str, Any]:
+        """An event's data, with only those messages that the run's call before it was not sent.
+
+        A conversation grows at its end: with all of it in each line, a trace would grow with the square of a run.
+        """
+        if event.type == "run_finished":
+            self._sent.pop(event.run_id, None)
+        messages = event.data.get("messages")
+        if not isinstance(messages, list):
+            return event.data
+        before = self._sent.get(event.run_id, [])
+        same = next(
+            (place for place, (old, new) in enumerate(zip(before, messages, strict=False)) if old != new),
+            min(len(before), len(messages)),
+        )
+        if len(self._sent) >= _MOST_RUNS:
+            self._sent.clear()
+        self._sent[event.run_id] = messages
+        return {**event.data, "messages": messages[same:], MESSAGES_BEFORE: same}
+
     def _warning(self, event: Event) -> Event:
         message = (
             f"the trace has reached its bound of {self._max_bytes:,} bytes: from here on it holds only the ends of "
@@ -291,7 +321,9 @@ class _File:
 
         record = event.to_dict()
         try:
-            data = _redacted(event.data, self._redact) if self._redact is not None else event.data
+            data: Mapping[str, Any] = self._with_new_messages(event)
+            if self._redact is not None:
+                data = _redacted(data, self._redact)
             record["data"] = {
                 key: pack(value, refer, _INLINE_MESSAGE if key == "messages" else INLINE_CHARS)
                 for key, value in data.items()

@@ -55,6 +55,32 @@ def test_long_texts_are_beside_the_lines_once(path):
     assert lines[0]["data"]["prompt"]["$text"]["chars"] == 5_000
 
 
+def messages(*texts):
+    return [{"role": "user", "text": text} for text in texts]
+
+
+def test_a_message_that_was_sent_before_is_not_written_again_and_is_read_again(path):
+    told = [
+        Event(type="iteration_started", run_id=run, id=str(number), data={"messages": messages(*sent)})
+        for number, (run, sent) in enumerate([
+            ("a", ["one" * 90, "two"]), ("b", ["other"]), ("a", ["one" * 90, "two", "three"]), ("a", ["one" * 90, "fold"]),
+            ("a", ["one" * 90, "fold", "four"]), ("b", []), ("b", ["other"]), ("a", ["new"]),
+        ])
+    ]  # fmt: skip
+    assert written(path, *told) == told
+    lines = [json.loads(line)["data"] for line in path.read_text().splitlines()]
+    assert [len(line["messages"]) for line in lines] == [2, 1, 1, 1, 1, 0, 1, 1]
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[2:]))
+    assert next(read_events(path)).data["messages"] == messages("three"), "what was cut off is missing"
+
+
+@pytest.mark.parametrize("before", [None, "x", -1, 1e9, 10**9, [], True])
+def test_a_wrong_count_of_messages_breaks_nothing(path, before):
+    written(path, Event(type="iteration_started", run_id="r", data={"messages": messages("one")}))
+    path.write_text(path.read_text().replace('"messages_before": 0', f'"messages_before": {json.dumps(before)}'))
+    assert next(read_events(path)).data == {"messages": messages("one")}
+
+
 @pytest.mark.parametrize(
     "value",
     [
