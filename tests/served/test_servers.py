@@ -208,6 +208,11 @@ async def test_an_assistant_has_options_of_its_own(served):
     assert (await client.runs.wait(thread, short["assistant_id"], input=given))["finish_reason"] == "max_iterations"
     longer = await answer_of(served, given, context={"limits": {"max_iterations": 2}})
     assert longer["answer"] == 6
+    research = await client.assistants.create("research", context={"model": "fast"})
+    thread = (await client.threads.create())["thread_id"]
+    given = {"topic": "owls", "sources": ["a"]}
+    told = await client.runs.wait(thread, research["assistant_id"], input=given)
+    assert told["report"] == "# owls\n\nfast", "the options of the larger graph reach the RLM in it"
 
 
 @pytest.mark.parametrize(
