@@ -122,6 +122,7 @@ class Refuse:
 
 pdf = open("tests/data/Origin-of-Species.pdf", "rb").read()
 repl = make_repl()
+repl.expect([pdf])
 repl.add_file("x.pdf", pdf)
 sys.meta_path.insert(0, Refuse())
 sources = [*CELLS.values(), "import pypdf\\nprint(len(pypdf.PdfReader('x.pdf').pages[3].extract_text()))"]
