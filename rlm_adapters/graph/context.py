@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -134,6 +135,8 @@ class Run:
         for listener in (config.on_event, *config.listeners, *listeners):
             if listener is not None:
                 self.listen(listener)
+        self._telling = threading.RLock()
+        self._told_finished: set[str] = set()
         self._failing: list[EventHandler] = []
         self._sessions = config.sessions
         self._known: set[str] = set()
@@ -207,13 +210,21 @@ class Run:
             self.finish(run_id)
 
     def tell(self, event: Event) -> None:
-        """Hand an event to the listeners; one that raises does not end the run."""
-        for listener in self._listeners:
-            self._tell(listener, event)
-        if self._heads_only:
-            short = event.with_heads()
-            for listener in self._heads_only:
-                self._tell(listener, short)
+        """Hand an event to the listeners; one that raises does not end the run.
+
+        ``run_finished`` is the last event of its run: a thread that is still at work for a run that failed is not heard.
+        """
+        with self._telling:
+            if event.run_id in self._told_finished:
+                return
+            if event.type == "run_finished":
+                self._told_finished.add(event.run_id)
+            for listener in self._listeners:
+                self._tell(listener, event)
+            if self._heads_only:
+                short = event.with_heads()
+                for listener in self._heads_only:
+                    self._tell(listener, short)
 
     def _tell(self, listener: EventHandler, event: Event) -> None:
         try:

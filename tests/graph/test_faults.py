@@ -1,11 +1,12 @@
 """Cells that hang, crash or fail, models that fail, limits that end a run."""
 
+import time
 from pathlib import Path
 
 import pytest
 
 from rlm_adapters import InputError, Limits, ModelCallError, Sandbox, SandboxLimits, create_rlm_graph
-from tests.server import by_question, cell, flaky, rate_limited, server_error
+from tests.server import Reply, by_question, cell, flaky, rate_limited, server_error
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +170,21 @@ def test_the_events_of_a_failed_run_end_with_its_failure(model_server, chat, san
     assert events[-1].data["finish_reason"] == "error"
     assert "gone" in events[-1].data["error"]
     assert next(event for event in events if event.type == "code").data["reasoning"] == "First a look."
+
+
+def test_nothing_is_told_of_a_run_after_its_end(model_server, chat, sandbox):
+    """A sub-LM fails for good while a thread still asks another one, which fails later and would be asked again."""
+
+    def sub(messages, _):
+        return server_error("no such key", 401) if "one" in str(messages) else Reply(status=500, latency=0.5)
+
+    model_server.script("root", [cell("llm_query_batched(['one', 'two'])")])
+    model_server.script("sub", sub)
+    events = []
+    graph = create_rlm_graph(
+        chat("root"), chat("sub"), sandbox=sandbox, limits=Limits(max_retries=1), on_event=events.append
+    )
+    with pytest.raises(ModelCallError):
+        graph.invoke({"query": "q", "context": "x"})
+    time.sleep(1.5)
+    assert events[-1].type == "run_finished"
