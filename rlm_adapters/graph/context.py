@@ -212,7 +212,7 @@ class Run:
     def tell(self, event: Event) -> None:
         """Hand an event to the listeners; one that raises does not end the run.
 
-        ``run_finished`` is the last event of its run: a thread that is still at work for a run that failed is not heard.
+        ``run_finished`` is the last event of its run: a thread that still works for a run that failed is not heard.
         """
         with self._telling:
             if event.run_id in self._told_finished:

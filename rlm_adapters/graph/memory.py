@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from rlm_adapters.errors import InputError
-from rlm_adapters.graph.state import Question
+from rlm_adapters.graph.shapes import check_remembered
+from rlm_adapters.graph.state import FORM, Question
 from rlm_adapters.graph.stored import Stored
 from rlm_adapters.prompts import EarlierQuestion, InputInfo, cut_middle
 from rlm_adapters.values.refs import Packed
@@ -22,11 +23,18 @@ _ANSWER_CHARS: Final = 1_000
 _QUERY_CHARS: Final = 600
 
 
-def closed(questions: Sequence[Question], state: Mapping[str, Any], content: Stored) -> list[Question]:
-    """The questions of a thread so far, the last one with its outcome."""
-    *before, last = questions
+def closed(state: Mapping[str, Any], content: Stored) -> list[Question]:
+    """The questions of a thread so far, the last one with its outcome; none if there was none.
+
+    Raises:
+        InputError: a client has edited what is remembered.
+    """
+    if not state.get("questions") or state.get("form") != FORM:
+        return []
+    check_remembered(state)
+    *before, last = state["questions"]
     outcome = {"answer": content.write(state.get("answer")), "finish_reason": state.get("finish_reason")}
-    return [*before, {**last, **outcome}]  # type: ignore[typeddict-item]  # None: it was not finished
+    return [*before, {**last, **outcome}]
 
 
 def current(questions: Sequence[Question], key: str) -> dict[str, Packed]:

@@ -36,17 +36,17 @@ def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
         variables = {names.get("context", "context"): packed["context"], **variables}
     if "query" in names:
         variables[names["query"]] = packed["query"]
-    remembered = (state.get("questions") or []) if node.config.remember else []
+    remembered = closed(state, node.content) if node.config.remember else []
     now = time.time()
     asked: Question = {
         "query": packed["query"],
-        "after": len(state.get("cells") or ()) if remembered else 0,
+        "after": len(state["cells"]) if remembered else 0,
         "epoch": now,
         "variables": variables,
         "files": packed["files"],
         "described": packed["described"].decode(),
     }
-    questions = [*(closed(remembered, state, node.content) if remembered else ()), asked]
+    questions = [*remembered, asked]
     variables, files = current(questions, "variables"), current(questions, "files")
     run_id = uuid.uuid4().hex
     node.attach(run_id)
@@ -82,7 +82,7 @@ def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
         "answers": None,
         "usage": None,
         "folded": 0,
-        "names": list(dict.fromkeys([*(state.get("names") or () if remembered else ()), *variables])),
+        "names": list(dict.fromkeys([*(state["names"] if remembered else ()), *variables])),
         "reply": None,
         "queue": [],
         "pending": [],

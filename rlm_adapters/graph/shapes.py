@@ -6,6 +6,7 @@ since nobody edits a state while it runs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 from typing import Any, Final
@@ -13,7 +14,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from rlm_adapters.errors import InputError
-from rlm_adapters.graph.state import RecurseInput, RLMState
+from rlm_adapters.graph.state import RecurseInput, Remembered, RLMState
 from rlm_adapters.models.limits import Limits
 from rlm_adapters.models.usage import check_usage
 
@@ -31,6 +32,15 @@ def check_state(state: Any) -> None:
     stop = state.get("stop")
     if stop is not None and stop not in _LIMITS:
         raise _edited("stop", f"it is None, or one of {', '.join(sorted(_LIMITS))}")
+
+
+def check_remembered(state: Mapping[str, Any]) -> None:
+    """Check what the next question of a thread takes over from the state; see `check_state`.
+
+    Raises:
+        InputError: it was edited into something that no node can work with.
+    """
+    _check(Remembered, {key: state.get(key) for key in Remembered.__annotations__})
 
 
 def check_task(task: Any) -> None:

@@ -158,6 +158,10 @@ class Question(TypedDict):
     """Likewise; None when it was not finished."""
 
 
+Questions: TypeAlias = Annotated[list[Question], Field(min_length=1)]
+"""Those of a thread, the current one last."""
+
+
 class TurnEntry(TypedDict):
     """A finished turn, as the root LM sees it."""
 
@@ -220,8 +224,7 @@ class RLMState(TypedDict, total=False):
     run_id: str
     seed: int
     epoch: Finite
-    questions: list[Question]
-    """Of the thread, the current one last."""
+    questions: Questions
     variables: dict[str, Packed]
     """The inputs that count now."""
     described: bytes
@@ -259,6 +262,16 @@ class RLMState(TypedDict, total=False):
     answer: Any
     finish_reason: FinishReason | None
     error: str | None
+
+
+class Remembered(TypedDict):
+    """What the next question of a thread takes over from the ones before."""
+
+    questions: Questions
+    cells: list[CellEntry]
+    names: list[str]
+    seed: int
+    epoch: Finite
 
 
 class RecurseInput(TypedDict):

@@ -9,7 +9,7 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
 
-from rlm_adapters import ContentStore, RLMError, create_rlm_graph
+from rlm_adapters import ContentStore, InputError, RLMError, create_rlm_graph
 from rlm_adapters.values.refs import thread_owner
 from tests.border.test_forged_references import FORMS, form
 from tests.server import cell
@@ -186,3 +186,43 @@ def test_errors_of_the_store_name_the_run_and_the_key_but_no_path(model_server, 
     assert file.name[:12] in str(error.value)
     assert str(tmp_path) not in str(error.value)
     assert json.dumps(str(error.value))
+
+
+EARLIER = {
+    "no list of questions": {"questions": "x"},
+    "a question without keys": {"questions": [{}]},
+    "a question that is none": {"questions": [7]},
+    "cells that are none": {"cells": [1]},
+    "names that are none": {"names": 5},
+    "a seed that is none": {"seed": "x"},
+    "a time that is none": {"epoch": "never"},
+}
+
+
+def asked_again(chat, model_server, store, edit):
+    """The second question of a thread whose state somebody edited after the first."""
+    model_server.script("root", lambda messages, request: cell("SUBMIT(1)"))
+    graph = create_rlm_graph(chat("root"), store=store, checkpointer=InMemorySaver())
+    graph.invoke({"query": "first", "context": "x"}, MINE)
+    graph.update_state(MINE, edit)
+    return graph.invoke({"query": "second"}, MINE)
+
+
+@pytest.mark.parametrize("edit", EARLIER.values(), ids=EARLIER)
+def test_what_is_remembered_may_be_edited_into_nonsense_which_is_refused(edit, model_server, chat, shared):
+    with pytest.raises(InputError, match="the state of this run was edited"):
+        asked_again(chat, model_server, shared, edit)
+
+
+@pytest.mark.parametrize("edit", [{"questions": []}, {"finish_reason": "x"}, {"answer": {"$content": "/etc/passwd"}}])
+def test_an_edit_of_what_is_remembered_that_can_be_used_is_used(edit, model_server, chat, shared):
+    assert asked_again(chat, model_server, shared, edit)["answer"] == 1
+
+
+@pytest.mark.parametrize("edit", [{"questions": []}, {"questions": [{}]}], ids=["none", "empty"])
+def test_the_questions_of_a_run_that_goes_on_may_be_edited_into_nonsense(edit, model_server, chat, shared):
+    graph = stopped(chat, model_server, shared, "execute")
+    graph.update_state(MINE, edit, as_node="generate_code")
+    graph.rlm.sessions.close()
+    with pytest.raises(InputError, match="edited"):
+        graph.invoke(None, MINE)
