@@ -53,7 +53,7 @@ length. A listener that wants no texts, and LangGraph's ``custom`` stream, get t
     ``limits?``: those that are set, by name. ``Event.id`` is the run's id, ``Event.parent`` the call that it answers.
 ``iteration_started``
     The root LM is about to be asked. ``prompt_chars?``: about the size of the messages that it is sent; ``used?``: what
-    the whole tree of calls has used so far, as in :data:`rlm_adapters.models.budget.Usage`; ``model?``; ``messages?``:
+    the whole tree of calls has used so far, as in :data:`rlm_adapters.models.usage.Usage`; ``model?``; ``messages?``:
     list of {role, text}, for listeners that want texts; ``direct?``: it is asked for the answer, without a REPL.
 ``extract_started``
     A limit ends the run, and the root LM is about to be asked for the best answer so far. ``model?``, ``messages?``.
@@ -92,7 +92,7 @@ length. A listener that wants no texts, and LangGraph's ``custom`` stream, get t
     An accepted answer. ``answer``; ``function?``: ``SUBMIT``, ``FINAL``, ``FINAL_VAR`` or ``text``.
 ``run_finished``
     Always the last event of its run. ``finish_reason``; ``usage``: of the run and its children, as in
-    :data:`rlm_adapters.models.budget.Usage`; ``answer?``; ``iterations?``; ``seconds?``; ``error?``.
+    :data:`rlm_adapters.models.usage.Usage`; ``answer?``; ``iterations?``; ``seconds?``; ``error?``.
 
 ``Event.id`` and ``Event.parent`` make the tree: run > root LM call (``iteration_started``, ``extract_started``,
 ``root_replied``) > cell (``code``, ``cell_output``) > call (``call_started``, ``call_finished``) > child run. Start and

@@ -13,6 +13,7 @@ from rlm_adapters.graph.generate import cells_of
 from rlm_adapters.graph.journal import from_entry
 from rlm_adapters.graph.memory import described
 from rlm_adapters.graph.state import FORM, Request
+from rlm_adapters.graph.telling import call_kind, what_is_asked
 from rlm_adapters.models.calling import ModelReply
 from rlm_adapters.models.shown import text_of
 from rlm_adapters.sandbox import Answer, CellRecord, Failure
@@ -132,14 +133,14 @@ class _Saved:
         return {"id": cell_id(self._journal[:place]), "code": record.code, "ended": True, "calls": calls, **error}
 
     def _waiting(self, request: Request) -> dict[str, Any]:
-        args = self._read(request["args"])
-        kind = {"llm_query": "llm", "rlm_query": "child"}.get(request["function"], "tool")
+        kind = call_kind(request["function"])
+        asked = what_is_asked(kind, self._read(request["args"]), self._read(request["kwargs"]))
         answers = self._state.get("answers") or {}
         return {
             "id": request["id"],
             "function": request["function"],
             "kind": kind,
-            "prompt": text_of(args[0] if kind != "tool" and args else args),
+            "prompt": text_of(asked),
             "ahead": request["ahead"],
             **(self._answer(answers[request["id"]]) if request["id"] in answers else {}),
         }

@@ -7,6 +7,7 @@ that it takes have the form of LangChain's `HumanInTheLoopMiddleware`, so that t
 from __future__ import annotations
 
 import ast
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -144,7 +145,7 @@ def decide(node: NodeContext, request: ApprovalRequest, config: RunnableConfig) 
         decision, problem = read_decision(interrupt(shown), request)
         if decision is not None:
             return decision
-        shown = {**as_interrupt(request), "problem": problem}  # an answer that cannot be used loses nothing
+        shown = {**shown, "problem": problem}  # an answer that cannot be used loses nothing
 
 
 def as_interrupt(request: ApprovalRequest) -> dict[str, Any]:
@@ -230,8 +231,9 @@ def _asking(approve: Approver, request: ApprovalRequest) -> Wait:
         return run_coroutine(lambda: _awaited(given)) if inspect.isawaitable(given) else given
 
     async def arun() -> Any:
-        given = approve(request)
-        return await given if inspect.isawaitable(given) else given
+        # A function that is no coroutine function may take long: in a thread, as tools.
+        asked = approve(request) if inspect.iscoroutinefunction(approve) else await asyncio.to_thread(approve, request)
+        return await asked if inspect.isawaitable(asked) else asked
 
     return Wait(run, arun)
 

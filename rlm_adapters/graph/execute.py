@@ -17,7 +17,7 @@ from rlm_adapters.graph.opening import opened
 from rlm_adapters.graph.review import review_cell
 from rlm_adapters.graph.state import CellOutput, Request, RLMState
 from rlm_adapters.graph.stored import Stored
-from rlm_adapters.models.budget import Usage, add_usage
+from rlm_adapters.models.usage import Usage, add_usage
 from rlm_adapters.prompts import cut_middle
 from rlm_adapters.sandbox import (
     Answer,

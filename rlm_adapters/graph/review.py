@@ -9,7 +9,7 @@ from langchain_core.runnables import RunnableConfig
 
 from rlm_adapters.effects import Steps
 from rlm_adapters.graph.approval import RUN_CELL, ApprovalRequest, called_functions, decide
-from rlm_adapters.graph.calls import host_functions
+from rlm_adapters.graph.calls import bind, host_functions
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.state import CellOutput, PackedText, RecurseInput, RLMState
 from rlm_adapters.graph.tool_results import ToolFailedError
@@ -33,10 +33,7 @@ def review_cell(state: RLMState, node: NodeContext, config: RunnableConfig) -> S
         name=RUN_CELL,
         args={"code": code},
         calls=called_functions(code, names),
-        balance=_balance(node),
-        run_id=state["run_id"],
-        depth=node.depth,
-        iteration=state["iterations"],
+        **_asker(node, state["run_id"], state["iterations"]),
     )
     decision = yield from decide(node, request, config)
     if decision.type == "reject":
@@ -76,15 +73,12 @@ def review_tool(
         ToolFailedError: it was not approved.
     """
     args, kwargs = given
-    names = [name.rstrip("=") for name in tool.parameters or ()] or [str(place) for place in range(len(args))]
+    names = tool.parameters or [str(place) for place in range(len(args))]
     request = ApprovalRequest(
         kind="tool",
         name=tool.name,
-        args={**dict(zip(names, args, strict=False)), **kwargs},
-        balance=_balance(node),
-        run_id=task["run_id"],
-        depth=node.depth,
-        iteration=task["iteration"],
+        args=bind(names, args, kwargs),
+        **_asker(node, task["run_id"], task["iteration"]),
     )
     decision = yield from decide(node, request, config)
     if decision.type == "reject":
@@ -96,5 +90,7 @@ def review_tool(
     return places, edited, False
 
 
-def _balance(node: NodeContext) -> str:
-    return node.run.ledger.balance().describe(sub_calls=node.may_call)
+def _asker(node: NodeContext, run_id: str, iteration: int) -> dict[str, Any]:
+    """Whose request it is, and what that run has left."""
+    balance = node.run.ledger.balance().describe(sub_calls=node.may_call)
+    return {"balance": balance, "run_id": run_id, "depth": node.depth, "iteration": iteration}

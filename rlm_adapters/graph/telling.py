@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
 
 from rlm_adapters.events import EventType
-from rlm_adapters.graph.calls import SubCall
+from rlm_adapters.graph.calls import LLM_QUERY, SubCall
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.state import RecurseInput, Request
+
+AnsweredBy: TypeAlias = Literal["llm", "child", "tool"]
+"""What answers a call: a sub-LM, a child run or a tool."""
+
+
+def call_kind(function: str) -> AnsweredBy:
+    """What answers a call of this function; no tool has the name of one of the others."""
+    if function == LLM_QUERY.name:
+        return "llm"
+    return "child" if function == "rlm_query" else "tool"
+
+
+def what_is_asked(kind: AnsweredBy, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """The prompt of a call; all arguments of a tool."""
+    if kind == "tool":
+        return [*args, kwargs] if kwargs else list(args)
+    return args[0] if args else kwargs.get("prompt", "")
 
 
 class ToldCall:
@@ -30,15 +47,11 @@ class ToldCall:
         self._node = node
         self._began = time.time(), time.monotonic()
         self.made = SubCall(request["id"], task["run_id"], task["iteration"], config)
-        function = request["function"]
-        self._kind = "tool" if function in node.config.tools else "child" if function == "rlm_query" else "llm"
+        self._kind = call_kind(request["function"])
 
     def started(self, args: Any, kwargs: Any) -> None:
         """Tell that it is about to be answered."""
-        if self._kind == "tool":
-            asked = [*args, kwargs] if kwargs else list(args)
-        else:
-            asked = args[0] if args else kwargs.get("prompt", "")
+        asked = what_is_asked(self._kind, args, kwargs)
         ahead = {"ahead": True} if self._request["ahead"] else {}
         self._emit("call_started", {"prompt": asked}, **ahead)
 

@@ -19,8 +19,6 @@ from rlm_adapters.models.limits import Limits, in_words
 from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.models.usage import Usage, add_usage, empty_usage, known_cost
 
-__all__ = ["Balance", "CallKind", "Ledger", "Reservation", "Usage", "add_usage"]
-
 CallKind: TypeAlias = Literal["root", "sub", "extract"]
 
 _MIN_OUTPUT_TOKENS = 16  # an answer shorter than this is not worth its call

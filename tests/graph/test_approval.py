@@ -1,6 +1,7 @@
 """Approval: a person or a function looks at cells and tool calls before they run."""
 
 import asyncio
+import threading
 import time
 from typing import Any
 
@@ -275,6 +276,20 @@ def test_a_function_that_takes_long_to_decide_counts_against_none_either(model_s
     model_server.script("root", turns("SUBMIT(1)"))
     graph = make(approve=wait, limits=Limits(max_seconds=2), checkpointer=None)
     assert run(graph, {"query": "q"}, {})["finish_reason"] == "submitted"
+
+
+async def test_a_function_that_blocks_does_not_hold_up_the_event_loop(model_server, make):
+    threads = []
+
+    def judge(_):
+        threads.append(threading.current_thread())
+        time.sleep(0.2)
+        return True
+
+    model_server.script("root", turns("SUBMIT(1)"))
+    result = await make(approve=judge, checkpointer=None).ainvoke({"query": "q"})
+    assert result["answer"] == 1
+    assert threads[0] is not threading.main_thread()
 
 
 def test_a_function_decides_and_needs_no_saver(model_server, make, run):
