@@ -13,13 +13,12 @@ from rich.console import Console
 from rich.text import Text
 
 from rlm_adapters.cli.approval import Approving, Terminal
+from rlm_adapters.cli.engine import Models, answer, load_inputs
 from rlm_adapters.cli.output import print_answer
 from rlm_adapters.errors import InputError, RLMError
 from rlm_adapters.models.limits import Limits
-from rlm_adapters.models.providers import open_chat_model
 from rlm_adapters.models.usage import Usage, add_usage
-from rlm_adapters.values.inputs import load_paths
-from rlm_adapters.values.urls import URL, is_url
+from rlm_adapters.values.inputs import STDIN
 from rlm_adapters.views.console import ConsoleView, answer_text, describe_usage, safe
 
 if TYPE_CHECKING:
@@ -35,10 +34,7 @@ class Chat:
     """What a conversation was started with."""
 
     paths: tuple[str, ...]
-    model: str
-    sub_model: str | None
-    base_url: str | None
-    api_key: str | None
+    models: Models
     limits: Limits
     approve: Approving | None
     show: bool
@@ -52,6 +48,10 @@ def hold(chat: Chat) -> None:
         InputError: a file or a model is unusable.
         MissingExtraError: a package is missing.
     """
+    chat.models.check()
+    if STDIN in chat.paths:
+        raise InputError(f"{STDIN} is standard input, which holds the questions here: name a file instead")
+    chat.models.load()
     errors = Console(stderr=True)
     with asyncio.Runner() as runner, ConsoleView(errors, show_answer=False) as view:
         conversation = _Conversation(chat, view, errors)
@@ -83,11 +83,8 @@ class _Conversation:
         from rlm_adapters import create_rlm_graph  # noqa: PLC0415
 
         chat, stack = self._chat, self._stack
-        server = {"base_url": chat.base_url, "api_key": chat.api_key}
-        names = (chat.model, chat.sub_model)
-        models = [await stack.enter_async_context(open_chat_model(name, **server)) for name in names if name]
         self._graph = create_rlm_graph(
-            *models,
+            *await chat.models.open(stack),
             limits=chat.limits,
             approve=None if chat.approve is None else chat.approve.value,
             checkpointer=InMemorySaver(),
@@ -97,24 +94,18 @@ class _Conversation:
         if chat.approve is not None:
             self._terminal = stack.enter_context(Terminal(self._errors, before=self._view.close))
         if chat.paths:
-            paths = [URL(path) if is_url(path) else path for path in chat.paths]
-            inputs = await asyncio.to_thread(load_paths, paths)
-            for text in inputs.notes:
-                self._errors.print(Text(f"note: {safe(text)}", style="yellow"))
-            self._inputs = {"context": inputs.context, "files": dict(inputs.files)}
+            self._inputs = await load_inputs(chat.paths, self._note)
 
     async def ask(self, question: str) -> Mapping[str, Any]:
         """Answer a question; the inputs go with the first."""
-        from langgraph.types import Command  # noqa: PLC0415
-
         begun = (await self._graph.aget_state(_THREAD)).values
-        given: Any = {"query": question, **({} if begun else self._inputs)}
-        result: Mapping[str, Any] = await self._graph.ainvoke(given, _THREAD)
-        while self._terminal is not None and (waiting := result.get("__interrupt__")):
-            answers = {one.id: await self._terminal.ask(one.value) for one in waiting}
-            result = await self._graph.ainvoke(Command(resume=answers), _THREAD)
+        given = {"query": question, **({} if begun else self._inputs)}
+        result = await answer(self._graph, given, _THREAD, self._terminal)
         self.total = add_usage(self.total, result["usage"])
         return result
+
+    def _note(self, text: str) -> None:
+        self._errors.print(Text(f"note: {safe(text)}", style="yellow"))
 
     async def close(self) -> None:
         """End the workers and close the models."""
@@ -163,15 +154,3 @@ def _line() -> str:
     with suppress(ImportError):
         import readline  # noqa: F401, PLC0415 - gives input() a history
     return input(_PROMPT)
-
-
-def checked(paths: tuple[str, ...], model: str) -> None:
-    """Refuse what cannot be a conversation.
-
-    Raises:
-        InputError: no model is named, or standard input is asked for as a file: it holds the questions.
-    """
-    if not model.strip():
-        raise InputError("the model is empty: give --model provider:name, or set RLM_MODEL")
-    if "-" in paths:
-        raise InputError("- is standard input, which holds the questions here: name a file instead")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from rlm_adapters import __version__
+from rlm_adapters.cli.engine import Models
 from rlm_adapters.errors import InputError, MissingExtraError, ModelCallError, RLMError
 from rlm_adapters.models.budget import Ledger
 from rlm_adapters.models.calling import ChatTarget, ModelCaller, as_prompt
@@ -47,16 +48,6 @@ class Check:
     state: Literal["ok", "note", "problem"]
     detail: str
     remedy: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Models:
-    """The models to ask, as for ``rlm ask``."""
-
-    model: str
-    sub_model: str | None = None
-    base_url: str | None = None
-    api_key: str | None = None
 
 
 async def examine(models: Models) -> AsyncIterator[Check]:

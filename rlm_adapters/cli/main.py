@@ -6,24 +6,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import signal
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack, ExitStack, suppress
-from dataclasses import dataclass, field
-from enum import IntEnum
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import Annotated, TextIO
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from rlm_adapters import __version__
-from rlm_adapters.cli.approval import Approving, Terminal
+from rlm_adapters.cli.engine import Models
 from rlm_adapters.cli.options import (
     ApiKeyOption,
     ApproveOption,
@@ -36,42 +27,12 @@ from rlm_adapters.cli.options import (
     parse_output_type,
     parse_price,
 )
-from rlm_adapters.cli.output import print_answer
+from rlm_adapters.cli.output import ExitCode, exit_code_of, failure, report
 from rlm_adapters.cli.traces import add_commands
 from rlm_adapters.errors import InputError, MissingExtraError, RLMError
-from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.models.limits import Limits
-from rlm_adapters.models.providers import open_chat_model, split_name
-from rlm_adapters.traces.writer import TraceWriter, begin_anew
-from rlm_adapters.values.inputs import STDIN, load_paths
-from rlm_adapters.values.urls import URL, is_url
-from rlm_adapters.views.console import ConsoleView, answer_text, safe
-
-if TYPE_CHECKING:
-    from langchain_core.runnables import RunnableConfig
-
-
-class ExitCode(IntEnum):
-    """What the exit status of the command means."""
-
-    ANSWERED = 0
-    FAILED = 1
-    """A model or the machine failed; there is no answer."""
-    BAD_INPUT = 2
-    """Nothing was asked: a file, an option or a model's name is unusable."""
-    PARTIAL = 3
-    """A limit ended the run, or the root LM never submitted: the answer is the best one so far, or there is none."""
-    INTERRUPTED = 130
-    """Ctrl-C, or SIGTERM."""
-
-
-_EXIT_CODES = {
-    "submitted": ExitCode.ANSWERED,
-    "text": ExitCode.ANSWERED,
-    "direct": ExitCode.ANSWERED,
-    "error": ExitCode.FAILED,
-}
-"""By finish reason; any other gives a partial answer."""
+from rlm_adapters.values.inputs import STDIN
+from rlm_adapters.views.console import safe
 
 _EPILOG = (
     "Exit status: 0 answered, 1 a model or the machine failed, 2 bad input, 3 partial answer (a limit ended the run, "
@@ -108,23 +69,6 @@ def _root(
     ] = False,
 ) -> None:
     del version
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
-    """What was asked for, options checked."""
-
-    question: str
-    paths: tuple[str, ...]
-    model: str
-    sub_model: str | None
-    base_url: str | None
-    api_key: str | None = field(repr=False)
-    limits: Limits
-    prices: Mapping[str, tuple[float, float]]
-    output_type: Any
-    prompt: Path | None
-    approve: Approving | None = None
 
 
 @app.command(epilog=_EPILOG)
@@ -182,15 +126,19 @@ def ask(
 
     The answer goes to standard output, the trajectory to standard error.
     """
-    used = _Used()
+    from rlm_adapters.cli.ask import Question, Used  # noqa: PLC0415 - not needed for `rlm --help`
+    from rlm_adapters.cli.ask import ask as answer  # noqa: PLC0415
+
+    used = Used()
+    models = Models(model=model, sub_model=sub_model, base_url=base_url, api_key=api_key)
     try:
-        job = _Job(
-            question=_checked(question, "the question", "give it as the first argument"),
-            paths=tuple(files or _default_paths(sys.stdin)),
-            model=_checked(model, "the model", "give --model provider:name, or set RLM_MODEL"),
-            sub_model=sub_model,
-            base_url=base_url,
-            api_key=api_key,
+        text = _checked(question)
+        paths = tuple(files or _default_paths(sys.stdin))
+        models.check()
+        asked = Question(
+            text=text,
+            paths=paths,
+            models=models,
             limits=Limits(
                 max_iterations=max_iterations,
                 max_depth=max_depth,
@@ -205,17 +153,17 @@ def ask(
             prompt=prompt,
             approve=approve,
         )
-        result = _run(job, trace=trace, show=not quiet, verbose=verbose, tell=used.note)
-        code = _EXIT_CODES.get(result["finish_reason"], ExitCode.PARTIAL)
+        result = answer(asked, trace=trace, show=not quiet, verbose=verbose, tell=used.note)
+        code = exit_code_of(result["finish_reason"])
     except (KeyboardInterrupt, asyncio.CancelledError):
         interrupted = {"answer": None, "finish_reason": "interrupted", "error": "interrupted", "usage": used.usage}
-        _report(interrupted, ExitCode.INTERRUPTED, as_json=as_json)
+        report(interrupted, ExitCode.INTERRUPTED, as_json=as_json)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except (InputError, MissingExtraError) as error:
-        code, result = ExitCode.BAD_INPUT, _failure(error)
+        code, result = ExitCode.BAD_INPUT, failure(error)
     except RLMError as error:
-        code, result = ExitCode.FAILED, _failure(error)
-    _report(result, code, as_json=as_json)
+        code, result = ExitCode.FAILED, failure(error)
+    report(result, code, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -244,17 +192,13 @@ def chat(
 
     A line is a question; limits count for each. /exit or Ctrl-D ends the conversation, Ctrl-C ends a question.
     """
-    from rlm_adapters.cli.chat import Chat, checked, hold  # noqa: PLC0415 - not needed for `rlm --help`
+    from rlm_adapters.cli.chat import Chat, hold  # noqa: PLC0415 - not needed for `rlm --help`
 
     try:
-        checked(tuple(files or ()), model)
         hold(
             Chat(
                 paths=tuple(files or ()),
-                model=model,
-                sub_model=sub_model,
-                base_url=base_url,
-                api_key=api_key,
+                models=Models(model=model, sub_model=sub_model, base_url=base_url, api_key=api_key),
                 limits=Limits(
                     max_iterations=max_iterations,
                     max_depth=max_depth,
@@ -269,10 +213,10 @@ def chat(
             )
         )
     except (InputError, MissingExtraError) as error:
-        _report(_failure(error), ExitCode.BAD_INPUT, as_json=False)
+        report(failure(error), ExitCode.BAD_INPUT, as_json=False)
         raise typer.Exit(ExitCode.BAD_INPUT) from None
     except RLMError as error:
-        _report(_failure(error), ExitCode.FAILED, as_json=False)
+        report(failure(error), ExitCode.FAILED, as_json=False)
         raise typer.Exit(ExitCode.FAILED) from None
 
 
@@ -288,7 +232,7 @@ def doctor(
 
     Each model is asked one short question.
     """
-    from rlm_adapters.cli.doctor import Models, examine  # noqa: PLC0415 - not needed for `rlm --help`
+    from rlm_adapters.cli.doctor import examine  # noqa: PLC0415 - not needed for `rlm --help`
 
     async def show() -> bool:
         well = True
@@ -313,10 +257,10 @@ add_commands(app)
 # What the arguments mean
 
 
-def _checked(value: str, name: str, remedy: str) -> str:
-    if not value.strip():
-        raise InputError(f"{name} is empty: {remedy}")
-    return value
+def _checked(question: str) -> str:
+    if not question.strip():
+        raise InputError("the question is empty: give it as the first argument")
+    return question
 
 
 def _default_paths(stdin: TextIO | None) -> tuple[str, ...]:
@@ -324,138 +268,3 @@ def _default_paths(stdin: TextIO | None) -> tuple[str, ...]:
     if stdin is None or stdin.isatty():
         raise InputError("no input: name at least one FILE or directory, or pipe the text in")
     return (STDIN,)
-
-
-# Running
-
-
-@dataclass(slots=True)
-class _Used:
-    """What the run has used, for a report of one that was interrupted."""
-
-    usage: Mapping[str, Any] = field(default_factory=dict)
-
-    def note(self, event: Event) -> None:
-        key = "usage" if event.type == "run_finished" and not event.depth else "used"
-        self.usage = event.data.get(key) or self.usage
-
-
-def _run(job: _Job, *, trace: Path | None, show: bool, verbose: bool, tell: EventHandler) -> Mapping[str, Any]:
-    """Run a job with its views; from SIGTERM and Ctrl-C on all is closed."""
-    errors = Console(stderr=True)
-    with ExitStack() as stack:
-        listeners: list[EventHandler] = [tell]
-        view = stack.enter_context(ConsoleView(errors, show_answer=False, verbose=verbose)) if show else None
-        if view is not None:
-            listeners.append(view.handle)
-        terminal = None
-        if job.approve is not None:
-            terminal = stack.enter_context(Terminal(errors, before=view.close if view is not None else lambda: None))
-        writer = None if trace is None else _trace_writer(trace)
-
-        def tell_all(event: Event) -> None:
-            for listener in listeners:
-                listener(event)
-
-        def note(text: str) -> None:
-            if show:
-                errors.print(Text(f"note: {safe(text)}", style="yellow"))
-
-        _load_engine(job)
-        return asyncio.run(_answer(job, tell_all, note, writer, terminal))
-
-
-def _load_engine(job: _Job) -> None:
-    """Import what the run needs: seconds in which Ctrl-C ends the command, as no event loop holds it back yet."""
-    import_module("rlm_adapters.graph")
-    for name in filter(None, (job.model, job.sub_model)):
-        provider, _ = split_name(name, openai_compatible=job.base_url is not None)
-        with suppress(ImportError):  # opening the model says what to install
-            import_module(f"langchain_{provider}")
-
-
-async def _answer(
-    job: _Job,
-    tell: EventHandler,
-    note: Callable[[str], None],
-    writer: TraceWriter | None,
-    terminal: Terminal | None,
-) -> Mapping[str, Any]:
-    # LangGraph is not needed for `rlm --help`
-    from langgraph.checkpoint.memory import InMemorySaver  # noqa: PLC0415
-    from langgraph.types import Command  # noqa: PLC0415
-
-    from rlm_adapters import create_rlm_graph  # noqa: PLC0415
-
-    with suppress(NotImplementedError):  # not on Windows
-        task = asyncio.current_task()
-        assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    async with AsyncExitStack() as stack:
-        server = {"base_url": job.base_url, "api_key": job.api_key}
-        model = await stack.enter_async_context(open_chat_model(job.model, **server))
-        sub_model = None
-        if job.sub_model is not None:
-            sub_model = await stack.enter_async_context(open_chat_model(job.sub_model, **server))
-        graph = create_rlm_graph(
-            model,
-            sub_model,
-            limits=job.limits,
-            prices=job.prices,
-            output_type=job.output_type,
-            prompt=job.prompt,
-            on_event=tell,
-            approve=None if job.approve is None else job.approve.value,
-            checkpointer=None if job.approve is None else InMemorySaver(),
-            trace=writer,
-        )
-        stack.callback(graph.close)
-        inputs = await asyncio.to_thread(load_paths, [URL(path) if is_url(path) else path for path in job.paths])
-        for text in inputs.notes:
-            note(text)
-        given: Any = {"query": job.question, "context": inputs.context, "files": dict(inputs.files)}
-        thread: RunnableConfig | None = None if terminal is None else {"configurable": {"thread_id": "ask"}}
-        result: Mapping[str, Any] = await graph.ainvoke(given, thread)
-        while terminal is not None and (waiting := result.get("__interrupt__")):
-            answers = {one.id: await terminal.ask(one.value) for one in waiting}
-            result = await graph.ainvoke(Command(resume=answers), thread)
-        return result
-
-
-def _trace_writer(path: Path) -> TraceWriter:
-    """What writes the trace; a file of this name that is there is written anew."""
-    try:
-        begin_anew(path)
-    except OSError as error:
-        raise InputError(f"--trace {path}: {error.strerror}; give a file that can be written") from error
-    return TraceWriter(path)
-
-
-# Reporting
-
-
-def _failure(error: Exception) -> dict[str, Any]:
-    usage = getattr(error, "usage", {})
-    reason = " ".join(str(error).split())
-    return {"answer": None, "finish_reason": "error", "error": reason, "usage": usage, "iterations": 0}
-
-
-def _report(result: Mapping[str, Any], code: ExitCode, *, as_json: bool) -> None:
-    """The answer, or one JSON object, on standard output; what went wrong on standard error."""
-    answer, error = result["answer"], result.get("error")
-    if as_json:
-        kept = {key: result.get(key) for key in ("answer", "finish_reason", "error", "usage", "iterations")}
-        typer.echo(json.dumps(kept, default=str, indent=2))
-    elif answer is not None:
-        print_answer(answer_text(answer))
-    failed = (result.get("usage") or {}).get("failed_calls", 0)
-    if failed and code in (ExitCode.ANSWERED, ExitCode.PARTIAL):
-        calls = "1 model call" if failed == 1 else f"{failed:,} model calls"
-        typer.echo(f"rlm: {calls} failed; the answer may lack what they were asked for", err=True)
-    if code is ExitCode.PARTIAL:
-        what = "no answer" if answer is None else "partial answer"
-        typer.echo(f"rlm: {what}: {safe(str(error or result['finish_reason']))}", err=True)
-    elif code is ExitCode.INTERRUPTED:
-        typer.echo("interrupted", err=True)
-    elif code is not ExitCode.ANSWERED:
-        typer.echo(f"rlm: {safe(str(error))}", err=True)

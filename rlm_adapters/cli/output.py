@@ -1,15 +1,47 @@
-"""Showing an answer on standard output."""
+"""What a command says at its end: the answer, what went wrong, and its exit code."""
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any, Final
 
 import typer
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from rlm_adapters.views.console import safe
+from rlm_adapters.views.console import answer_text, safe
+
+
+class ExitCode(IntEnum):
+    """What the exit status of the command means."""
+
+    ANSWERED = 0
+    FAILED = 1
+    """A model or the machine failed; there is no answer."""
+    BAD_INPUT = 2
+    """Nothing was asked: a file, an option or a model's name is unusable."""
+    PARTIAL = 3
+    """A limit ended the run, or the root LM never submitted: the answer is the best one so far, or there is none."""
+    INTERRUPTED = 130
+    """Ctrl-C, or SIGTERM."""
+
+
+_EXIT_CODES: Final = {
+    "submitted": ExitCode.ANSWERED,
+    "text": ExitCode.ANSWERED,
+    "direct": ExitCode.ANSWERED,
+    "error": ExitCode.FAILED,
+}
+"""By finish reason; any other gives a partial answer."""
+
+
+def exit_code_of(finish_reason: str) -> ExitCode:
+    """The exit code of a run that ended so."""
+    return _EXIT_CODES.get(finish_reason, ExitCode.PARTIAL)
 
 
 def print_answer(text: str) -> None:
@@ -18,3 +50,31 @@ def print_answer(text: str) -> None:
         Console().print(Panel(Text(safe(text)), title="answer", title_align="left", border_style="bold green"))
     else:
         typer.echo(text.encode("utf-8", "replace"))
+
+
+def failure(error: Exception) -> dict[str, Any]:
+    """The result of a run that raised."""
+    usage = getattr(error, "usage", {})
+    reason = " ".join(str(error).split())
+    return {"answer": None, "finish_reason": "error", "error": reason, "usage": usage, "iterations": 0}
+
+
+def report(result: Mapping[str, Any], code: ExitCode, *, as_json: bool) -> None:
+    """The answer, or one JSON object, on standard output; what went wrong on standard error."""
+    answer, error = result["answer"], result.get("error")
+    if as_json:
+        kept = {key: result.get(key) for key in ("answer", "finish_reason", "error", "usage", "iterations")}
+        typer.echo(json.dumps(kept, default=str, indent=2))
+    elif answer is not None:
+        print_answer(answer_text(answer))
+    failed = (result.get("usage") or {}).get("failed_calls", 0)
+    if failed and code in (ExitCode.ANSWERED, ExitCode.PARTIAL):
+        calls = "1 model call" if failed == 1 else f"{failed:,} model calls"
+        typer.echo(f"rlm: {calls} failed; the answer may lack what they were asked for", err=True)
+    if code is ExitCode.PARTIAL:
+        what = "no answer" if answer is None else "partial answer"
+        typer.echo(f"rlm: {what}: {safe(str(error or result['finish_reason']))}", err=True)
+    elif code is ExitCode.INTERRUPTED:
+        typer.echo("interrupted", err=True)
+    elif code is not ExitCode.ANSWERED:
+        typer.echo(f"rlm: {safe(str(error))}", err=True)

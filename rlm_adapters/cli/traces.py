@@ -14,14 +14,13 @@ import typer
 from rich.console import Console
 
 from rlm_adapters.cli.options import VerboseOption
+from rlm_adapters.cli.output import ExitCode
 from rlm_adapters.errors import InputError
 from rlm_adapters.events import Event
 from rlm_adapters.traces.reader import TraceReader
 from rlm_adapters.traces.trajectory import Trajectory
 from rlm_adapters.views.console import ConsoleView, safe
 
-_BAD_INPUT: Final = 2
-_INTERRUPTED: Final = 130
 _POLL_SECONDS: Final = 0.1
 _FIRST_BYTES: Final = 100_000
 """Of a file that is looked at for a whole line; the line of a run's beginning is shorter."""
@@ -115,9 +114,9 @@ class _Ends:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if isinstance(error, InputError):
             typer.echo(f"rlm: {safe(str(error))}", err=True)
-            raise typer.Exit(_BAD_INPUT) from None
+            raise typer.Exit(ExitCode.BAD_INPUT) from None
         if isinstance(error, KeyboardInterrupt):
-            raise typer.Exit(_INTERRUPTED) from None
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
 def _number(run: str) -> str | int:

@@ -1,0 +1,94 @@
+"""What the commands that ask have in common: opening the models, reading the inputs, and a run that may ask back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from rlm_adapters.cli.approval import Terminal
+from rlm_adapters.errors import InputError
+from rlm_adapters.models.providers import open_chat_model, split_name
+from rlm_adapters.values.inputs import load_paths
+from rlm_adapters.values.urls import URL, is_url
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.runnables import RunnableConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """The models that were named, and the server to reach them at."""
+
+    model: str
+    sub_model: str | None = None
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the root LM, and of the sub-LM if it is another one."""
+        return (self.model, self.sub_model) if self.sub_model else (self.model,)
+
+    def check(self) -> None:
+        """Refuse to go on without a model.
+
+        Raises:
+            InputError: none is named.
+        """
+        if not self.model.strip():
+            raise InputError("the model is empty: give --model provider:name, or set RLM_MODEL")
+
+    def load(self) -> None:
+        """Import what a run needs: seconds in which Ctrl-C ends the command, as no event loop holds it back yet."""
+        import_module("rlm_adapters.graph")
+        for name in self.names:
+            provider, _ = split_name(name, openai_compatible=self.base_url is not None)
+            with suppress(ImportError):  # opening the model says what to install
+                import_module(f"langchain_{provider}")
+
+    async def open(self, stack: AsyncExitStack) -> list[BaseChatModel]:
+        """Open the root LM, and the sub-LM if it is another one.
+
+        Args:
+            stack: closes them.
+
+        Raises:
+            InputError: a name, key or address is unusable.
+            MissingExtraError: a provider's package is missing.
+        """
+        server = {"base_url": self.base_url, "api_key": self.api_key}
+        return [await stack.enter_async_context(open_chat_model(name, **server)) for name in self.names]
+
+
+async def load_inputs(paths: Sequence[str], note: Callable[[str], None]) -> dict[str, Any]:
+    """The context and the files of a run, from the paths and addresses that were given.
+
+    Args:
+        paths: as on the command line.
+        note: is told what a user should know of them.
+
+    Raises:
+        InputError: one of them cannot be read.
+    """
+    inputs = await asyncio.to_thread(load_paths, [URL(path) if is_url(path) else path for path in paths])
+    for text in inputs.notes:
+        note(text)
+    return {"context": inputs.context, "files": dict(inputs.files)}
+
+
+async def answer(
+    graph: Any, given: Mapping[str, Any], thread: RunnableConfig | None, terminal: Terminal | None
+) -> Mapping[str, Any]:
+    """Run a graph to its end; what waits for approval on the way is asked on the terminal."""
+    from langgraph.types import Command  # noqa: PLC0415 - not needed for `rlm --help`
+
+    result: Mapping[str, Any] = await graph.ainvoke(given, thread)
+    while terminal is not None and (waiting := result.get("__interrupt__")):
+        answers = {one.id: await terminal.ask(one.value) for one in waiting}
+        result = await graph.ainvoke(Command(resume=answers), thread)
+    return result
