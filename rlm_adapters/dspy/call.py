@@ -12,7 +12,7 @@ from typing import Any, Self
 import dspy
 from dspy.dsp.utils.settings import settings
 from langchain_core.runnables import RunnableConfig
-from langgraph.types import Command
+from langgraph.types import Command, StateSnapshot
 
 from rlm_adapters.dspy.isolation import arun_apart, run_apart
 from rlm_adapters.dspy.predictors import PredictorError
@@ -110,7 +110,7 @@ class Call:
     def _invoke(self) -> dict[str, Any]:
         config = self._runnable_config()
         run = self._begin(config)
-        given = self._input(run, config and self.graph.get_state(config).next)
+        given = self._input(run, self.graph.get_state(config) if config else None)
         context = RLMContext(config=self.config, run=run)
         result: dict[str, Any] = self.graph.invoke(given, config, context=context, output_keys=_KEYS)
         return result
@@ -118,8 +118,8 @@ class Call:
     async def _ainvoke(self) -> dict[str, Any]:
         config = self._runnable_config()
         run = self._begin(config)
-        unfinished = config and (await self.graph.aget_state(config)).next
-        given = await asyncio.to_thread(self._input, run, unfinished)
+        state = await self.graph.aget_state(config) if config else None
+        given = await asyncio.to_thread(self._input, run, state)
         context = RLMContext(config=self.config, run=run)
         result: dict[str, Any] = await self.graph.ainvoke(given, config, context=context, output_keys=_KEYS)
         return result
@@ -133,9 +133,10 @@ class Call:
         if self._run is not None and self._run.store.owner.startswith("run-"):
             self._run.store.forget()
 
-    def _input(self, run: Run, unfinished: Any) -> Any:
-        if unfinished:
-            return None if self.resume is None else Command(resume=self.resume)
+    def _input(self, run: Run, saved: StateSnapshot | None) -> Any:
+        if saved is not None and saved.tasks:  # `next` is empty where the tasks have written and were killed then
+            waits = self.resume is not None and saved.interrupts
+            return Command(resume=self.resume) if waits else None
         return {
             "query": self.query,
             "context": None,

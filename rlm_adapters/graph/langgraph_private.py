@@ -21,6 +21,12 @@ TASK_KEY: Final = "__pregel_task_id"
 RUNTIME_KEY: Final = "__pregel_runtime"
 """Key of ``config["configurable"]``: the `langgraph.runtime.Runtime` of the node."""
 
+INTERRUPT_WRITE: Final = "__interrupt__"
+"""Channel of a saved write: what a task waits for."""
+
+RESUME_WRITE: Final = "__resume__"
+"""Channel of a saved write: what a task was answered."""
+
 _INTERNAL: Final = "__"
 """Names under ``configurable`` that begin so are LangGraph's own, or are not to be traced."""
 
@@ -45,6 +51,18 @@ PRIVATE: Final = (
         "CONFIG_KEY_TASK_ID",
         "a graph that is a node refuses the other keys of the larger graph's state",
         TASK_KEY,
+    ),
+    PrivateName(
+        _CONSTANTS,
+        "INTERRUPT",
+        "a ChatRLM run that was killed in the moment after its tools had answered begins again",
+        INTERRUPT_WRITE,
+    ),
+    PrivateName(
+        _CONSTANTS,
+        "RESUME",
+        "a ChatRLM run that was killed in the moment after its tools had answered takes other results for the same",
+        RESUME_WRITE,
     ),
 )
 

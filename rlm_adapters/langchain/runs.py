@@ -12,7 +12,7 @@ from typing import Any
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple, PendingWrite
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command, Interrupt, StateSnapshot
@@ -22,6 +22,7 @@ from rlm_adapters.errors import InputError, NoAnswerError, RLMError
 from rlm_adapters.graph import RLMConfig, RLMContext, RLMGraph
 from rlm_adapters.graph.context import Run
 from rlm_adapters.graph.injection import Caller
+from rlm_adapters.graph.langgraph_private import INTERRUPT_WRITE, RESUME_WRITE
 from rlm_adapters.graph.ownership import content_of
 from rlm_adapters.graph.stored import refs_in
 from rlm_adapters.langchain.answer import Outcome
@@ -135,6 +136,8 @@ class Runs:
         thread = new_thread() if outside is None else outside.thread
         yield from self.suspended.take(thread)
         if outside is not None and (saved := (yield from self._begun(thread))) is not None:
+            if saved.ended:
+                return (yield from self._ended(ask, thread, saved))
             return (yield from self._turn(ask, None, thread, saved.told, answered=saved.answered))
         return (yield from self._turn(ask, given, thread, first=True))
 
@@ -148,7 +151,8 @@ class Runs:
         """The run that an earlier run of the same node has begun; None when there is none."""
         try:
             state = yield from self._state(thread)
-            return (yield from self._saved(state)) if state.next else None
+            saved = (yield from self._saved(state)) if state.values else None
+            return saved and replace(saved, answered=saved.answered + len(saved.passed))
         except BaseException:
             self.suspended.put_back(thread)
             raise
@@ -159,7 +163,7 @@ class Runs:
         waiting = known or Waiting(0.0)
         try:
             state = yield from self._state(back.thread)
-            if not state.next or (known is None and self.suspended.has_expired(state.created_at)):
+            if not state.values or (known is None and self.suspended.has_expired(state.created_at)):
                 yield from self.suspended.forget(back.thread)  # reading leaves a trace in some savers
                 return None
             saved = yield from self._saved(state)
@@ -167,9 +171,11 @@ class Runs:
             self.suspended.put_back(back.thread, waiting.runs, waiting.returned)
             raise
         results = back.resume_map(saved.interrupts) if saved is not None else {}
-        if saved is None or not (results or back.digest() in (saved.returned, waiting.returned)):
+        if saved is None or not (results or saved.has(back) or back.digest() == waiting.returned):
             self.suspended.put_back(back.thread, waiting.runs, waiting.returned)
             return None
+        if saved.ended:
+            return (yield from self._ended(ask, back.thread, saved))
         # Results that it has seen already: the request came again (its answer was lost, or the run failed after the
         # resume). So it goes on from where it was saved, and asks again for what it waits for.
         given: Command[Any] | None = Command(resume=results) if results else None
@@ -191,13 +197,35 @@ class Runs:
             _LOG.warning("a suspended run cannot go on here: %s", missing)
             return None
         metadata: Mapping[str, Any] = state.metadata or {}
+        writes = (yield from self._pending(state)) if state.tasks and not state.next else ()
         return _Saved(
             tuple(state.interrupts),
             state.values.get("usage") or {},
             metadata.get(_RETURNED),
             json.loads(metadata.get(_TOLD) or "{}"),
             metadata.get(_ANSWERED) or 0,
+            ended=not state.tasks,  # `next` is empty too where the last tasks have written and no checkpoint followed
+            passed=tuple(one for _, channel, value in writes if channel == INTERRUPT_WRITE for one in value),
+            resumed=tuple(one for _, channel, value in writes if channel == RESUME_WRITE for one in value),
         )
+
+    def _pending(self, state: StateSnapshot) -> Steps[Sequence[PendingWrite]]:
+        """What the tasks of the last checkpoint have written."""
+        saver = self.suspended.saver
+        found: CheckpointTuple | None = yield Wait(
+            lambda: saver.get_tuple(state.config), lambda: saver.aget_tuple(state.config)
+        )
+        return found.pending_writes or () if found is not None else ()
+
+    def _ended(self, ask: Ask, thread: str, saved: _Saved) -> Steps[Outcome]:
+        """What a run came to whose caller never got its answer: the request came again before the run was deleted."""
+        run = _ListenedRun(ask)
+        config = _config(thread, ask.callbacks)
+        try:
+            result = yield from self._result(self._saving, None, config, run)
+        finally:
+            yield from self.suspended.forget(thread)
+        return _outcome(result, subtract_usage(saved.usage, saved.told), run.progress.run_id)
 
     def _turn(
         self,
@@ -313,11 +341,34 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True)
 class _Saved:
+    """A saved run.
+
+    Attributes:
+        interrupts: what it waits for.
+        usage: of all its turns.
+        returned: hash of the results with which its last turn began.
+        told: usage that the caller was told of in earlier turns.
+        answered: questions to a person that were answered before its last turn.
+        ended: whether nothing is left to do.
+        passed: what it waited for, where the answers are saved but no checkpoint with them.
+        resumed: those answers; none where a child waited.
+    """
+
     interrupts: tuple[Interrupt, ...]
     usage: Usage
     returned: str | None
     told: Usage
     answered: int
+    ended: bool
+    passed: tuple[Interrupt, ...] = ()
+    resumed: tuple[Any, ...] = ()
+
+    def has(self, back: Returned) -> bool:
+        """Whether these results are the last that it was given."""
+        if back.digest() == self.returned:
+            return True
+        results = back.resume_map(self.passed).values()
+        return bool(results) and (not self.resumed or all(one in self.resumed for one in results))
 
 
 class _ListenedRun(Run):

@@ -114,6 +114,8 @@ class Chaos:
             saved = savers.saved_bytes(job.saver, "" if chat else job.tag)
             # The first turn of a chat model has no id that its client could come back with: it begins again.
             known = not chat or len(job.messages or ()) > 1
+            if known and not saved and all(asked[prompt] for prompt in script.prompts_of(job.tag)):
+                committed.clear()  # its thread was deleted: it had ended, and the answer was lost on its way to the client
             if known:
                 committed |= {prompt for prompt in asked if script.answer_to(prompt).encode() in saved}
             tools_committed = tools_committed or f"noted tool {job.tag}".encode() in saved

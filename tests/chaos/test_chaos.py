@@ -7,7 +7,7 @@ import pytest
 
 from tests.chaos import processes
 from tests.chaos.__main__ import one
-from tests.chaos.harness import chaos
+from tests.chaos.harness import chaos, first_messages
 from tests.chaos.job import Aim, Job
 
 pytestmark = pytest.mark.skipif(not processes.AVAILABLE, reason="needs Linux's /proc and subreapers")
@@ -26,6 +26,20 @@ def test_a_run_that_is_killed_again_and_again_ends_right_and_pays_nothing_commit
     count = one(used, f"{kind}{form}{durability}", "", form, durability, "ahead", kind)
     assert count.wrong == []
     assert count.kills.total() > 0
+    assert count.faults == 0, count
+
+
+@pytest.mark.parametrize("nth", [1, 12])
+def test_a_chat_run_that_is_killed_before_its_next_checkpoint_is_not_begun_again(used, tmp_path, nth):
+    """Its last tasks have written: nothing is left to do for them, and the run has not ended."""
+    tag = f"chatwindow{nth}"
+    job = Job(
+        tag, str(tmp_path / f"{tag}.db"), str(tmp_path / tag), used.server.url, "async", messages=first_messages(tag)
+    )
+    at = iter([(), (), (Aim("after commit", nth, 0.0, "host"),)])
+    count = used.run(job, aims=lambda: next(at, ()))
+    assert count.kills.total() == 1
+    assert count.repeated_in_window == 0
     assert count.faults == 0, count
 
 

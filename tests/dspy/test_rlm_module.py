@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from rlm_adapters import RLM, InputError, Limits
 from tests.dspy.scripted import codes, playing, scripted_lm, step_of
+from tests.langchain.savers import Dying, Killed
 
 
 class Point(BaseModel):
@@ -368,6 +369,42 @@ def test_a_run_goes_on_in_the_middle_after_its_process_died():
         alive[0] = True
         assert fresh()(query="q", thread_id="t").answer == [10, 20]
     assert calls == [1, 2, 2], "what was answered before is not paid again"
+
+
+def test_a_run_that_is_killed_between_any_two_writes_is_answered_once():
+    calls: list[int] = []
+
+    def pay(n: int) -> int:
+        """Costs money."""
+        calls.append(n)
+        return n * 10
+
+    def approve(amount: int) -> str:
+        """Ask."""
+        return interrupt(f"pay {amount}?")
+
+    with dspy.context(lm=playing("a = pay(1)", "b = approve(a)", "c = approve(7)", "SUBMIT(f'{a} {b} {c}')")):
+        for writes in range(50):
+            saver, killed, calls[:] = Dying(), False, []
+            rlm, given = RLM("query -> answer", tools=[pay, approve], checkpointer=saver), iter(("yes", "no"))
+            result = rlm(query="q", thread_id="1")
+            asked = list(result.rlm["interrupts"])
+            saver.left = writes
+            while result.answer is None:
+                resume = next(given)
+                try:
+                    result = rlm(query="q", thread_id="1", resume=resume)
+                except Killed:
+                    killed, saver.left = True, None
+                    result = rlm(query="q", thread_id="1", resume=resume)
+                if (waits := result.rlm.get("interrupts", asked[-1:])) != asked[-1:]:
+                    asked += waits
+            assert result.answer == "10 yes no", (writes, asked)
+            assert calls == [1], "what was answered before is not paid again"
+            if not killed:
+                break
+    assert writes > 3
+    assert not killed
 
 
 def test_a_tool_may_ask_a_human(call):

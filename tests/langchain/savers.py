@@ -14,6 +14,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, messages_from_dict
 from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
 
 from rlm_adapters import ChatRLM, ContentStore
 
@@ -26,6 +27,35 @@ def weather(city: str, unit: str = "C") -> str:
         city: its name.
     """
     return {"Bern": "rain", "Rome": "sun"}.get(city, "fog") + unit
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class Dying(InMemorySaver):
+    """A saver whose process dies after some writes: what comes later is not saved."""
+
+    left: int | None = None
+    """How many writes come before it; None: it lives."""
+
+    def _count(self) -> None:
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise Killed
+
+    def put(self, *args: Any, **kwargs: Any) -> Any:
+        self._count()
+        return super().put(*args, **kwargs)
+
+    def put_writes(self, *args: Any, **kwargs: Any) -> Any:
+        self._count()
+        return super().put_writes(*args, **kwargs)
+
+    def delete_thread(self, thread_id: str) -> None:
+        self._count()
+        super().delete_thread(thread_id)
 
 
 @dataclass(frozen=True)

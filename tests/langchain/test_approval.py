@@ -10,6 +10,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command
 
 from rlm_adapters import ChatRLM, InputError
+from tests.langchain.savers import Dying, Killed
 from tests.server import cell
 from tests.server.scripts import text_of
 
@@ -69,6 +70,32 @@ async def test_each_cell_is_asked_for_and_nothing_is_paid_twice(model_server, ma
     assert answer.content == f"gold{size}"
     assert (len(model_server.requests_of("root")), len(model_server.requests_of("sub"))) == (3, 1)
     assert answer.usage_metadata["output_tokens"] == sum(one.completion_tokens for one in model_server.requests)
+
+
+def test_a_run_that_is_killed_between_any_two_writes_asks_on_from_there(model_server, make):
+    model_server.script("root", turns("x = llm_query('what?')", "x = x + '!'", "SUBMIT(x)"))
+    model_server.script("sub", lambda messages, _: "gold")
+    for writes in range(50):
+        saver, killed = Dying(), False
+        graph, before = around(make(approve="cells", checkpointer=saver)), len(model_server.requests)
+        result = graph.invoke(QUESTION, THREAD)
+        asked = []
+        while "__interrupt__" in result:
+            asked.append(result["__interrupt__"][0].value["action_requests"][0]["args"]["code"])
+            saver.left = writes if len(asked) == 2 and not killed else None
+            try:
+                result = graph.invoke(Command(resume="approve"), THREAD)
+            except Killed:
+                killed, saver.left = True, None
+                result = graph.invoke(None, THREAD)
+        assert asked == ["x = llm_query('what?')", "x = x + '!'", "SUBMIT(x)"], writes
+        assert result["messages"][-1].content == "gold!"
+        # The next question to the root LM may have been under way while the saver still wrote.
+        assert len(model_server.requests) - before in (4, 5), f"paid twice after {writes} writes"
+        if not killed:
+            break
+    assert writes > 3
+    assert not killed
 
 
 async def test_the_rest_can_be_approved_or_a_cell_rejected(model_server, make):

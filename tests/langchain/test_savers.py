@@ -14,7 +14,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from rlm_adapters import ContentStore, InputError
-from tests.langchain.savers import opened, weather
+from tests.langchain.savers import Dying, Killed, opened, weather
 from tests.postgres import find_program, postgres_server
 from tests.server import Reply, by_question, cell, server_error
 
@@ -80,6 +80,33 @@ def test_the_same_cell_goes_on_in_the_same_process(scripted, rlm, chat, kind, lo
         assert used.ask(bound, history).text == "paid once rain sun 30000"
         assert used.threads() == set()
     assert len(scripted.requests) == 2
+
+
+@pytest.mark.parametrize("turn", [0, 1])
+def test_a_run_that_is_killed_between_any_two_writes_goes_on_from_there(scripted, rlm, chat, tmp_path, turn):
+    for writes in range(50):
+        saver, killed = Dying(), False
+        model = rlm(sub_model=chat("sub"), checkpointer=saver, store=ContentStore(tmp_path / str(writes)))
+        bound, history = model.bind_tools([weather]), list(QUESTION)
+        asked = len(scripted.requests)
+        for number, text in enumerate(("rain", "sun")):
+            history += back(bound.invoke(history), text)
+            if number == turn:
+                saver.left = writes
+                try:
+                    bound.invoke(history)
+                except Killed:
+                    killed = True
+                saver.left = None
+                model.close()
+                if not killed:
+                    assert writes > 3
+                    return
+                other = rlm(sub_model=chat("sub"), checkpointer=saver, store=ContentStore(tmp_path / str(writes)))
+                bound = other.bind_tools([weather])
+        assert bound.invoke(history).text == "paid once rain sun 30000", writes
+        assert len(scripted.requests) - asked == 2, f"paid twice after {writes} writes"
+    pytest.fail("it was killed each time")
 
 
 def test_the_same_cell_goes_on_in_another_process(scripted, rlm, chat, kind, location, tmp_path):
