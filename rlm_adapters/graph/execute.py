@@ -21,6 +21,7 @@ from rlm_adapters.models.usage import Usage, add_usage
 from rlm_adapters.prompts import cut_middle
 from rlm_adapters.sandbox import (
     Answer,
+    CellRecord,
     Done,
     ExecutorSession,
     HostCall,
@@ -30,96 +31,150 @@ from rlm_adapters.sandbox import (
 
 def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
     """Run cells until one waits, fails, submits, needs approval, or none is left."""
-    run_id, iteration = state["run_id"], state["iterations"]
-    node.attach(run_id, state.get("usage"), state.get("seconds"))
-    content = node.content
-    queue = list(state.get("queue") or ())
-    if not queue:
-        return {"pending": [], "seconds": node.run.ledger.seconds}
-    outputs: list[CellOutput] = list(state.get("outputs") or ())
-    update: dict[str, Any] = {}
-    review = node.config.approve is not None and not state.get("approved")
-    if review and not state.get("pending"):
-        queue[0], update = yield from review_cell(state, node, config)
-        if "outputs" in update:
-            return {**update, "queue": [], "pending": [], "seconds": node.run.ledger.seconds}
-        review = not update.get("approved")
-    stored = state.get("answers") or {}
-    yield from content.load(queue, stored)
-    answers = {key: from_answer_record(record, content.read) for key, record in stored.items()}
-    suspended = bool(state.get("pending"))
-    asked = dict(state.get("asked") or {}) if suspended else {}
-    cells = list(state.get("cells") or ())
-    place = position(cells, state.get("pending") or (), content.read(queue[0]))
-    session = node.config.sessions.take(node.run.session_key(run_id), place)
-    live = session is not None
-    try:
-        if session is None:
-            session = yield from opened(state, node, place)
-        while True:
-            code = content.read(queue[0])
-            if not suspended:
-                reply = state.get("reply")
-                thought = reply["thought"] if reply is not None and not outputs else ""
-                told = {"code": code, **({"reasoning": thought} if thought else {})}
-                node.run.began[run_id, cell_id(cells)] = time.monotonic()
-                node.emit("code", run_id, iteration, id=cell_id(cells), parent=root_call_id(iteration), **told)
-            outcome = yield from _step(session, node, code, answers, resume=suspended and live)
-            if isinstance(outcome, Pending):
-                pending = [_request(call, content) for call in outcome.calls]
-                node.config.sessions.keep(node.run.session_key(run_id), position(cells, pending, code), session)
-                _tell_calls(node, run_id, iteration, pending, parent=cell_id(cells))
-                more = count_asked(asked, outcome.calls)
-                if tiny_calls(asked, node) is None and (warning := tiny_calls(more, node)) is not None:
-                    node.emit("warning", run_id, iteration, parent=cell_id(cells), message=warning)
-                update |= {"queue": queue, "pending": pending, "asked": more}
-                break
-            cell, began = cell_id(cells), node.run.began.pop((run_id, cell_id(cells)), None)
-            cells.append(to_entry(session.journal[-1], cells, content, stored))
-            output = _output(outcome, node)
-            if (note := tiny_calls(asked, node)) is not None:
-                output["note"] = note
-            asked = {}
-            outputs.append(output)
-            suspended = False
-            answers, stored = {}, {}
-            node.emit(
-                "cell_output",
-                run_id,
-                iteration,
-                id=cell,
-                parent=root_call_id(iteration),
-                stdout=content.read(output["stdout"]),
-                stdout_chars=output["chars"],
-                error=output["error"],
-                replaced=output["replaced"],
-                seconds=outcome.cpu_seconds,
-                wall=None if began is None else time.monotonic() - began,
-            )
-            update["names"] = sorted({*state["variables"], *(one.name for one in outcome.variables)})
-            if outcome.ahead_calls:
-                update["usage"] = add_usage(update.get("usage"), _ahead_usage(node, outcome))
-                _tell_waste(node, run_id, iteration, outcome)
-            queue.pop(0)
-            if outcome.final is not None:
-                update["submitted"] = {"function": outcome.final.function, "value": content.write(outcome.final.value)}
-            ended = outcome.final is not None or outcome.error is not None
-            if ended or review or not queue:
-                node.config.sessions.keep(node.run.session_key(run_id), position(cells), session)
-                update |= {"queue": [] if ended else queue, "pending": []}  # the next one has to be approved first
-                break
-    except TimeoutError:
-        # The run's time is over in the middle of a cell: what was finished before stands.
-        if session is not None:
-            session.kill()
-        update |= {"queue": [], "pending": [], "stop": "max_seconds"}
-    except BaseException:
-        if session is not None:
-            session.close()
-        raise
-    if finished := cells[len(state.get("cells") or ()) :]:
-        update |= {"cells": finished, "answers": None}
-    return {**update, "outputs": outputs, "seconds": node.run.ledger.seconds}
+    node.attach(state["run_id"], state.get("usage"), state.get("seconds"))
+    turn = _Turn(state, node)
+    update: dict[str, Any] = {"pending": []}
+    if turn.queue and turn.one_by_one and not turn.waited:
+        turn.queue[0], reviewed = yield from review_cell(state, node, config)
+        update |= reviewed
+        turn.one_by_one = not reviewed.get("approved")
+        if "outputs" in reviewed:
+            turn.queue.clear()
+            update["queue"] = []
+    if turn.queue:
+        update |= yield from turn.run()
+    return {**update, "seconds": node.run.ledger.seconds}
+
+
+class _Turn:
+    """The cells of one reply that are left.
+
+    Args:
+        state: of the run.
+        node: the node that runs them.
+    """
+
+    def __init__(self, state: RLMState, node: NodeContext) -> None:
+        self._state, self._node = state, node
+        self._run_id, self._iteration = state["run_id"], state["iterations"]
+        self.queue = list(state.get("queue") or ())
+        """Them, packed."""
+        self.waited = bool(state.get("pending"))
+        """Whether the first of them waits for answers."""
+        self.one_by_one = node.config.approve is not None and not state.get("approved")
+        """Whether each has to be approved."""
+        self._cells = list(state.get("cells") or ())
+        self._outputs: list[CellOutput] = list(state.get("outputs") or ())
+        self._asked = dict(state.get("asked") or {}) if self.waited else {}
+        self._stored = state.get("answers") or {}
+        self._update: dict[str, Any] = {}
+
+    def run(self) -> Steps[dict[str, Any]]:
+        """Run them.
+
+        Returns:
+            Changes of the state.
+        """
+        content, sessions, key = (
+            self._node.content,
+            self._node.config.sessions,
+            self._node.run.session_key(self._run_id),
+        )
+        yield from content.load(self.queue, self._stored)
+        answers: Mapping[str, Answer] = {
+            name: from_answer_record(record, content.read) for name, record in self._stored.items()
+        }
+        place = position(self._cells, self._state.get("pending") or (), content.read(self.queue[0]))
+        session = sessions.take(key, place)
+        told, resume = self.waited, self.waited and session is not None
+        try:
+            if session is None:
+                session = yield from opened(self._state, self._node, place)
+            while True:
+                code = content.read(self.queue[0])
+                if not told:
+                    self._tell_code(code)
+                outcome = yield from _step(session, self._node, code, answers, resume=resume)
+                if isinstance(outcome, Pending):
+                    pending = self._wait(outcome)
+                    sessions.keep(key, position(self._cells, pending, code), session)
+                    break
+                self._finish(outcome, session.journal[-1])
+                if self.one_by_one or not self.queue:
+                    sessions.keep(key, position(self._cells), session)
+                    break
+                answers, told, resume = {}, False, False
+        except TimeoutError:
+            # The run's time is over in the middle of a cell: what was finished before stands.
+            if session is not None:
+                session.kill()
+            self.queue.clear()
+            self._update |= {"pending": [], "stop": "max_seconds"}
+        except BaseException:
+            if session is not None:
+                session.close()
+            raise
+        if finished := self._cells[len(self._state.get("cells") or ()) :]:
+            self._update |= {"cells": finished, "answers": None}
+        return {**self._update, "queue": self.queue, "outputs": self._outputs}
+
+    # -- parts
+
+    def _tell_code(self, code: str) -> None:
+        """A cell begins."""
+        cell, reply = cell_id(self._cells), self._state.get("reply")
+        thought = reply["thought"] if reply is not None and not self._outputs else ""
+        told: dict[str, Any] = {"code": code, **({"reasoning": thought} if thought else {})}
+        self._node.run.began[self._run_id, cell] = time.monotonic()
+        self._node.emit("code", self._run_id, self._iteration, id=cell, parent=root_call_id(self._iteration), **told)
+
+    def _wait(self, outcome: Pending) -> list[Request]:
+        """A cell waits for answers."""
+        node, cell = self._node, cell_id(self._cells)
+        pending = [_request(call, node.content) for call in outcome.calls]
+        _tell_calls(node, self._run_id, self._iteration, pending, parent=cell)
+        asked = count_asked(self._asked, outcome.calls)
+        if tiny_calls(self._asked, node) is None and (warning := tiny_calls(asked, node)) is not None:
+            node.emit("warning", self._run_id, self._iteration, parent=cell, message=warning)
+        self._update |= {"pending": pending, "asked": asked}
+        return pending
+
+    def _finish(self, outcome: Done, entry: CellRecord) -> None:
+        """A cell has ended."""
+        node, cell = self._node, cell_id(self._cells)
+        self.queue.pop(0)
+        self._cells.append(to_entry(entry, self._cells, node.content, self._stored))
+        output = _output(outcome, node)
+        if (note := tiny_calls(self._asked, node)) is not None:
+            output["note"] = note
+        self._outputs.append(output)
+        self._asked, self._stored = {}, {}
+        self._tell_output(cell, outcome, output)
+        self._update["names"] = sorted({*self._state["variables"], *(one.name for one in outcome.variables)})
+        if outcome.ahead_calls:
+            self._update["usage"] = add_usage(self._update.get("usage"), _ahead_usage(node, outcome))
+            _tell_waste(node, self._run_id, self._iteration, outcome)
+        if outcome.final is not None:
+            value = node.content.write(outcome.final.value)
+            self._update["submitted"] = {"function": outcome.final.function, "value": value}
+        if outcome.final is not None or outcome.error is not None:
+            self.queue.clear()
+
+    def _tell_output(self, cell: str, outcome: Done, output: CellOutput) -> None:
+        began = self._node.run.began.pop((self._run_id, cell), None)
+        self._node.emit(
+            "cell_output",
+            self._run_id,
+            self._iteration,
+            id=cell,
+            parent=root_call_id(self._iteration),
+            stdout=self._node.content.read(output["stdout"]),
+            stdout_chars=output["chars"],
+            error=output["error"],
+            replaced=output["replaced"],
+            seconds=outcome.cpu_seconds,
+            wall=None if began is None else time.monotonic() - began,
+        )
 
 
 def cell_id(finished: Sized) -> str:
