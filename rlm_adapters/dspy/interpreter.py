@@ -20,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Literal, NoReturn, Self
 
 from dspy.primitives.code_interpreter import CodeExecutionError, CodeInterpreterError, FinalOutput
-from dspy.primitives.facade import HOST_TOKEN_VAR
 from dspy.utils.callback import BaseCallback, with_callbacks
 from pydantic_core import PydanticSerializationError
 
@@ -31,6 +30,7 @@ from rlm_adapters.dspy.signatures import check_facade_call
 from rlm_adapters.dspy.sub_agents import STAND_IN, names_dspy, sandbox_name
 from rlm_adapters.effects import Wait, drive, run_coroutine
 from rlm_adapters.errors import InputError, SandboxError
+from rlm_adapters.prompts.dspy_private import HOST_TOKEN_VAR
 from rlm_adapters.prompts.rules import EXECUTION_INSTRUCTIONS
 from rlm_adapters.sandbox import Answer, Done, Failure, HostCall, HostFunction, Pending, Sandbox, Session, Value
 from rlm_adapters.values.answers import to_plain

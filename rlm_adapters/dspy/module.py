@@ -16,7 +16,6 @@ from typing import Any, Final, cast
 
 import dspy
 from dspy.dsp.utils.settings import settings
-from dspy.predict.rlm import _LLMCallBudget
 from dspy.primitives.code_interpreter import (
     CodeInterpreter,
     _validate_interpreter,
@@ -50,6 +49,7 @@ from rlm_adapters.graph.tools import RESERVED, Tool, listed_tools
 from rlm_adapters.models.limits import Limits, limits_remedy
 from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.prompts.artefact import describe_signature
+from rlm_adapters.prompts.dspy_private import RESULT_NAMES, SANDBOX_NAMES, call_budget
 from rlm_adapters.prompts.fields import FieldsSpec
 from rlm_adapters.prompts.rules import our_rules, without_foreign_rules
 from rlm_adapters.sandbox import MontySandbox
@@ -117,8 +117,8 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
     """
 
     _initial_interpreter_rules: str
-    _RESERVED_RESULT_NAMES = frozenset({*dspy.RLM._RESERVED_RESULT_NAMES, RESULT_FIELD})  # noqa: SLF001 - extended
-    _RESERVED_SANDBOX_NAMES = dspy.RLM._RESERVED_SANDBOX_NAMES | (RESERVED - {"answer"})  # noqa: SLF001
+    _RESERVED_RESULT_NAMES = RESULT_NAMES | {RESULT_FIELD}
+    _RESERVED_SANDBOX_NAMES = SANDBOX_NAMES | (RESERVED - {"answer"})
 
     @checked("RLM", _remedy)
     def __init__(  # noqa: PLR0917 - as in dspy.RLM
@@ -320,7 +320,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         self, call: Call, interpreter: Any, factory: Callable[[], CodeInterpreter], input_args: Mapping[str, Any]
     ) -> tuple[InterpreterSandbox, str]:
         """A dspy interpreter as the executor, set up as dspy.RLM does, and the rules that the prompt gives for it."""
-        budget = _LLMCallBudget(self.max_llm_calls)
+        budget = call_budget(self.max_llm_calls)
         tools = self._prepare_execution_tools(budget)
         if interpreter is not None:
             _validate_interpreter(interpreter)

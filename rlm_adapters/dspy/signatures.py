@@ -10,7 +10,7 @@ import ast
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from dspy.primitives.facade import CALL_TOOL, CONSTRUCT_TOOL, SIGNATURE_MARKER
+from rlm_adapters.prompts.dspy_private import CALL_TOOL, CONSTRUCT_TOOL, SIGNATURE_MARKER
 
 _PLAIN: Final = frozenset({"str", "int", "float", "bool", "complex", "bytes", "Any", "NoneType"})
 _GENERIC: Final = frozenset({

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from dspy.dsp.utils.settings import settings
-from dspy.primitives.facade import CALL_TOOL, CONSTRUCT_TOOL, FacadeInvocation
 from langgraph.runtime import get_runtime
 
 from rlm_adapters.dspy.signatures import check_inputs, check_predictor
@@ -25,6 +24,7 @@ from rlm_adapters.dspy.usage import Measured, measured
 from rlm_adapters.graph.context import RLMContext
 from rlm_adapters.graph.tools import Tool
 from rlm_adapters.models.budget import Ledger
+from rlm_adapters.prompts.dspy_private import CALL_TOOL, CONSTRUCT_TOOL, FacadeInvocation
 
 STAND_IN: Final = """
 class _DspyPrediction(dict):

@@ -6,12 +6,9 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
-import dspy
-from dspy.primitives.code_interpreter import FinalOutput
-
+from rlm_adapters.prompts.dspy_private import checked_fields
 from rlm_adapters.values.answers import InvalidAnswerError, OutputSpec, to_plain
 
 
@@ -49,12 +46,10 @@ class FieldsSpec(OutputSpec):
         Raises:
             InvalidAnswerError: one is missing or of another type.
         """
-        program = SimpleNamespace(signature=self.signature)
-        check = dspy.RLM._process_final_output  # noqa: SLF001 - the rules and words that optimised prompts know
-        values, error = check(program, FinalOutput(fields), list(self.fields))
-        if error is not None:
+        values, error = checked_fields(fields, self.fields, self.signature)
+        if values is None:
             raise InvalidAnswerError(error)
-        return dict(values)
+        return values
 
     def validate(self, value: Any) -> Any:
         """The dict of fields.

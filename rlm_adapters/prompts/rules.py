@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from dspy.predict.rlm import RLM, SUB_AGENT_INSTRUCTIONS
 from dspy.primitives.local_interpreter import LocalInterpreter
 from dspy.primitives.python_interpreter import PythonInterpreter
+
+from rlm_adapters.prompts.dspy_private import SUB_AGENT_INSTRUCTIONS, interpreter_rules
 
 EXECUTION_INSTRUCTIONS: Final = (
     "Code runs in a sandboxed Python process. Variables, functions and imports stay from one block to the next; "
@@ -29,7 +30,7 @@ RECURSION: Final = (
 def our_rules(*, recursion: bool = False, sub_agents: bool = False) -> str:
     """The rules of our sandbox, as they stand in the instructions of an action step."""
     text = EXECUTION_INSTRUCTIONS + (RECURSION if recursion else "")
-    return str(RLM._format_interpreter_rules(text, SUB_AGENT_INSTRUCTIONS if sub_agents else ""))  # noqa: SLF001
+    return interpreter_rules(text, sub_agents=sub_agents)
 
 
 def without_foreign_rules(instructions: str, ours: str) -> str:
@@ -49,5 +50,4 @@ def without_foreign_rules(instructions: str, ours: str) -> str:
 def _known() -> list[str]:
     """Rules that may stand in a file, without those of sub-agents."""
     theirs = [kind.execution_instructions for kind in (PythonInterpreter, LocalInterpreter)]
-    plain = [RLM._format_interpreter_rules(text, "") for text in theirs]  # noqa: SLF001 - one wording for both
-    return [*plain, our_rules(recursion=True), our_rules()]
+    return [*map(interpreter_rules, theirs), our_rules(recursion=True), our_rules()]

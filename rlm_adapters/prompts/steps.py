@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dspy.predict.rlm import _strip_code_fences
 from dspy.primitives.repl_types import REPLEntry, REPLHistory, REPLVariable
 from dspy.utils.exceptions import format_error_for_lm
 
 from rlm_adapters.prompts.describe import cut_middle
+from rlm_adapters.prompts.dspy_private import without_fences
 from rlm_adapters.prompts.trajectory import InputInfo, Outcome, Trajectory
 from rlm_adapters.replies import Reading
 
@@ -50,7 +50,7 @@ class Step:
     def bare_code(self) -> str:
         """The code without markdown fences; as it is when the fence is of another language."""
         try:
-            return str(_strip_code_fences(self.code))
+            return without_fences(self.code)
         except SyntaxError:
             return self.code
 
@@ -59,7 +59,7 @@ class Step:
         if self.problem:
             return Reading("repair", repair="unparsable", message=f"[Error] {self.problem}", thought=self.reasoning)
         try:
-            code = str(_strip_code_fences(self.code))
+            code = without_fences(self.code)
         except SyntaxError as error:
             message = f"[Error] {format_error_for_lm(error)}"
             return Reading("repair", repair="other_language", message=message, thought=self.reasoning)
