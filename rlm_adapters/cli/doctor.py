@@ -13,11 +13,12 @@ from rlm_adapters import __version__
 from rlm_adapters.cli.engine import Models
 from rlm_adapters.errors import InputError, MissingExtraError, ModelCallError, RLMError
 from rlm_adapters.models.budget import Ledger
-from rlm_adapters.models.calling import ChatTarget, ModelCaller, as_prompt
+from rlm_adapters.models.calling import ModelCaller
 from rlm_adapters.models.limiter import Limiter
 from rlm_adapters.models.limits import Limits
 from rlm_adapters.models.prices import PriceTable, prices_source
 from rlm_adapters.models.providers import open_chat_model
+from rlm_adapters.models.targets import ChatTarget, as_prompt
 
 _EXTRAS: Final = {
     "openai": ("langchain_openai", "models of OpenAI and of OpenAI-compatible servers"),

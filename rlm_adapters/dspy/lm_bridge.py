@@ -11,8 +11,8 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from rlm_adapters.errors import InputError
-from rlm_adapters.models.calling import ChatTarget, model_name
 from rlm_adapters.models.failures import classify
+from rlm_adapters.models.targets import ChatTarget, model_name
 
 _ERRORS = {
     "rate_limit": lm15.RateLimitError,
@@ -210,7 +210,7 @@ def _with_tools(model: BaseChatModel, request: lm15.Request) -> Any:
 
 
 def _response(message: BaseMessage, request: lm15.Request, model: BaseChatModel) -> lm15.Response:
-    reply = ChatTarget(model)._read([], message)  # noqa: SLF001 - the one place where providers' replies are read
+    reply = ChatTarget(model).read([], message)
     parts: list[Any] = [lm15.TextPart(reply.text)] if reply.text or not reply.tool_calls else []
     parts += [
         lm15.ToolCallPart(call.get("id") or f"call_{number}", call["name"], dict(call["args"]))

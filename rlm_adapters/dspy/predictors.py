@@ -19,8 +19,8 @@ from langgraph.errors import GraphBubbleUp
 from rlm_adapters.dspy.streaming import where_it_can_stream
 from rlm_adapters.dspy.usage import Measured, measured
 from rlm_adapters.errors import ModelCallError
-from rlm_adapters.models.calling import ModelReply
 from rlm_adapters.models.failures import address_of, classify
+from rlm_adapters.models.targets import ModelReply
 from rlm_adapters.models.tokens import estimate_tokens
 from rlm_adapters.prompts.steps import Step
 from rlm_adapters.values.answers import to_plain

@@ -19,8 +19,8 @@ from rlm_adapters.dspy.requests import to_request
 from rlm_adapters.dspy.streaming import where_it_can_stream
 from rlm_adapters.dspy.usage import Measured, measured
 from rlm_adapters.errors import InputError
-from rlm_adapters.models.calling import ModelReply, Prompt
 from rlm_adapters.models.failures import address_of
+from rlm_adapters.models.targets import ModelReply, Prompt
 from rlm_adapters.models.tokens import estimate_tokens
 
 _WORDING: Final = (

@@ -10,7 +10,7 @@ from typing import Any
 from rlm_adapters.dspy.predictors import ActionTarget, PredictorTarget
 from rlm_adapters.dspy.sub_agents import STAND_IN, names_dspy
 from rlm_adapters.errors import InputError
-from rlm_adapters.models.calling import ChatTarget, ModelReply
+from rlm_adapters.models.targets import ChatTarget, ModelReply
 from rlm_adapters.prompts import CodeWriter, InputInfo, Outcome, Trajectory
 from rlm_adapters.prompts.steps import Step, action_inputs, describe_variable, history_of, observed, variables_info
 from rlm_adapters.replies import Reading

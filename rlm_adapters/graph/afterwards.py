@@ -14,8 +14,8 @@ from rlm_adapters.graph.journal import from_entry
 from rlm_adapters.graph.memory import described
 from rlm_adapters.graph.state import FORM, Request
 from rlm_adapters.graph.telling import call_kind, what_is_asked
-from rlm_adapters.models.calling import ModelReply
 from rlm_adapters.models.shown import text_of
+from rlm_adapters.models.targets import ModelReply
 from rlm_adapters.sandbox import Answer, CellRecord, Failure
 from rlm_adapters.traces.plain import FORM as TRAJECTORY_FORM
 from rlm_adapters.values.content import OwnedStore

@@ -10,8 +10,9 @@ from langchain_core.runnables import RunnableConfig
 from rlm_adapters.effects import Steps
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.models.budget import CallKind
-from rlm_adapters.models.calling import CallRecord, ModelReply, ModelTarget, heard
+from rlm_adapters.models.calling import CallRecord
 from rlm_adapters.models.shown import messages_of
+from rlm_adapters.models.targets import ModelReply, ModelTarget, heard
 from rlm_adapters.models.usage import Usage
 
 Start = Literal["iteration_started", "extract_started"]

@@ -29,10 +29,10 @@ from rlm_adapters.graph.routing import Route, after_check, after_execute
 from rlm_adapters.graph.sessions import SessionCache
 from rlm_adapters.graph.state import RecurseInput, RLMInput, RLMOutput, RLMState
 from rlm_adapters.graph.tools import check_name, tool_table
-from rlm_adapters.models.calling import ChatTarget, SubModel
 from rlm_adapters.models.limits import Limits, limits_remedy
 from rlm_adapters.models.prices import ModelPrice, PriceTable
 from rlm_adapters.models.providers import chat_model, named_models
+from rlm_adapters.models.targets import ChatTarget, SubModel
 from rlm_adapters.prompts import ChatCodeWriter, CodeWriter
 from rlm_adapters.prompts.load import prompted_sub_model, prompted_writer
 from rlm_adapters.sandbox import Executor, Isolation, SandboxLimits

@@ -13,7 +13,8 @@ from rlm_adapters.effects import Steps, off_loop
 from rlm_adapters.errors import ModelCallError
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.media import check_blocks
-from rlm_adapters.models.calling import CallRecord, SubModel, as_prompt
+from rlm_adapters.models.calling import CallRecord
+from rlm_adapters.models.targets import SubModel, as_prompt
 from rlm_adapters.models.tokens import estimate_tokens
 from rlm_adapters.models.usage import Usage, add_usage
 from rlm_adapters.prompts import cut_middle

@@ -7,9 +7,9 @@ from typing import Any, Literal, TypeAlias
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.events import EventHandler
-from rlm_adapters.models.calling import ModelTarget
 from rlm_adapters.models.limits import Limits
 from rlm_adapters.models.prices import PriceTable
+from rlm_adapters.models.targets import ModelTarget
 from rlm_adapters.sandbox import Executor, Isolation, MontySandbox, Sandbox, SandboxLimits
 
 SandboxChoice: TypeAlias = Executor | Literal["monty"]

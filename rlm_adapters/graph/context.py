@@ -18,11 +18,12 @@ from rlm_adapters.graph.sessions import SessionCache
 from rlm_adapters.graph.stored import Stored
 from rlm_adapters.graph.tools import Tool
 from rlm_adapters.models.budget import Ledger
-from rlm_adapters.models.calling import ModelCaller, Retry, SubModel
+from rlm_adapters.models.calling import ModelCaller, Retry
 from rlm_adapters.models.limiter import Limiter
 from rlm_adapters.models.limits import Limits
 from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.models.shown import head_of, text_of
+from rlm_adapters.models.targets import SubModel
 from rlm_adapters.models.usage import Usage
 from rlm_adapters.prompts import CodeWriter
 from rlm_adapters.sandbox import AheadAccount, Executor

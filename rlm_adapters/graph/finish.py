@@ -18,7 +18,7 @@ from rlm_adapters.graph.edited import reply_as_run
 from rlm_adapters.graph.state import CellOutput, FinishReason, RLMState, TurnEntry
 from rlm_adapters.graph.unusable import fitting, give_up, shown
 from rlm_adapters.graph.view import load_trajectory, trajectory_of
-from rlm_adapters.models.calling import ModelReply
+from rlm_adapters.models.targets import ModelReply
 from rlm_adapters.models.usage import Usage, add_usage, subtract_usage
 from rlm_adapters.prompts import CellResult, Outcome
 from rlm_adapters.replies import TextFinish, accept_provisional

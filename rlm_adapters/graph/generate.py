@@ -17,7 +17,7 @@ from rlm_adapters.graph.journal import digest
 from rlm_adapters.graph.opening import open_early
 from rlm_adapters.graph.state import Reply, RLMState, TextAnswer
 from rlm_adapters.graph.view import load_trajectory, trajectory_of
-from rlm_adapters.models.calling import ModelReply
+from rlm_adapters.models.targets import ModelReply
 from rlm_adapters.models.usage import Usage
 from rlm_adapters.prompts import cut_middle
 from rlm_adapters.replies import UNSET, Reading

@@ -29,8 +29,8 @@ from pydantic_core import CoreSchema
 from rlm_adapters.errors import InputError
 from rlm_adapters.graph.approval import both
 from rlm_adapters.graph.choices import check_prices
-from rlm_adapters.models.calling import ChatTarget
 from rlm_adapters.models.limits import LIMIT_HELP, Limits
+from rlm_adapters.models.targets import ChatTarget
 from rlm_adapters.prompts.load import reworded
 from rlm_adapters.sandbox.host.runahead import Parallel
 from rlm_adapters.values.answers import CellSpec

@@ -18,7 +18,7 @@ from rlm_adapters.graph.review import review_tool
 from rlm_adapters.graph.state import RecurseInput, Request
 from rlm_adapters.graph.telling import ToldCall
 from rlm_adapters.graph.tool_results import ToolFailedError, ToolResult, merge_updates
-from rlm_adapters.models.calling import quiet
+from rlm_adapters.models.targets import quiet
 from rlm_adapters.models.usage import Usage, add_usage
 from rlm_adapters.prompts import cut_middle
 from rlm_adapters.values.answers import to_plain

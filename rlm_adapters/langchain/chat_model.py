@@ -43,7 +43,7 @@ from rlm_adapters.langchain.tools import (
     ToolChoice,
     openai_tools,
 )
-from rlm_adapters.models.calling import model_name
+from rlm_adapters.models.targets import model_name
 from rlm_adapters.traces.trajectory import Trajectory
 
 __all__ = ["ChatRLM", "context_block"]

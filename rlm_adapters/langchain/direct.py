@@ -34,10 +34,10 @@ from rlm_adapters.langchain.answer import (
 from rlm_adapters.langchain.conversation import gives_context, text_size
 from rlm_adapters.langchain.direct_events import DirectRun
 from rlm_adapters.langchain.schema import AnswerSchema
-from rlm_adapters.models.calling import ChatTarget, ModelReply
 from rlm_adapters.models.failures import classify
 from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.models.shown import text_of
+from rlm_adapters.models.targets import ChatTarget, ModelReply
 from rlm_adapters.models.tokens import CHARS_PER_TOKEN
 from rlm_adapters.models.usage import Usage, details_of, usage_metadata
 from rlm_adapters.traces.trajectory import Trajectory
@@ -342,11 +342,11 @@ class _MessageTarget(ChatTarget):
 
     def invoke(self, prompt: Any, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
         message = self._bound.invoke(prompt, config, **self._options(max_tokens))
-        return replace(self._read(prompt, message), extra={"message": message})
+        return replace(self.read(prompt, message), extra={"message": message})
 
     async def ainvoke(self, prompt: Any, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
         message = await self._bound.ainvoke(prompt, config, **self._options(max_tokens))
-        return replace(self._read(prompt, message), extra={"message": message})
+        return replace(self.read(prompt, message), extra={"message": message})
 
 
 class _StreamTarget(_MessageTarget):

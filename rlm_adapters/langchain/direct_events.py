@@ -13,8 +13,9 @@ from rlm_adapters.effects import Steps, off_loop
 from rlm_adapters.events import Event, EventType
 from rlm_adapters.graph.asking import root_call_id
 from rlm_adapters.graph.context import Run
-from rlm_adapters.models.calling import CallRecord, ModelTarget
+from rlm_adapters.models.calling import CallRecord
 from rlm_adapters.models.shown import messages_of
+from rlm_adapters.models.targets import ModelTarget
 
 _CALL: Final = root_call_id(1)
 

@@ -29,8 +29,8 @@ from langsmith.run_helpers import tracing_context
 from rlm_adapters.graph.context import RLMContext
 from rlm_adapters.graph.injection import Caller
 from rlm_adapters.graph.langgraph_private import runtime_of
-from rlm_adapters.models.calling import NOSTREAM
 from rlm_adapters.models.langchain_private import taps_tokens, without_ambient_handlers
+from rlm_adapters.models.targets import NOSTREAM
 
 
 @contextmanager

@@ -28,11 +28,11 @@ from rlm_adapters.langchain.call import CallOptions, described, hashed, with_inp
 from rlm_adapters.langchain.direct import DIRECT_BELOW, DirectCall, is_short, with_instructions
 from rlm_adapters.langchain.runs import Runs, Runtime
 from rlm_adapters.langchain.tools import ToolCallRequired, ToolChoice, caller_tools, instructions_for, returned
-from rlm_adapters.models.calling import ChatTarget, model_name
 from rlm_adapters.models.langchain_private import identity_of_model
 from rlm_adapters.models.limits import Limits, limits_remedy
 from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.models.providers import chat_model, named_models
+from rlm_adapters.models.targets import ChatTarget, model_name
 from rlm_adapters.prompts import ChatCodeWriter, CodeWriter, Trajectory, system_prompt
 from rlm_adapters.prompts.load import prompted_sub_model, prompted_writer
 from rlm_adapters.sandbox import Isolation, SandboxLimits

@@ -1,4 +1,4 @@
-"""Calling models: one reply type, classified errors, retries, a budgeted and limited call.
+"""Calling models: a budgeted and limited call with classified errors and retries.
 
 Everything that the engine asks of a model goes through `ModelCaller.call`, whoever asks: the root LM, a sub-call at
 any depth, the extraction of a last answer.
@@ -9,67 +9,23 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, TypeAlias
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import merge_configs
 from langgraph.errors import GraphBubbleUp
 
 from rlm_adapters.effects import Steps, Wait, off_loop, sleep, wait_for_future
 from rlm_adapters.errors import BudgetExceededError, ModelCallError
 from rlm_adapters.models.budget import CallKind, Ledger, Reservation
-from rlm_adapters.models.failures import address_of, classify, locate
-from rlm_adapters.models.langchain_private import type_of_model
+from rlm_adapters.models.failures import classify, locate
 from rlm_adapters.models.limiter import Limiter
 from rlm_adapters.models.prices import load_prices, prices_are_loaded
 from rlm_adapters.models.provider_errors import is_stale, never_connected, retry_after
-from rlm_adapters.models.tokens import estimate_tokens
-from rlm_adapters.models.usage import Usage, details_of
-
-Prompt: TypeAlias = Sequence[BaseMessage]
-
-NOSTREAM = "nostream"
-"""LangGraph's tag for models whose tokens stay out of the caller's ``messages`` stream."""
-
-HEARD = "rlm:root"
-"""Tag of calls of the root LM whose tokens go into that stream."""
-
-_CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "MAX_TOKENS", "model_context_window_exceeded"})
-_FILTERED = frozenset({"content_filter", "refusal", "SAFETY", "safety", "PROHIBITED_CONTENT", "guardrail_intervened"})
-
-
-@dataclass(frozen=True, slots=True)
-class ModelReply:
-    """A reply of a model, whatever the provider.
-
-    Attributes:
-        text: its text, reasoning left out.
-        finish_reason: ``stop``, ``length``, ``content_filter``, or what the provider says.
-        refusal: the provider's refusal text, None if it did not refuse.
-        input_tokens: as the provider counts, else estimated.
-        output_tokens: likewise.
-        details: what these tokens were; see `rlm_adapters.models.usage.DETAILS`.
-        tool_calls: name and args of tool calls that the model made unasked.
-    """
-
-    text: str
-    finish_reason: str = "stop"
-    refusal: str | None = None
-    input_tokens: int = 0
-    output_tokens: int = 0
-    details: Mapping[str, int] = field(default_factory=dict)
-    tool_calls: tuple[Mapping[str, Any], ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def cached_tokens(self) -> int:
-        """Of the input tokens, those that the provider had in its cache."""
-        return self.details.get("cache_read_tokens", 0)
+from rlm_adapters.models.targets import ModelReply, ModelTarget
+from rlm_adapters.models.usage import Usage
 
 
 @dataclass(slots=True)
@@ -144,142 +100,6 @@ class Retry:
         )
         return {"message": message, "retry": asdict(self)}
 
-
-class ModelTarget(Protocol):
-    """Something that answers a prompt: a LangChain chat model, or a DSPy predictor in the DSPy adapter."""
-
-    @property
-    def name(self) -> str:
-        """How it is called in usage figures."""
-        ...
-
-    def estimate(self, prompt: Any) -> int:
-        """Upper estimate of the prompt's tokens."""
-        ...
-
-    def invoke(self, prompt: Any, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
-        """Call the model; whatever it raises is classified by `classify`."""
-        ...
-
-    async def ainvoke(self, prompt: Any, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
-        """Async form of `invoke`."""
-        ...
-
-
-class SubModel(ModelTarget, Protocol):
-    """A `ModelTarget` for ``llm_query``: its prompts are messages."""
-
-    def context_window(self) -> int | None:
-        """Input tokens that the model takes; None if unknown."""
-        ...
-
-
-class ChatTarget:
-    """A LangChain chat model as a `ModelTarget`.
-
-    Args:
-        model: any chat model.
-        name: how it is called in usage figures; default: the model's own name.
-        options: keyword arguments of every call (``temperature``, ``seed``, ...).
-    """
-
-    def __init__(self, model: BaseChatModel, name: str | None = None, options: Mapping[str, Any] | None = None) -> None:
-        self.model = model
-        self.options = dict(options or {})
-        self.name = name or self.options.get("model") or model_name(model)
-
-    @property
-    def address(self) -> str | None:
-        """The base URL that the model was given; None: its provider's own."""
-        return address_of(self.model)
-
-    def estimate(self, prompt: Prompt) -> int:
-        """Upper estimate of the prompt's tokens, 8 for each message's frame."""
-        return sum(estimate_tokens(_visible_text(message)) + 8 for message in prompt)
-
-    def invoke(self, prompt: Prompt, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
-        """Call the model."""
-        message = self.model.invoke(list(prompt), quiet(config), **self._options(max_tokens))
-        return self._read(prompt, message)
-
-    async def ainvoke(self, prompt: Prompt, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
-        """Call the model."""
-        message = await self.model.ainvoke(list(prompt), quiet(config), **self._options(max_tokens))
-        return self._read(prompt, message)
-
-    def context_window(self) -> int | None:
-        """Input tokens that the model takes, where its LangChain profile tells."""
-        profile = getattr(self.model, "profile", None) or {}
-        window = profile.get("max_input_tokens") if isinstance(profile, Mapping) else None
-        return int(window) if window else None
-
-    def _options(self, max_tokens: int | None) -> dict[str, Any]:
-        kind = getattr(self.model, "_llm_type", "")
-        key = {"chat-ollama": "num_predict", "chat-google-generative-ai": "max_output_tokens"}.get(kind, "max_tokens")
-        options = {key if name == "max_tokens" else name: value for name, value in self.options.items()}
-        if max_tokens is None:
-            return options
-        own = options.get(key) or getattr(self.model, key, None)
-        return {**options, key: min(max_tokens, own) if isinstance(own, int) and own > 0 else max_tokens}
-
-    def _read(self, prompt: Prompt, message: BaseMessage) -> ModelReply:
-        text = str(message.text)
-        usage: Mapping[str, Any] = (message.usage_metadata if isinstance(message, AIMessage) else None) or {}
-        meta = message.response_metadata
-        reason = str(
-            meta.get("finish_reason")
-            or meta.get("stop_reason")
-            or meta.get("done_reason")
-            or meta.get("finishReason")
-            or "stop"
-        )
-        reason = "length" if reason in _CUT_OFF else "content_filter" if reason in _FILTERED else reason
-        return ModelReply(
-            text=text,
-            finish_reason=reason,
-            refusal=message.additional_kwargs.get("refusal"),
-            input_tokens=usage.get("input_tokens") or self.estimate(prompt),
-            output_tokens=usage.get("output_tokens") or (estimate_tokens(text) if text else 0),
-            details=details_of(usage),
-            tool_calls=tuple(message.tool_calls) if isinstance(message, AIMessage) else (),
-        )
-
-
-def model_name(model: BaseChatModel) -> str:
-    """The name by which a provider knows the model."""
-    for attribute in ("model_name", "model", "model_id", "deployment_name"):
-        value = getattr(model, attribute, None)
-        if isinstance(value, str) and value:
-            return value
-    return type_of_model(model)
-
-
-def as_prompt(prompt: str | Sequence[str | Mapping[str, Any]]) -> Prompt:
-    """A cell's prompt (text, or a list of texts and content blocks such as images) as messages."""
-    if isinstance(prompt, str):
-        return [HumanMessage(prompt)]
-    return [HumanMessage([{"type": "text", "text": item} if isinstance(item, str) else dict(item) for item in prompt])]
-
-
-def _visible_text(message: BaseMessage) -> str:
-    content = message.content
-    if isinstance(content, str):
-        return content
-    return "\n".join(block if isinstance(block, str) else str(block.get("text", "")) for block in content)
-
-
-def quiet(config: RunnableConfig) -> RunnableConfig:
-    """The configuration with the tag that keeps tokens out of the caller's stream, unless it is of `heard`."""
-    tags = config.get("tags") or ()
-    return config if NOSTREAM in tags or HEARD in tags else merge_configs(config, {"tags": [NOSTREAM]})
-
-
-def heard(config: RunnableConfig) -> RunnableConfig:
-    """The configuration of a call whose tokens go into the caller's stream, if nothing above it forbids that."""
-    return merge_configs(config, {"tags": [HEARD]})
-
-
-# ------------------------------------------------------------------------------------------------ calls
 
 _FIRST_DELAY = 0.5  # seconds before the first retry; doubled for each further one
 _LONGEST_DELAY = 60.0

@@ -23,7 +23,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 
 from rlm_adapters.errors import InputError
-from rlm_adapters.models.calling import ChatTarget, ModelReply
+from rlm_adapters.models.targets import ChatTarget, ModelReply
 from rlm_adapters.prompts.fields import FieldsSpec
 from rlm_adapters.prompts.render import as_blocks
 from rlm_adapters.prompts.rules import our_rules, without_foreign_rules

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rlm_adapters.errors import MissingExtraError
-from rlm_adapters.models.calling import ChatTarget, SubModel
+from rlm_adapters.models.targets import ChatTarget, SubModel
 from rlm_adapters.prompts.writer import CodeWriter
 from rlm_adapters.values.answers import OutputSpec
 

@@ -10,7 +10,7 @@ import dspy
 from dspy.utils.exceptions import AdapterParseError
 from langchain_core.runnables import RunnableConfig
 
-from rlm_adapters.models.calling import ModelReply, Prompt, SubModel
+from rlm_adapters.models.targets import ModelReply, Prompt, SubModel
 from rlm_adapters.prompts.artefact import Predictor, as_message
 from rlm_adapters.values.answers import to_plain
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from rlm_adapters.models.calling import ChatTarget, ModelReply, ModelTarget
+from rlm_adapters.models.targets import ChatTarget, ModelReply, ModelTarget
 from rlm_adapters.prompts.describe import describe_input
 from rlm_adapters.prompts.render import as_blocks, extract_messages, observation, root_messages
 from rlm_adapters.prompts.trajectory import InputInfo, Outcome, Trajectory

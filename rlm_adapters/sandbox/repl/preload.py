@@ -16,7 +16,7 @@ from rlm_adapters.sandbox.language.classes import Classes
 from rlm_adapters.sandbox.language.facades import BUILDERS, Environment, pdf, zones
 from rlm_adapters.sandbox.language.facades.environment import guest_code
 from rlm_adapters.sandbox.language.guards import Guards
-from rlm_adapters.sandbox.language.modules import Modules
+from rlm_adapters.sandbox.language.imports import Modules
 from rlm_adapters.sandbox.language.names import words
 from rlm_adapters.sandbox.language.tracebacks import CellSources
 from rlm_adapters.sandbox.runtime.clock import VirtualClock

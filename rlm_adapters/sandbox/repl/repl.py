@@ -19,7 +19,7 @@ from rlm_adapters.sandbox.language.classes import Classes
 from rlm_adapters.sandbox.language.facades import Environment
 from rlm_adapters.sandbox.language.facades.pdf import is_pdf, load_pypdf
 from rlm_adapters.sandbox.language.guards import Guards
-from rlm_adapters.sandbox.language.modules import Modules
+from rlm_adapters.sandbox.language.imports import Modules
 from rlm_adapters.sandbox.language.names import REFUSED_NAMES, is_reserved
 from rlm_adapters.sandbox.language.policy import compile_cell
 from rlm_adapters.sandbox.language.tracebacks import CellSources, describe
