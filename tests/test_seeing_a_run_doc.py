@@ -36,6 +36,7 @@ def test_its_code_runs(world, capsys):
     printed = capsys.readouterr().out
     assert "llm sub ok" in printed.replace("gpt-5-mini", "sub")
     assert "1 sub-calls" in printed
+    assert "\nTrue None {'a': " in printed
     assert "[address]" in (world / "safe.jsonl").read_text()
     assert "anna@" not in (world / "safe.jsonl").read_text()
     assert "anna@" in (world / "run.jsonl").read_text()

@@ -1,7 +1,8 @@
-"""The commands about traces: ``rlm show`` and ``rlm report``."""
+"""The commands about traces: ``rlm show``, ``rlm report`` and ``rlm diff``."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -19,11 +20,15 @@ from rlm_adapters.errors import InputError
 from rlm_adapters.events import Event
 from rlm_adapters.traces.reader import TraceReader
 from rlm_adapters.traces.trajectory import Trajectory
+from rlm_adapters.views.comparison import print_comparison
 from rlm_adapters.views.console import ConsoleView, safe
 
 _POLL_SECONDS: Final = 0.1
 _FIRST_BYTES: Final = 100_000
 """Of a file that is looked at for a whole line; the line of a run's beginning is shorter."""
+
+_SIDES: Final = 2
+"""Of a comparison."""
 
 _TraceArgument = Annotated[
     Path,
@@ -99,10 +104,46 @@ def report(
         typer.echo(str(target))
 
 
+def diff(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A trace.", show_default=False)],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another trace, or the same.", show_default=False)],
+    *,
+    run: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="Which run of the traces, as for `rlm show`; given twice: that of A, that of B. Default: the last.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Compare a run of A with one of B: where they part, and the calls, tokens, cost and time of each.
+
+    They are the same if their questions, models, limits, prompts, code, outputs and answers are.
+    """
+    with _Ends():
+        chosen = list(run or ("-1",))
+        if len(chosen) > _SIDES:
+            raise InputError(f"--run {chosen[-1]}: two runs are compared; give it once for both, or once for each")
+        first, second = (
+            Trajectory.from_trace(path, _number(one))
+            for path, one in zip((a, b), (chosen * _SIDES)[:_SIDES], strict=True)
+        )
+        found = first.diff(second)
+        if as_json:
+            typer.echo(json.dumps(found.to_dict(), indent=2))
+        else:
+            print_comparison(found.comparison(str(a), str(b)))
+    raise typer.Exit(0 if found.same else 1)
+
+
 def add_commands(app: typer.Typer) -> None:
     """Add the commands about traces to an application."""
     app.command(epilog="Exit status: 0 shown, 2 no trace, 130 interrupted.")(show)
     app.command(epilog="Exit status: 0 written, 2 no trace, or the page cannot be written.")(report)
+    app.command(epilog="Exit status: 0 the same, 1 they differ, 2 no trace.")(diff)
 
 
 class _Ends:

@@ -10,6 +10,7 @@ from typing import Any, Final, Self, TypeVar
 from rlm_adapters.errors import InputError
 from rlm_adapters.events import Event
 from rlm_adapters.traces.build import Builder
+from rlm_adapters.traces.difference import Difference, difference_of
 from rlm_adapters.traces.page import page_of
 from rlm_adapters.traces.plain import FORM, from_plain_dict, to_plain_dict
 from rlm_adapters.traces.reader import TraceReader
@@ -147,6 +148,27 @@ class Trajectory(Run):
         What a cell or a model wrote stands in it as text, never as markup; very long texts by their beginning.
         """
         return render(page_of(self))
+
+    def diff(self, other: Trajectory) -> Difference:
+        """Compare it with another run: where they part, and what each took.
+
+            difference = Trajectory.from_trace("a.jsonl").diff(Trajectory.from_trace("b.jsonl"))
+            if not difference.same:
+                difference.show()
+
+        Args:
+            other: the run B; this one is A.
+
+        Returns:
+            The first prompt, code, answer or output that differs as ``parting``, figures side by side, ``to_dict()``
+            and ``show()``. Times, tokens and run-ahead calls that were given up part no runs.
+
+        Raises:
+            InputError: `other` is no trajectory.
+        """
+        if not isinstance(other, Run):
+            raise InputError(f"diff({type(other).__name__}): give another Trajectory")
+        return difference_of(self, other)
 
     def show(self) -> None:
         """Show it in the terminal, as it would have been seen while it ran."""

@@ -1,4 +1,4 @@
-"""``rlm show`` and ``rlm report``: a trace in the terminal and as a page, finished, killed, or going on."""
+"""``rlm show``, ``rlm report``, ``rlm diff``: traces in the terminal and as a page, finished, killed, or going on."""
 
 import json
 import re
@@ -129,7 +129,7 @@ def test_a_trace_with_values_of_any_type_is_shown(trace):
         for place, key in enumerate(sorted(line["data"])):
             line["data"][key] = wrong[(number + place) % len(wrong)]
     trace.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    for arguments in (("show", trace, "-v"), ("report", trace)):
+    for arguments in (("show", trace, "-v"), ("report", trace), ("diff", trace, trace)):
         assert rlm(*arguments).exit_code == 0
 
 
@@ -145,6 +145,51 @@ def test_a_report_is_one_page_of_all_texts(trace, tmp_path):
     assert rlm("report", trace, "-o", "-").stdout == text
 
 
+def parted(trace):
+    """The same trace, but in its last run one sub-LM answered otherwise, and took 2 s longer."""
+    other = trace.with_name("other.jsonl")
+    lines = [json.loads(line) for line in trace.read_text().splitlines()]
+    answers = [line for line in lines if line["type"] == "call_finished" and line["data"]["answer"] == "BOB"]
+    answers[-1]["data"] |= {"answer": "\x1b[2JBOB?", "seconds": 2.5}
+    other.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (trace.parent / "other.jsonl.content").symlink_to(trace.parent / "run.jsonl.content")
+    return other
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_two_runs_are_compared(trace, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    result = rlm("diff", trace, parted(trace))
+    assert (result.exit_code, result.stderr) == (1, "")
+    shown = result.stdout
+    assert "They part in iteration 2, cell 1, call 2 (llm_query): answer" in " ".join(shown.split())
+    assert "- BOB\n" in shown
+    assert "+ \\x1b[2JBOB?\n" in shown
+    assert "\x1b" not in shown
+    assert re.search(r"^sub-calls +2 +2 *$", shown, re.MULTILINE)
+    assert re.search(r"^ *2 +other answer +2 \| 2 ", shown, re.MULTILINE)
+    files = shown.partition("They part")[0]
+    assert all(len(line) <= columns for line in shown.replace(files, "").splitlines())
+
+
+def test_the_exit_status_of_diff_is_that_of_diff(trace):
+    assert rlm("diff", trace, trace).exit_code == 0
+    assert "The same questions" in rlm("diff", trace, trace).stdout
+    result = rlm("diff", trace, trace, "--run", "0", "--run", "-1")
+    assert result.exit_code == 1
+    assert "They part in the run: question\n- Who is there?\n+ Who is here?\n" in result.stdout
+    assert rlm("diff", trace, trace, "--run", "0").exit_code == 0
+
+
+def test_a_comparison_is_told_as_json(trace):
+    result = rlm("diff", trace, parted(trace), "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["same"]) == (1, False)
+    assert told["parting"]["where"] == ["iteration 2", "cell 1", "call 2 (llm_query)"]
+    assert (told["parting"]["a"], told["parting"]["b"]) == ("BOB", "\x1b[2JBOB?")
+    assert told["figures"]["sub-calls"] == {"a": 2, "b": 2, "change": 0}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -154,6 +199,9 @@ def test_a_report_is_one_page_of_all_texts(trace, tmp_path):
         (["show", "{folder}/text.txt"], "holds no event of a run"),
         (["report", "{trace}", "-o", "{folder}/gone/x.html"], "gone/x.html: No such file or directory"),
         (["report", "{trace}", "-o", "{trace}"], "is the trace itself"),
+        (["diff", "{trace}", "{folder}/gone.jsonl"], "gone.jsonl: there is no such file"),
+        (["diff", "{trace}", "{trace}", "--run", "9"], "run=9: there are 2 runs"),
+        (["diff", "{trace}", "{trace}", *["--run", "0"] * 3], "two runs are compared"),
     ],
 )
 def test_bad_input_is_one_line(trace, arguments, message):
