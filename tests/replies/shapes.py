@@ -13,8 +13,8 @@ from typing import Final
 
 from rlm_adapters.replies import TextFinish, accept_provisional, read_reply
 
-SHORT: Final = 25_000
-LONG: Final = 200_000
+SHORT: Final = 12_500
+LONG: Final = 100_000
 _TRIES: Final = 3
 
 SHAPES: Final = {

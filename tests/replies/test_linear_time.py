@@ -36,7 +36,7 @@ def measured() -> dict[str, dict[str, tuple[float, float]]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
-def test_two_hundred_kilobytes_of_a_shape_are_read_in_linear_time(
+def test_a_hundred_kilobytes_of_a_shape_are_read_in_linear_time(
     shape: str, measured: dict[str, dict[str, tuple[float, float]]]
 ) -> None:
     times = measured[shape]
