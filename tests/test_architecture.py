@@ -26,6 +26,7 @@ FLOORS = [
     {"graph"},
     {"langchain", "dspy"},
     {"rlm_adapters"},
+    {"evaluation"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,0 +1,1 @@
+"""Evaluating models and settings on tasks that are made from seeds; see docs/evaluation.md."""
