@@ -11,7 +11,7 @@ SHORT := tests/cli tests/models tests/graph/test_runs.py tests/langchain/test_st
 	tests/dspy/test_rlm_module.py tests/test_examples.py tests/test_readme.py tests/test_architecture.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-postgres chaos test-server test-aegra test-browser test-tracers serve lint lock \
+.PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-postgres chaos test-server test-aegra test-browser test-tracers docs serve lint lock \
 	lock-upgrade prices security fuzz bench clean
 
 help:  ## print the targets
@@ -43,6 +43,14 @@ $(VENV)-tracers/.installed: $(VENV)/.installed
 
 test-tracers: $(VENV)-tracers/.installed  ## LangSmith, OpenTelemetry (OpenInference) and MLflow, each beside a collector of its own
 	$(VENV)-tracers/bin/python -m pytest tests/tracers -m "tracers or not tracers"
+
+$(VENV)-docs/.installed: $(VENV)/.installed pyproject.toml
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-docs
+	$(BIN)/uv pip install --quiet --python $(VENV)-docs --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)-docs/.installed  ## build the documentation site into build/site, with warnings as errors and links checked
+	$(VENV)-docs/bin/python tools/site.py
 
 test-browser: $(VENV)/.installed  ## reports in a real browser (needs chromium)
 	$(BIN)/python -m pytest -m browser tests/views
@@ -105,4 +113,4 @@ bench: $(VENV)/.installed  ## ratios against baselines in the same run
 	$(BIN)/python -m benchmarks
 
 clean:  ## remove the virtual environments and caches
-	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV)-server $(VENV)-aegra $(VENV)-tracers .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV)-server $(VENV)-aegra $(VENV)-tracers $(VENV)-docs build .mypy_cache .ruff_cache .pytest_cache .hypothesis
