@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -184,6 +184,6 @@ class PreparedSandbox:
         """Of the sandbox."""
         return self._sandbox.ahead_account(*width)
 
-    def thread_pool(self) -> ThreadPoolExecutor:
+    def thread_pool(self) -> futures.Executor:
         """Of the sandbox."""
         return self._sandbox.thread_pool()

@@ -9,7 +9,7 @@ written.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
 from typing import Any, Protocol, runtime_checkable
 
 from rlm_adapters.sandbox.host.runahead import DEFAULT_WIDTH, AheadAccount
@@ -103,7 +103,7 @@ class Executor(Protocol):
             width: most calls that should go out together.
         """
 
-    def thread_pool(self) -> ThreadPoolExecutor:
+    def thread_pool(self) -> futures.Executor:
         """Threads for what blocks, apart from asyncio's own."""
 
     def close(self) -> None:

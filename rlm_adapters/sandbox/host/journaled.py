@@ -6,7 +6,7 @@ import contextlib
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
 
@@ -33,7 +33,7 @@ class JournaledSession(ABC, Generic[_Cell]):
     """
 
     def __init__(
-        self, thread_pool: Callable[[], ThreadPoolExecutor], journal: Sequence[CellRecord], *, seed: int, epoch: float
+        self, thread_pool: Callable[[], Executor], journal: Sequence[CellRecord], *, seed: int, epoch: float
     ) -> None:
         self.epoch: Final = epoch
         self.seed: Final = seed

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -21,13 +19,13 @@ from rlm_adapters.sandbox.host.inputs import Inputs
 from rlm_adapters.sandbox.host.runahead import DEFAULT_WIDTH, AheadAccount, Parallel, check_parallel
 from rlm_adapters.sandbox.host.session import Session
 from rlm_adapters.sandbox.host.spec import SessionSpec
+from rlm_adapters.sandbox.host.threads import Threads
 from rlm_adapters.sandbox.host.workers import HeldInputs, WorkerFactory
 from rlm_adapters.sandbox.host.zygotes import SharedZygote, shared_zygote
 from rlm_adapters.sandbox.protocol.types import CellRecord, HostFunction, Isolation, LaterInputs, SandboxLimits
 
 _T = TypeVar("_T")
 
-_MAX_THREADS: Final = 512
 _PLAIN_MODULES: Final = (
     "rlm_adapters.sandbox.repl.plain",
     "ctypes",
@@ -101,8 +99,7 @@ class Sandbox:
         self._policy_off = _policy_off
         self._only_layers = None if _layers is None else frozenset(_layers)
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
-        self._lock = threading.Lock()
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads = Threads("rlm-sandbox")
         self._zygote = shared_zygote((*allow_modules, *(_PLAIN_MODULES if _policy_off else ())))
         self._zygote.acquire()
         self._held_inputs = HeldInputs(self._zygote)
@@ -203,19 +200,15 @@ class Sandbox:
         """
         return AheadAccount(self._max_ahead or width, enabled=self._ahead)
 
-    def thread_pool(self) -> ThreadPoolExecutor:
+    def thread_pool(self) -> Threads:
         """Threads for the asynchronous forms of the sessions' methods, apart from asyncio's own."""
-        with self._lock:
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(_MAX_THREADS, "rlm-sandbox")
-            return self._threads
+        return self._threads
 
     def forget_parent(self) -> Any:
         """In a forked copy of the host: no threads, no sessions, no held inputs yet."""
         inherited = (list(self._sessions), self._held_inputs, self._threads)
         self._sessions = weakref.WeakSet()
-        self._lock = threading.Lock()
-        self._threads = None
+        self._threads = Threads("rlm-sandbox")
         self._held_inputs = HeldInputs(self._zygote)
         return inherited
 
@@ -227,10 +220,7 @@ class Sandbox:
         """Close all sessions; harmless when done twice."""
         for session in list(self._sessions):
             session.close()
-        with self._lock:
-            threads, self._threads = self._threads, None
-        if threads is not None:
-            threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=True, cancel_futures=True)
         self._release()
 
     def __enter__(self) -> Self:

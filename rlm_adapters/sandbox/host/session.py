@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
@@ -73,7 +73,7 @@ class Session(JournaledSession[Cell]):
     def __init__(
         self,
         workers: WorkerSource,
-        thread_pool: Callable[[], ThreadPoolExecutor],
+        thread_pool: Callable[[], Executor],
         callables: Mapping[str, Callable[..., Any]],
         journal: Sequence[CellRecord] = (),
         ahead: AheadAccount | None = None,

@@ -3,15 +3,117 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from concurrent.futures import Executor, Future
+from typing import Any, Final, ParamSpec, TypeVar
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 _KILL_AGAIN_SECONDS: Final = 0.05
+_MOST: Final = 512
 
 
-async def in_thread(pool: ThreadPoolExecutor, step: Callable[[], _T], kill: Callable[[], object]) -> _T:
+class Threads(Executor):
+    """A pool whose threads end when they have had nothing to do for a while; ThreadPoolExecutor keeps them for ever.
+
+    They do not hold up the end of the process. After `shutdown` it can be used again.
+
+    Args:
+        name: of the threads.
+        most: how many there are at once.
+        idle_seconds: how long one waits for work.
+    """
+
+    def __init__(self, name: str, *, most: int = _MOST, idle_seconds: float = 10.0) -> None:
+        self._name, self._most, self._idle_seconds = name, most, idle_seconds
+        self._changed = threading.Condition()
+        self._work: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._threads: set[threading.Thread] = set()
+        self._waiting = 0
+        self._ending: set[threading.Thread] = set()
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Have a function called by a thread of the pool."""
+        future: Future[_T] = Future()
+        with self._changed:
+            self._work.append((future, lambda: fn(*args, **kwargs)))
+            if len(self._work) > self._waiting and len(self._threads) < self._most:
+                self._start()
+            else:
+                self._changed.notify()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the threads, each after what it is at.
+
+        Args:
+            wait: until they have ended.
+            cancel_futures: cancel what no thread has begun; otherwise it is done first.
+        """
+        with self._changed:
+            ending = self._threads - {threading.current_thread()}
+            self._ending |= self._threads
+            self._threads = set()
+            if cancel_futures:
+                for future, _ in self._work:
+                    future.cancel()
+                self._work.clear()
+            self._changed.notify_all()
+        if wait:
+            for thread in ending:
+                thread.join()
+
+    def __len__(self) -> int:
+        """How many threads there are."""
+        return len(self._threads)
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no more threads
+            if not self._threads:
+                self._work.pop()
+                raise
+        else:
+            self._threads.add(thread)  # it waits for the lock
+
+    def _run(self) -> None:
+        while (given := self._next()) is not None:
+            _fulfil(*given)
+            del given  # the next one may be long in coming
+
+    def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
+        """What to do next; None: this thread ends."""
+        me = threading.current_thread()
+        with self._changed:
+            while not self._work:
+                self._waiting += 1
+                try:
+                    told = me in self._ending or self._changed.wait(self._idle_seconds)
+                finally:
+                    self._waiting -= 1
+                if not self._work and (not told or me in self._ending):
+                    self._threads.discard(me)
+                    self._ending.discard(me)
+                    return None
+            return self._work.popleft()
+
+
+def _fulfil(future: Future[Any], work: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = work()
+    except BaseException as error:  # noqa: BLE001 - carried to whoever asks for the result
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+async def in_thread(pool: Executor, step: Callable[[], _T], kill: Callable[[], object]) -> _T:
     """Do a step of a session without blocking the event loop.
 
     Args:

@@ -9,7 +9,6 @@ import threading
 import time
 import weakref
 from collections.abc import Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -19,6 +18,7 @@ from rlm_adapters.forking import forget_in_children
 from rlm_adapters.sandbox.host.driving import describe_functions
 from rlm_adapters.sandbox.host.inputs import FileVariable, Inputs
 from rlm_adapters.sandbox.host.runahead import DEFAULT_WIDTH, AheadAccount
+from rlm_adapters.sandbox.host.threads import Threads
 from rlm_adapters.sandbox.protocol.frames import to_plain
 from rlm_adapters.sandbox.protocol.types import CellRecord, HostFunction, Isolation, LaterInputs, SandboxLimits
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from rlm_adapters.sandbox.monty.worker import Worker
 
 _MAX_WORKERS: Final = 512
-_MAX_THREADS: Final = 512
 _MAX_CALLS: Final = 1_000_000
 _BASE_BYTES: Final = 512 << 20
 _INPUT_FACTOR: Final = 6
@@ -75,7 +74,7 @@ class MontySandbox:
         self._limits = limits
         self._lock = threading.Lock()
         self._pool: Any = None
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads = Threads("rlm-monty")
         forget_in_children(self)
         self._sessions: weakref.WeakSet[MontySession] = weakref.WeakSet()
 
@@ -154,27 +153,22 @@ class MontySandbox:
     def forget_parent(self) -> Any:
         """In a forked copy of the host: no threads and no sessions yet."""
         inherited = (self._threads, self._pool, list(self._sessions))
-        self._threads = self._pool = None
+        self._threads, self._pool = Threads("rlm-monty"), None
         self._sessions = weakref.WeakSet()
         self._lock = threading.Lock()
         return inherited
 
-    def thread_pool(self) -> ThreadPoolExecutor:
+    def thread_pool(self) -> Threads:
         """Threads for the asynchronous forms of the sessions' methods, apart from asyncio's own."""
-        with self._lock:
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(_MAX_THREADS, "rlm-monty")
-            return self._threads
+        return self._threads
 
     def close(self) -> None:
         """Close all sessions and end the workers; harmless when done twice."""
         for session in list(self._sessions):
             session.close()
         with self._lock:
-            threads, self._threads = self._threads, None
             pool, self._pool = self._pool, None
-        if threads is not None:
-            threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=True, cancel_futures=True)
         if pool is not None:
             pool.__exit__(None, None, None)
 

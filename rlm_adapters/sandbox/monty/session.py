@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Any, Final
 
 import pydantic_monty as monty
@@ -59,7 +59,7 @@ class MontySession(JournaledSession[_Cell]):
     def __init__(
         self,
         make_worker: Callable[[], Worker],
-        thread_pool: Callable[[], ThreadPoolExecutor],
+        thread_pool: Callable[[], Executor],
         variables: Sequence[tuple[int, Mapping[str, Any]]],
         functions: Sequence[HostFunction],
         *,
