@@ -11,7 +11,7 @@ SHORT := tests/cli tests/models tests/graph/test_runs.py tests/langchain/test_st
 	tests/dspy/test_rlm_module.py tests/test_examples.py tests/test_readme.py tests/test_architecture.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-postgres chaos test-server test-aegra test-browser test-tracers docs serve lint lock \
+.PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-postgres chaos test-server test-aegra test-browser test-tracers test-notebook docs serve lint lock \
 	lock-upgrade prices security fuzz bench clean
 
 help:  ## print the targets
@@ -51,6 +51,14 @@ $(VENV)-docs/.installed: $(VENV)/.installed pyproject.toml
 
 docs: $(VENV)-docs/.installed  ## build the documentation site into build/site, with warnings as errors and links checked
 	$(VENV)-docs/bin/python tools/site.py
+
+$(VENV)-notebook/.installed: $(VENV)/.installed
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-notebook
+	$(BIN)/uv pip install --quiet --python $(VENV)-notebook --editable '.[dev]' 'nbclient>=0.10' 'ipykernel>=6.29'
+	@touch $@
+
+test-notebook: $(VENV)-notebook/.installed  ## what a Jupyter kernel shows of runs and graphs
+	$(VENV)-notebook/bin/python -m pytest -m notebook tests/notebook
 
 test-browser: $(VENV)/.installed  ## reports in a real browser (needs chromium)
 	$(BIN)/python -m pytest -m browser tests/views
@@ -113,4 +121,4 @@ bench: $(VENV)/.installed  ## ratios against baselines in the same run
 	$(BIN)/python -m benchmarks
 
 clean:  ## remove the virtual environments and caches
-	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV)-server $(VENV)-aegra $(VENV)-tracers $(VENV)-docs build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV)-server $(VENV)-aegra $(VENV)-tracers $(VENV)-notebook $(VENV)-docs build .mypy_cache .ruff_cache .pytest_cache .hypothesis

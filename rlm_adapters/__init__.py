@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rlm_adapters.models.limits import Limits
     from rlm_adapters.models.prices import ModelPrice
     from rlm_adapters.sandbox import Sandbox, SandboxLimits
+    from rlm_adapters.traces.notebook import NotebookView
     from rlm_adapters.traces.trajectory import Trajectory
     from rlm_adapters.traces.writer import TraceWriter
     from rlm_adapters.values.content import ContentStore
@@ -46,6 +47,7 @@ _HOMES = {
     "ModelCallError": "errors",
     "ModelPrice": "models.prices",
     "NoAnswerError": "errors",
+    "NotebookView": "traces.notebook",
     "RLMError": "errors",
     "RLMOptions": "graph",
     "RestrictedPythonInterpreter": "dspy.interpreter",
@@ -74,6 +76,7 @@ __all__ = [
     "ModelCallError",
     "ModelPrice",
     "NoAnswerError",
+    "NotebookView",
     "RLMError",
     "RLMOptions",
     "RestrictedPythonInterpreter",

@@ -30,6 +30,7 @@ from rlm_adapters.graph.state import RLMInput, RLMOutput, RLMState
 from rlm_adapters.sandbox import Executor
 from rlm_adapters.traces.trajectory import Trajectory
 from rlm_adapters.values.content import ContentStore
+from rlm_adapters.views.drawing import Arrow, drawing_html
 
 
 class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
@@ -258,6 +259,17 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
     @property
     def _options_type(self) -> type[RLMOptions]:
         return cast("type[RLMOptions]", self.context_schema)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """What a notebook shows: a drawing that is made here. LangGraph's own is made by a web service."""
+        drawn = self.get_graph()
+        arrows = [Arrow(edge.source, edge.target, dashed=edge.conditional) for edge in drawn.edges]
+        return {
+            "text/plain": f"<{type(self).__name__} {self.name}: {', '.join(self.nodes)}>",
+            "text/html": drawing_html(
+                [node.name for node in drawn.nodes.values()], arrows, source=drawn.draw_mermaid()
+            ),
+        }
 
     def _for_children(self) -> RLMGraph:
         """The same graph without a saver of its own: a child saves into its parent's thread."""

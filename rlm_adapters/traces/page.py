@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from typing import Any, Final
 
-from rlm_adapters.traces.content import Text
 from rlm_adapters.traces.tree import Call, Cell, Figures, Iteration, Run
 from rlm_adapters.traces.values import string, text
-from rlm_adapters.views.page.page import MAX_PART, Answer, Entry, Kind, Page, Part, Table, facts_of
+from rlm_adapters.traces.words import (
+    answer_of,
+    first_line,
+    in_seconds,
+    inputs_of,
+    models_of,
+    parts_of,
+    summary_of,
+    troubles_of,
+)
+from rlm_adapters.views.page.page import Entry, Kind, Page, Part, facts_of
 
 _WAITED: Final = 0.05
 """Seconds in line before a call left that are worth a word."""
-_SHOWN: Final = 300  # characters of a fact
 
 
 def page_of(run: Run) -> Page:
@@ -39,9 +45,9 @@ class _Maker:
         self._add_run(run, None)
         return Page(
             question=str(run.question),
-            answer=_answer(run),
-            facts=facts_of(_summary(run)),
-            tables=[table for table in (_models(run), _inputs(run)) if table.rows],
+            answer=answer_of(run),
+            facts=facts_of(summary_of(run)),
+            tables=[table for table in (models_of(run), inputs_of(run)) if table.rows],
             entries=self._entries,
             seconds=run.seconds or 0.0,
             foot=f"run {run.run_id}",
@@ -76,7 +82,7 @@ class _Maker:
         new = [(role, said) for role, said in messages if said not in sent]
         sent.update(said for _, said in new)
         parts = [Part(name=f"Sent ({role})", text=said) for role, said in new]
-        parts += _parts(Reply=iteration.reply, Observation=iteration.observation)
+        parts += parts_of(Reply=iteration.reply, Observation=iteration.observation)
         known = len(messages) - len(new)
         more = [("messages", f"{len(messages)}, of which {known} are shown before" if known else str(len(messages)))]
         return Entry(
@@ -86,7 +92,7 @@ class _Maker:
             depth=run.depth,
             status=iteration.status,
             facts=more if messages else [],
-            parts=[*parts, *_troubles(iteration)],
+            parts=[*parts, *troubles_of(iteration)],
             **_taken(iteration),
             **self._span(iteration.asked, iteration.seconds, ended=iteration.status != "running"),
         )
@@ -95,20 +101,20 @@ class _Maker:
         place = self._add(
             Entry(
                 kind="cell",
-                title=_first_line(str(cell.code)),
+                title=first_line(str(cell.code)),
                 parent=parent,
                 depth=run.depth,
                 status=cell.status,
                 facts=facts_of([
-                    ("CPU", None if cell.cpu_seconds is None else _seconds(cell.cpu_seconds)),
+                    ("CPU", None if cell.cpu_seconds is None else in_seconds(cell.cpu_seconds)),
                     ("calls", f"{len(cell.calls):,}" if cell.calls else None),
                     ("printed", f"{cell.output_chars:,} characters" if cell.output_chars else None),
                     ("worker", "was replaced" if cell.replaced else None),
                 ]),
                 parts=[
-                    *_parts(Reasoning=cell.reasoning),
+                    *parts_of(Reasoning=cell.reasoning),
                     Part(name="Code", text=str(cell.code), code=True),
-                    *_parts(Output=cell.output, Error=cell.error),
+                    *parts_of(Output=cell.output, Error=cell.error),
                 ],
                 **self._span(cell.start, cell.seconds, ended=cell.status != "running"),
             )
@@ -124,9 +130,9 @@ class _Maker:
         child = call.child
         facts = [
             ("function", call.function or None),
-            ("waited", _seconds(waited) if waited > _WAITED else None),
+            ("waited", in_seconds(waited) if waited > _WAITED else None),
             ("not answered", call.dropped),
-            *([] if child is None else _summary(child)),
+            *([] if child is None else summary_of(child)),
         ]
         texts = {"Arguments" if kind == "tool" else "Prompt": call.prompt, "Answer": call.answer}
         place = self._add(
@@ -139,7 +145,7 @@ class _Maker:
                 ahead=call.ahead,
                 cached=call.cached,
                 facts=facts_of(facts),
-                parts=[*_parts(**texts), *_troubles(call)],
+                parts=[*parts_of(**texts), *troubles_of(call)],
                 **({} if child is not None else _taken(call)),
                 **self._span(call.start if waited else call.asked, seconds, ended=call.status != "running"),
             )
@@ -158,85 +164,3 @@ def _taken(part: Figures) -> dict[str, Any]:
         "output_tokens": part.output_tokens,
         "cost": part.cost,
     }
-
-
-def _troubles(part: Figures) -> list[Part]:
-    """What went wrong with a call."""
-    told = {"Error": part.error or "", "Retries": "\n".join(part.retries), "Not used": "\n".join(part.repairs)}
-    return [Part(name=name, text=text) for name, text in told.items() if text]
-
-
-def _parts(**texts: Text | None) -> list[Part]:
-    """The texts that are there, by name."""
-    return [
-        Part(name=name, text=str(one), chars=one.chars) for name, one in texts.items() if one is not None and one.chars
-    ]
-
-
-def _answer(run: Run) -> Answer:
-    if run.status == "running":
-        return Answer(title="Not finished", text="The run had not ended when the trace ended.", good=False)
-    if run.answer is None:
-        return Answer(title=f"No answer ({run.finish_reason})", text=run.error or "", good=False)
-    said = run.answer if isinstance(run.answer, str) else json.dumps(run.answer, ensure_ascii=False, indent=2)
-    good = run.finish_reason in ("submitted", "text", "direct")
-    return Answer(title=f"Answer ({run.finish_reason})", text=said[:MAX_PART], good=good)
-
-
-def _summary(run: Run) -> Iterator[tuple[str, str | None]]:
-    """What the head of a page says of a run, and the details of a child."""
-    total = run.totals()
-    yield "time", None if run.seconds is None else _seconds(run.seconds)
-    yield "iterations", f"{sum(one.kind != 'last' for one in run.iterations):,}"
-    yield "sub-calls", f"{total.calls:,}" if total.calls else None
-    yield "child runs", f"{total.children:,}" if total.children else None
-    yield "tools", f"{total.tools:,}" if total.tools else None
-    yield "failed", f"{total.failed:,}" if total.failed else None
-    yield "retries", f"{total.retries:,}" if total.retries else None
-    given = total.input_tokens or run.usage.get("input_tokens") or 0
-    made = total.output_tokens or run.usage.get("output_tokens") or 0
-    cached = f" ({total.cached_tokens:,} cached)" if total.cached_tokens else ""
-    yield "tokens", f"{given:,}{cached} in, {made:,} out" if given or made else None
-    yield "cost", _money(total.cost) if given or made else None
-    yield "ended by", run.finish_reason if run.limit is None else f"the limit {run.limit}"
-    yield "error", (run.error or "")[:_SHOWN] or None
-    yield "limits", ", ".join(f"{name}={value}" for name, value in run.limits.items())[:_SHOWN] or None
-
-
-def _models(run: Run) -> Table:
-    heads = ["model", "calls", "failed", "retries", "input", "cached", "output", "cost"]
-    return Table(
-        heads=heads,
-        rows=[
-            [name, *(f"{number:,}" for number in (
-                one.root_calls + one.calls, one.failed, one.retries, one.input_tokens, one.cached_tokens,
-                one.output_tokens,
-            )), _money(one.cost)]
-            for name, one in sorted(run.by_model().items())
-        ],
-    )  # fmt: skip
-
-
-def _inputs(run: Run) -> Table:
-    rows = [
-        [
-            string(one.get("name")),
-            string(one.get("type")),
-            f"{one['size']:,}" if isinstance(one.get("size"), int) else "",
-        ]
-        for one in run.inputs
-    ]
-    return Table(heads=["input", "type", "size"], rows=rows)
-
-
-def _first_line(code: str) -> str:
-    lines = [line.strip() for line in code.splitlines() if line.strip()]
-    return next((line for line in lines if not line.startswith("#")), lines[0] if lines else "an empty cell")
-
-
-def _seconds(value: float) -> str:
-    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
-
-
-def _money(cost: float | None) -> str:
-    return "unknown" if cost is None else f"${cost:.4f}"

@@ -135,8 +135,12 @@ class _Replay:
         id: str | None = None,  # noqa: A002 - as in `Event`
         parent: str | None = None,
     ) -> Event:
-        """An event at a time, or at that of the one before it."""
-        self._now = self._now if time is None else time
+        """An event at a time, or at that of the one before it; none is later than the run's end.
+
+        A start is noted by one clock and a duration by another, so their sum may lie a little behind it.
+        """
+        now = self._now if time is None else time
+        self._now = now if self._run.end is None else min(now, self._run.end)
         return Event(
             type=type,
             run_id=self._run.run_id,

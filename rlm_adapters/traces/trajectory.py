@@ -11,13 +11,16 @@ from rlm_adapters.errors import InputError
 from rlm_adapters.events import Event
 from rlm_adapters.traces.build import Builder
 from rlm_adapters.traces.difference import Difference, difference_of
+from rlm_adapters.traces.outline import outline_of
 from rlm_adapters.traces.page import page_of
 from rlm_adapters.traces.plain import FORM, from_plain_dict, to_plain_dict
 from rlm_adapters.traces.reader import TraceReader
 from rlm_adapters.traces.replay import events_of
 from rlm_adapters.traces.tree import Run
 from rlm_adapters.traces.values import string, text
-from rlm_adapters.views.console import ConsoleView
+from rlm_adapters.traces.words import one_line
+from rlm_adapters.views.console import ConsoleView, safe
+from rlm_adapters.views.outline import outline_html, outline_text
 from rlm_adapters.views.page.page import render
 
 R = TypeVar("R", bound=Run)
@@ -25,7 +28,7 @@ R = TypeVar("R", bound=Run)
 _ROLES: Final = frozenset({"system", "user", "assistant", "tool"})
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class Trajectory(Run):
     """What a run did: its iterations, their cells, the calls of these, and the child runs that answered some of them.
 
@@ -169,6 +172,17 @@ class Trajectory(Run):
         if not isinstance(other, Run):
             raise InputError(f"diff({type(other).__name__}): give another Trajectory")
         return difference_of(self, other)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {safe(one_line(self))}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: an outline that unfolds, without scripts."""
+        return outline_html(outline_of(self))
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython shows in a terminal."""
+        printer.text(repr(self) if cycle else outline_text(outline_of(self)))
 
     def show(self) -> None:
         """Show it in the terminal, as it would have been seen while it ran."""

@@ -2,9 +2,11 @@
 
 import json
 
+from langchain_openai import ChatOpenAI
+
 from rlm_adapters import Limits, create_rlm_graph
 from rlm_adapters.graph import RLMContext
-from tests.server import cell, flaky, rate_limited
+from tests.server import ModelServer, cell, flaky, rate_limited
 
 QUESTION = "Who speaks?"
 
@@ -51,3 +53,13 @@ def varied(model_server, chat, sandbox, *, said="found", trace=None):
     graph.invoke({"query": f"{QUESTION}{said if said != 'found' else ''}", "context": "abc"},
                  context=RLMContext(on_event=told.append))  # fmt: skip
     return told
+
+
+def varied_once(sandbox, **options):
+    """The same with models of its own: for a fixture that several tests share."""
+    with ModelServer() as server:
+
+        def chat(name):
+            return ChatOpenAI(model=name, base_url=server.url, api_key="test", max_retries=0)
+
+        return varied(server, chat, sandbox, **options)

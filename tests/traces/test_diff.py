@@ -4,22 +4,15 @@ import json
 import random
 
 import pytest
-from langchain_openai import ChatOpenAI
 
 from rlm_adapters import InputError, Trajectory
-from tests.server import ModelServer
-from tests.traces.runs import varied
+from tests.traces.runs import varied, varied_once
 
 
 @pytest.fixture(scope="module")
 def given(sandbox):
     """A run with everything in it, as a dict."""
-    with ModelServer() as server:
-
-        def chat(name):
-            return ChatOpenAI(model=name, base_url=server.url, api_key="test", max_retries=0)
-
-        return Trajectory.from_events(varied(server, chat, sandbox)).to_dict()
+    return Trajectory.from_events(varied_once(sandbox)).to_dict()
 
 
 def changed(given, change):
