@@ -29,6 +29,10 @@ class ContentError(RLMError):
     """
 
 
+class CheckpointError(RLMError):
+    """The checkpoints of a thread are not whole: the message says what is missing, and what to use."""
+
+
 class SandboxError(RLMError):
     """The sandbox itself failed (not the code in it): it could not start, or answered nonsense."""
 

@@ -12,7 +12,7 @@ from rlm_adapters.graph.execute import cell_id
 from rlm_adapters.graph.generate import cells_of
 from rlm_adapters.graph.journal import from_entry
 from rlm_adapters.graph.memory import described
-from rlm_adapters.graph.state import FORM, Request
+from rlm_adapters.graph.state import Request, is_readable
 from rlm_adapters.graph.telling import call_kind, what_is_asked
 from rlm_adapters.models.shown import text_of
 from rlm_adapters.models.targets import ModelReply
@@ -37,7 +37,7 @@ def plain_trajectory(state: Mapping[str, Any], config: RLMConfig | None, store: 
     """
     if not state.get("run_id"):
         raise InputError("this thread has no run: give the config that the run was called with")
-    if state.get("form") != FORM:
+    if not is_readable(state):
         raise InputError(f"this run was saved by another version of rlm-adapters (form {state.get('form')!r})")
     return _Saved(state, config, store).trajectory()
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.graph.shapes import check_remembered
-from rlm_adapters.graph.state import FORM, Question
+from rlm_adapters.graph.state import Question, is_readable
 from rlm_adapters.graph.stored import Stored
 from rlm_adapters.prompts import EarlierQuestion, InputInfo, cut_middle
 from rlm_adapters.values.refs import Packed
@@ -29,7 +29,7 @@ def closed(state: Mapping[str, Any], content: Stored) -> list[Question]:
     Raises:
         InputError: a client has edited what is remembered.
     """
-    if not state.get("questions") or state.get("form") != FORM:
+    if not state.get("questions") or not is_readable(state):
         return []
     check_remembered(state)
     *before, last = state["questions"]

@@ -12,7 +12,7 @@ from rlm_adapters.effects import Steps, adrive, drive
 from rlm_adapters.errors import RLMError, SandboxError
 from rlm_adapters.graph.context import NodeContext, RLMContext
 from rlm_adapters.graph.shapes import check_state, check_task
-from rlm_adapters.graph.state import FORM
+from rlm_adapters.graph.state import FORM, is_readable
 from rlm_adapters.graph.stored import Stored
 
 Update: TypeAlias = dict[str, Any]
@@ -52,7 +52,7 @@ class Node(Runnable[Any, Update]):
 
     def _steps(self, state: Any, config: RunnableConfig) -> Steps[Update]:
         """The body, and then the storing of what it leaves."""
-        if self.name != "prepare" and state.get("form") != FORM:
+        if self.name != "prepare" and not is_readable(state):
             raise RLMError(
                 f"this run was saved by another version of rlm-adapters (form {state.get('form')!r} of the state, this "
                 f"version has {FORM}): finish it with that version, or ask again in a new thread"
@@ -64,6 +64,8 @@ class Node(Runnable[Any, Update]):
             check_state(state)
         work = self._body(state, node, config)
         update = work if isinstance(work, dict) else (yield from work)
+        if self.name != "recurse" and state.get("form") != FORM:
+            update = {"form": FORM, **update}  # from here on an earlier version of this package could not read it
         return (yield from node.content.finish(update))
 
 

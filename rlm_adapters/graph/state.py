@@ -16,12 +16,18 @@ from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import TypedDict
 
 from rlm_adapters.errors import InputError
+from rlm_adapters.graph.growing import Growing, each
 from rlm_adapters.graph.tool_results import merge_updates
 from rlm_adapters.models.usage import Usage, add_usage, check_usage
 from rlm_adapters.values.refs import Packed
 
-FORM: Final = 3
-"""Version of the state's form. A run that was saved in another one is refused."""
+FORM: Final = 4
+"""Version of the state's form: what this version saves."""
+READABLE: Final = frozenset((3, FORM))
+"""Forms that this version goes on with; a run that was saved in another one is refused.
+
+In form 3 each checkpoint holds `turns`, `cells` and `answers` whole; LangGraph begins with them what grows.
+"""
 
 FinishReason: TypeAlias = Literal[
     "submitted", "text", "direct", "unsubmitted", "max_iterations", "budget", "timeout", "error"
@@ -176,6 +182,12 @@ class Submission(TypedDict):
     value: Packed
 
 
+def is_readable(state: Mapping[str, Any]) -> bool:
+    """Whether this version goes on with what was saved."""
+    form = state.get("form")
+    return isinstance(form, int) and form in READABLE
+
+
 def append(left: list[Any], right: list[Any] | None) -> list[Any]:
     """Entries after those that are there; None begins anew."""
     if right is None:
@@ -230,8 +242,8 @@ class RLMState(TypedDict, total=False):
     described: bytes
     file_sizes: dict[str, Count]
     # the trajectory
-    turns: Annotated[list[TurnEntry], append]
-    cells: Annotated[list[CellEntry], append]
+    turns: Annotated[list[TurnEntry], Growing(each(append))]
+    cells: Annotated[list[CellEntry], Growing(each(append))]
     folded: Count
     names: list[str]
     # the current turn
@@ -239,7 +251,7 @@ class RLMState(TypedDict, total=False):
     queue: list[PackedText]
     """Cells of the reply that have not finished; the first one is running or next."""
     pending: list[Request]
-    answers: Annotated[dict[str, AnswerRecord], merge_answers]
+    answers: Annotated[dict[str, AnswerRecord], Growing(each(merge_answers))]
     asked: dict[str, Count]
     """Sub-calls of the cell in progress and characters of their prompts."""
     outputs: list[CellOutput]

@@ -117,7 +117,7 @@ def test_descriptions_of_a_client_s_are_refused(described, model_server, chat, s
         graph.invoke(None, MINE)
 
 
-@pytest.mark.parametrize("form_", [None, 1, 2, 4, "3"])
+@pytest.mark.parametrize("form_", [None, 1, 2, 5, "3", "4", True])
 def test_a_state_of_another_version_is_refused(form_, model_server, chat, shared):
     graph = stopped(chat, model_server, shared, "execute")
     graph.update_state(MINE, {"form": form_}, as_node="generate_code")
