@@ -20,9 +20,10 @@ from rlm_adapters.events import Event
 from rlm_adapters.graph.afterwards import plain_trajectory
 from rlm_adapters.graph.context import RLMConfig, RLMContext, Run
 from rlm_adapters.graph.form import input_form, input_model, output_form
+from rlm_adapters.graph.growing import at_exit
 from rlm_adapters.graph.injection import Caller
 from rlm_adapters.graph.keys import OWN, rename_values
-from rlm_adapters.graph.langgraph_private import is_inside, runtime_of
+from rlm_adapters.graph.langgraph_private import is_inside, runtime_of, saves_at_exit
 from rlm_adapters.graph.options import RLMOptions, configured, options_around, options_schema, read_options
 from rlm_adapters.graph.ownership import content_of
 from rlm_adapters.graph.requests import pack_input
@@ -66,7 +67,10 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         try:
             packed = self._packed(input, ready, config)
             write = self._writer(input, ready, config, kwargs)
-            for part in super().stream(packed, self._roomy(config, ready), context=ready, **kwargs):
+            inner = super(RLMGraph, self._saving(config, kwargs)).stream(
+                packed, self._roomy(config, ready), context=ready, **kwargs
+            )
+            for part in inner:
                 yield part if write is None else write(part)
         except GraphBubbleUp:
             raise  # a child suspended by an interrupt: its worker waits
@@ -95,7 +99,9 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
             ready.run.listen(_events.append)
         try:
             packed = await asyncio.to_thread(self._packed, input, ready, config)
-            inner = super().astream(packed, self._roomy(config, ready), context=ready, **kwargs)
+            inner = super(RLMGraph, self._saving(config, kwargs)).astream(
+                packed, self._roomy(config, ready), context=ready, **kwargs
+            )
             write = self._writer(input, ready, config, kwargs)
             async for part in inner:
                 yield part if write is None else write(part)
@@ -270,6 +276,12 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
                 [node.name for node in drawn.nodes.values()], arrows, source=drawn.draw_mermaid()
             ),
         }
+
+    def _saving(self, called: RunnableConfig | None, asked: Mapping[str, Any]) -> RLMGraph:
+        """The same graph, with what it needs to save at the end of the call only."""
+        if not saves_at_exit(called or {}, asked):
+            return self
+        return self.copy({"channels": at_exit(self.channels)})
 
     def _for_children(self) -> RLMGraph:
         """The same graph without a saver of its own: a child saves into its parent's thread."""

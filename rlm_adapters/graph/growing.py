@@ -7,7 +7,7 @@ together again when a thread is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self
 
 from langgraph.channels import DeltaChannel
@@ -58,6 +58,20 @@ class Growing(DeltaChannel[Any]):
                 "Use one that keeps the history of a thread, and delete whole threads"
             )
         super().replay_writes(writes)
+
+
+def at_exit(channels: Mapping[str, Any]) -> dict[str, Any]:
+    """The channels of a graph for a call that saves only when it ends: one checkpoint, which holds all of them whole.
+
+    LangGraph would save a checkpoint without anything in it and the writes of all steps before that one. A process that
+    is killed between them leaves a thread that cannot go on.
+    """
+    changed = dict(channels)
+    for key, one in channels.items():
+        if isinstance(one, Growing):
+            changed[key] = whole = one.copy()
+            whole.snapshot_frequency = 1
+    return changed
 
 
 def each(reducer: Callable[[Any, Any], Any]) -> Callable[[Any, Sequence[Any]], Any]:

@@ -6,6 +6,7 @@ Checked with langgraph 1.2.22.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
@@ -17,6 +18,9 @@ CHECKPOINTER_KEY: Final = "__pregel_checkpointer"
 
 TASK_KEY: Final = "__pregel_task_id"
 """Key of ``config["configurable"]``: the node of the graph around this one."""
+
+DURABILITY_KEY: Final = "__pregel_durability"
+"""Key of ``config["configurable"]``: when the graph around this one saves."""
 
 RUNTIME_KEY: Final = "__pregel_runtime"
 """Key of ``config["configurable"]``: the `langgraph.runtime.Runtime` of the node."""
@@ -39,6 +43,12 @@ PRIVATE: Final = (
         "CONFIG_KEY_CHECKPOINTER",
         "content of a run inside a checkpointed graph goes at the run's end, and its calls are not saved one by one",
         CHECKPOINTER_KEY,
+    ),
+    PrivateName(
+        _CONSTANTS,
+        "CONFIG_KEY_DURABILITY",
+        "a graph inside one with durability='exit' that is killed while it saves begins with an empty checkpoint",
+        DURABILITY_KEY,
     ),
     PrivateName(
         _CONSTANTS,
@@ -92,3 +102,14 @@ def own_keys(config: RunnableConfig) -> dict[str, Any]:
     given = config.get("configurable") or {}
     position = ("thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map")
     return {key: value for key, value in given.items() if not key.startswith(_INTERNAL) and key not in position}
+
+
+def saves_at_exit(config: RunnableConfig, asked: Mapping[str, Any]) -> bool:
+    """Whether a call saves only when it ends.
+
+    Args:
+        config: of the call.
+        asked: its other arguments.
+    """
+    given = asked.get("durability") or (config.get("configurable") or {}).get(DURABILITY_KEY)
+    return given == "exit" or (given is None and asked.get("checkpoint_during") is False)

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.graph import START, StateGraph
 from langgraph.types import Overwrite
 
 from rlm_adapters import Limits, RLMError, create_rlm_graph
 from rlm_adapters.errors import CheckpointError
+from rlm_adapters.graph.state import RLMInput
 from tests.server import cell, turn_of
 
 THREAD = {"configurable": {"thread_id": "t"}}
@@ -104,6 +106,22 @@ def test_each_step_of_the_history_is_as_it_was_and_goes_on(make, every):
         graph.rlm.sessions.close()
         for state in history[2::4]:
             assert make(saver, 3, every).invoke(None, state.config)["answer"] == ["a q 0", "a q 1", "a q 2"]
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["alone", "in a larger graph"])
+def test_a_call_that_saves_at_its_end_saves_one_whole_checkpoint(make, inside):
+    """Two writes could be torn apart by a SIGKILL between them."""
+    saver = InMemorySaver()
+    graph = make(None if inside else saver, 2)
+    if inside:
+        builder = StateGraph(RLMInput)
+        builder.add_node("rlm", graph)
+        builder.add_edge(START, "rlm")
+        graph = builder.compile(checkpointer=saver)
+    graph.invoke({"query": "q"}, THREAD, durability="exit", interrupt_before=[] if inside else ["check_final"])
+    assert len(saver.storage["t"][""]) == 1
+    channels = {write[1] for writes in saver.writes.values() for write in writes.values()}
+    assert not channels & {"turns", "cells", "answers"}
 
 
 def test_what_a_client_writes_in_place_of_it_is_what_counts(make):
