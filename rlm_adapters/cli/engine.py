@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rlm_adapters.cli.approval import Terminal
 from rlm_adapters.errors import InputError
@@ -18,6 +18,10 @@ from rlm_adapters.values.urls import URL, is_url
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.runnables import RunnableConfig
+
+
+_LONG_SECONDS: Final = 1.0
+"""After which a user is told that the inputs are still being read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +79,12 @@ async def load_inputs(paths: Sequence[str], note: Callable[[str], None]) -> dict
     Raises:
         InputError: one of them cannot be read.
     """
-    inputs = await asyncio.to_thread(load_paths, [URL(path) if is_url(path) else path for path in paths])
+    given = [URL(path) if is_url(path) else path for path in paths]
+    reading = asyncio.create_task(asyncio.to_thread(load_paths, given))
+    if not (await asyncio.wait({reading}, timeout=_LONG_SECONDS))[0]:
+        more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+        note(f"reading {paths[0]}{more} takes a while")
+    inputs = await reading
     for text in inputs.notes:
         note(text)
     return {"context": inputs.context, "files": dict(inputs.files)}
