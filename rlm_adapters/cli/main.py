@@ -14,6 +14,7 @@ from typing import Annotated, TextIO
 import typer
 
 from rlm_adapters import __version__
+from rlm_adapters.cli import evaluation
 from rlm_adapters.cli.engine import Models
 from rlm_adapters.cli.options import (
     ApiKeyOption,
@@ -252,6 +253,7 @@ def doctor(
 
 
 add_commands(app)
+evaluation.add_commands(app)
 
 
 # What the arguments mean

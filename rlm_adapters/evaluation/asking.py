@@ -1,0 +1,138 @@
+"""Asking one task under one setting."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from langchain_core.language_models import BaseChatModel
+
+from rlm_adapters.errors import ModelCallError
+from rlm_adapters.evaluation.results import Result
+from rlm_adapters.evaluation.scoring import score
+from rlm_adapters.evaluation.settings import Setting, cut_to_window
+from rlm_adapters.evaluation.tasks.task import Task
+from rlm_adapters.graph import create_rlm_graph
+from rlm_adapters.models.limits import Limits
+from rlm_adapters.models.prices import ModelPrice
+from rlm_adapters.sandbox import Executor
+from rlm_adapters.values.answers import to_plain
+
+_OF_THE_MODEL: Final = frozenset({"context_length", "refusal", "bad_request"})
+"""Kinds of failures that are an answer of the model to this task; of others its server is the reason."""
+
+_MOST_SHOWN: Final = 20_000  # characters of an answer that are kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """What all tasks have in common.
+
+    Attributes:
+        model: the root LM, and the one that is called directly.
+        sub_model: for sub-calls; None: the root LM.
+        limits: of one task.
+        prices: as `create_rlm_graph` takes them.
+        sandbox: for all runs.
+        window: tokens of the model, for inputs that are cut.
+        traces: folder for a trace of each task.
+    """
+
+    model: BaseChatModel
+    sub_model: BaseChatModel | None
+    limits: Limits
+    prices: Mapping[str, ModelPrice | tuple[float, float]]
+    sandbox: Executor
+    window: int | None
+    traces: Path | None
+
+    async def ask(self, setting: Setting, task: Task, most: float | None) -> Result:
+        """Ask, and score the answer.
+
+        Args:
+            setting: how.
+            task: what.
+            most: dollars that the evaluation has for this; None: any.
+
+        Raises:
+            ModelCallError: one that every further task would meet: a key, a name, an address.
+            RLMError: the machine failed.
+        """
+        bound = most is not None and (self.limits.max_cost is None or most < self.limits.max_cost)
+        limits = replace(self.limits, max_depth=setting.depth, max_cost=most if bound else self.limits.max_cost)
+        trace = None if self.traces is None else self.traces / _file_name(setting, task)
+        began = time.monotonic()
+        try:
+            told = await self._run(setting, task, limits, trace)
+        except ModelCallError as error:
+            if error.permanent:
+                raise
+            told = {
+                "answer": None, "finish_reason": error.kind, "error": str(error), "usage": error.usage, "iterations": 0
+            }  # fmt: skip
+            void = error.kind not in _OF_THE_MODEL
+        else:
+            void = bound and told["finish_reason"] == "budget"
+        answer = told["answer"]
+        # A long answer is read beside the event loop.
+        judged, shown = await asyncio.to_thread(lambda: (score(task.question, answer), _shown(answer)))
+        return Result(
+            setting=setting.key,
+            task=task.id,
+            family=task.family,
+            size=task.size,
+            answer=shown,
+            expected=task.question.answer,
+            correct=judged.correct and not void,
+            score=0.0 if void else judged.value,
+            why=judged.why,
+            finish_reason=told["finish_reason"],
+            error=told.get("error"),
+            usage=dict(told["usage"]),
+            iterations=told["iterations"],
+            seconds=round(time.monotonic() - began, 3),
+            trace=None if trace is None else trace.name,
+            void=void,
+        )
+
+    async def _run(self, setting: Setting, task: Task, limits: Limits, trace: Path | None) -> Mapping[str, Any]:
+        question = task.question
+        given: dict[str, Any] = {"query": question.text, "context": question.context}
+        if setting.way == "rlm" and question.files:
+            given["files"] = dict(question.files)
+        if setting.way == "cut":
+            assert self.window is not None
+            given["context"] = await asyncio.to_thread(cut_to_window, question.context, question.text, self.window)
+        graph = await asyncio.to_thread(
+            create_rlm_graph,
+            self.model,
+            self.sub_model,
+            limits=limits,
+            prices=self.prices,
+            sandbox=self.sandbox,
+            prompt=setting.prompt,
+            worked_example=setting.worked_example,
+            direct_below=0 if setting.way == "rlm" else sys.maxsize,
+            trace=trace,
+        )
+        try:
+            result: Mapping[str, Any] = await graph.ainvoke(given)
+            return result
+        finally:
+            await asyncio.to_thread(graph.close)
+
+
+def _file_name(setting: Setting, task: Task) -> str:
+    """Of a trace: letters, digits and signs that every file system takes."""
+    return f"{task.id.replace('/', '-')}.{setting.key.replace('@', '-')}.jsonl"
+
+
+def _shown(answer: Any) -> Any:
+    """An answer as it is kept: plain JSON, a long text by its start."""
+    plain = to_plain(answer)
+    return plain[:_MOST_SHOWN] if isinstance(plain, str) else plain
