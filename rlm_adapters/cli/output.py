@@ -11,9 +11,9 @@ from typing import Any, Final
 import typer
 from rich.console import Console
 from rich.panel import Panel
-from rich.text import Text
 
 from rlm_adapters.views.console import answer_text, safe
+from rlm_adapters.views.markdown import answer_view
 
 
 class ExitCode(IntEnum):
@@ -45,9 +45,9 @@ def exit_code_of(finish_reason: str) -> ExitCode:
 
 
 def print_answer(text: str) -> None:
-    """As it is into a pipe; framed, and with control characters made visible, on a terminal."""
+    """As it is into a pipe; framed, as Markdown, and with control characters made visible, on a terminal."""
     if sys.stdout.isatty():
-        Console().print(Panel(Text(safe(text)), title="answer", title_align="left", border_style="bold green"))
+        Console().print(Panel(answer_view(safe(text)), title="answer", title_align="left", border_style="bold green"))
     else:
         typer.echo(text.encode("utf-8", "replace"))
 

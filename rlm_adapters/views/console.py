@@ -11,9 +11,9 @@ import re
 import threading
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Literal, Protocol, Self, TypeAlias
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -21,6 +21,9 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from rlm_adapters.events import Event
+from rlm_adapters.views.markdown import answer_view
+
+_Form: TypeAlias = Literal["text", "code", "markdown"]
 
 ANSWERED: Final = frozenset({"submitted", "text"})
 """Finish reasons that mean that the model itself gave the answer."""
@@ -28,6 +31,11 @@ ANSWERED: Final = frozenset({"submitted", "text"})
 _MAX_LINES = 30  # of an output or a cell on the screen; the whole of it is in the events
 _MAX_LINE = 600  # characters of one line
 _HEAD_CHARS, _HEAD_WORDS = 60, 40  # of a prompt or an answer in a line
+_WIDE: Final = 60
+"""Columns from which on there is room for a bar and a clock beside the progress of a batch."""
+_FIRST_PACE: Final = 1.0
+"""Seconds after which a rate means something."""
+_LOG_SECONDS: Final = 30.0
 
 # A cell prints what its input holds: escape sequences in it must not reach the user's terminal.
 _UNSAFE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\ud800-\udfff]")
@@ -157,7 +165,7 @@ class ConsoleView:
         if reasoning:
             self._screen.line(clipped(safe(reasoning), 6), "italic", run.depth)
         code = clipped(safe(str(event.data.get("code", ""))))
-        self._screen.block(run.title(f"cell {event.iteration}"), code, "cyan", run.depth, code=True)
+        self._screen.block(run.title(f"cell {event.iteration}"), code, "cyan", run.depth, form="code")
         self._screen.working(event.run_id, run.title(f"cell {event.iteration} runs"), None)
 
     def _cell_output(self, event: Event, run: _Run) -> None:
@@ -177,10 +185,11 @@ class ConsoleView:
 
     def _calls_started(self, event: Event, run: _Run) -> None:
         count = event.data.get("count", 1)
-        run.calls.start(count, str(event.data.get("function", "")))
+        run.calls.start(count, str(event.data.get("function", "")), event.time)
         # One call at a time says nothing of how many will follow.
+        run.calls.counted = count > 1
         self._screen.working(event.run_id, run.title(run.calls.name), run.calls.total if count > 1 else None)
-        self._screen.advance(event.run_id, run.calls.done)
+        self._screen.advance(event.run_id, run.calls.done, run.calls.pace(event.time), event.time)
 
     def _call_finished(self, event: Event, run: _Run) -> None:
         if not event.data.get("dropped"):
@@ -191,7 +200,7 @@ class ConsoleView:
             name = " ".join(filter(None, (str(data.get("function", "")), safe(str(data.get("model") or "")))))
             line = f"{name}, {_figures(data)}: {prompt} -> {_head(said or data.get('answer'))}"
             self._screen.line(run.title(line), "red" if said else "dim", run.depth)
-        self._screen.advance(event.run_id, run.calls.done)
+        self._screen.advance(event.run_id, run.calls.done, run.calls.pace(event.time), event.time)
 
     def _child_started(self, event: Event, run: _Run) -> None:
         """Nothing: the child's own first event shows its question."""
@@ -225,10 +234,12 @@ class ConsoleView:
 
     def _final(self, event: Event, run: _Run) -> None:
         if run.depth or self._show_answer:
-            self._screen.block(
-                run.title("answer"), safe(answer_text(event.data.get("answer"))), "bold green", run.depth
-            )
+            self._show(event.data.get("answer"), "bold green", run)
             run.answered = True
+
+    def _show(self, answer: object, style: str, run: _Run) -> None:
+        form: _Form = "markdown" if isinstance(answer, str) else "text"
+        self._screen.block(run.title("answer"), safe(answer_text(answer)), style, run.depth, form=form)
 
     def _run_finished(self, event: Event, run: _Run) -> None:
         self._screen.stop(event.run_id)
@@ -237,7 +248,7 @@ class ConsoleView:
         reason = str(data.get("finish_reason", ""))
         answer = data.get("answer")
         if answer is not None and not run.answered and (run.depth or self._show_answer):
-            self._screen.block(run.title("answer"), safe(answer_text(answer)), "yellow", run.depth)
+            self._show(answer, "yellow", run)
         if data.get("error"):
             self._screen.line(f"error: {safe(str(data['error']))}", "red", run.depth)
         parts = [run.title(reason if reason in ANSWERED else f"ended by {reason}")]
@@ -264,12 +275,17 @@ class _Calls:
     tokens: int = 0
     error: str = ""
     names: dict[str, int] = field(default_factory=dict)
+    began: float | None = None
+    """Seconds since the epoch."""
+    counted: bool = False
+    """Whether it is known how many there will be."""
 
     @property
     def name(self) -> str:
         return ", ".join(self.names)
 
-    def start(self, count: int, function: str) -> None:
+    def start(self, count: int, function: str, time: float) -> None:
+        self.began = time if self.began is None else self.began
         self.total += count
         self.names[function] = self.names.get(function, 0) + count
 
@@ -279,6 +295,18 @@ class _Calls:
         if error:
             self.failed += 1
             self.error = self.error or str(error)
+
+    def pace(self, time: float) -> str:
+        """How many are answered, how many a second, and how long the rest takes at that rate."""
+        if not self.counted:
+            return f"{self.done:,} done" if self.done else ""
+        count = f"{self.done:,}/{self.total:,}"
+        passed = time - (self.began if self.began is not None else time)
+        if not self.done or passed < _FIRST_PACE:
+            return count
+        rate, left = self.done / passed, self.total - self.done
+        often = f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.1f}/min"
+        return f"{count} {often}, {_clock(left / rate)} left" if left > 0 else f"{count} {often}"
 
     def describe(self) -> str:
         parts = [_count(count, f"{name} call") for name, count in self.names.items()]
@@ -331,6 +359,11 @@ def _figures(data: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
@@ -338,13 +371,13 @@ def _count(number: int, noun: str) -> str:
 class _Screen(Protocol):
     """How things are put before the user; ``key`` tells activities apart that go on at the same time."""
 
-    def block(self, title: str, body: str, style: str, indent: int, *, code: bool = False) -> None: ...
+    def block(self, title: str, body: str, style: str, indent: int, *, form: _Form = "text") -> None: ...
 
     def line(self, text: str, style: str, indent: int) -> None: ...
 
     def working(self, key: Hashable, text: str, total: int | None) -> None: ...
 
-    def advance(self, key: Hashable, done: int) -> None: ...
+    def advance(self, key: Hashable, done: int, said: str, time: float) -> None: ...
 
     def stop(self, key: Hashable) -> None: ...
 
@@ -357,22 +390,23 @@ class _Panels:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._tasks: dict[Hashable, TaskID] = {}
+        wide = console.width >= _WIDE
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[counts]}"),
-            TimeElapsedColumn(),
+            *([BarColumn(bar_width=20)] if wide else ()),
+            TextColumn("{task.fields[said]}", markup=False),
+            *([TimeElapsedColumn()] if wide else ()),
             console=console,
             transient=True,
         )
 
-    def block(self, title: str, body: str, style: str, indent: int, *, code: bool = False) -> None:
-        content = (
-            Syntax(safe(body), "python", theme="ansi_dark", background_color="default", word_wrap=True)
-            if code
-            else Text(safe(body))
-        )
+    def block(self, title: str, body: str, style: str, indent: int, *, form: _Form = "text") -> None:
+        content: RenderableType = Text(safe(body))
+        if form == "code":
+            content = Syntax(safe(body), "python", theme="ansi_dark", background_color="default", word_wrap=True)
+        elif form == "markdown":
+            content = answer_view(safe(body))
         panel = Panel(content, title=Text(safe(title)), title_align="left", border_style=style)
         self._console.print(Padding(panel, (0, 0, 0, 2 * indent)))
 
@@ -383,15 +417,14 @@ class _Panels:
         self._progress.start()
         text = safe(text)
         if key in self._tasks:
-            self._progress.update(self._tasks[key], description=text, total=total, counts=_counts(0, total))
+            self._progress.update(self._tasks[key], description=text, total=total, said="")
         else:
-            self._tasks[key] = self._progress.add_task(text, total=total, counts=_counts(0, total))
+            self._tasks[key] = self._progress.add_task(text, total=total, said="")
 
-    def advance(self, key: Hashable, done: int) -> None:
+    def advance(self, key: Hashable, done: int, said: str, time: float) -> None:
+        del time
         if key in self._tasks:
-            task = self._tasks[key]
-            total = self._progress.tasks[self._progress.task_ids.index(task)].total
-            self._progress.update(task, completed=done, counts=_counts(done, total))
+            self._progress.update(self._tasks[key], completed=done, said=said)
 
     def stop(self, key: Hashable) -> None:
         if key in self._tasks:
@@ -401,18 +434,16 @@ class _Panels:
         self._progress.stop()
 
 
-def _counts(done: int, total: float | None) -> str:
-    return f"{done:,}/{total:,.0f}" if total is not None else f"{done:,} done" if done else ""
-
-
 class _Lines:
     """For logs and pipes: plain lines, nothing that moves."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._about: dict[Hashable, str] = {}
+        self._told: dict[Hashable, float] = {}
 
-    def block(self, title: str, body: str, style: str, indent: int, *, code: bool = False) -> None:
-        del style, code
+    def block(self, title: str, body: str, style: str, indent: int, *, form: _Form = "text") -> None:
+        del style, form
         self._write(f"[{safe(title)}]", indent)
         for line in safe(body).splitlines():
             self._write(f"  {line}", indent)
@@ -423,13 +454,20 @@ class _Lines:
             self._write(line, indent)
 
     def working(self, key: Hashable, text: str, total: int | None) -> None:
-        """Nothing: a log shows what was done."""
+        self._about[key] = text if total is not None else ""
 
-    def advance(self, key: Hashable, done: int) -> None:
-        """Nothing."""
+    def advance(self, key: Hashable, done: int, said: str, time: float) -> None:
+        """A line for a batch that takes long, each `_LOG_SECONDS`."""
+        del done
+        if not self._about.get(key):
+            return
+        if time - self._told.setdefault(key, time) >= _LOG_SECONDS:
+            self._told[key] = time
+            self._write(safe(f"{self._about[key]}: {said}"), 0)
 
     def stop(self, key: Hashable) -> None:
-        """Nothing."""
+        self._about.pop(key, None)
+        self._told.pop(key, None)
 
     def close(self) -> None:
         """Nothing."""

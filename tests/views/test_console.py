@@ -233,3 +233,51 @@ def test_retries_are_shown_when_they_are_made_and_summed_up(screen):
     assert "slow down 1" not in screen.text
     screen.show("iteration_started", 2)
     assert "12 retries of sub (rate_limit)" in screen.text
+
+
+def batch(view, seconds, total=2_000, function="llm_query"):
+    """A batch whose calls are answered one each tenth of a second, up to a time."""
+    view.handle(event("calls_started", 0, count=total, function=function))
+    for done in range(seconds * 10):
+        view.handle(event("call_finished", (done + 1) / 10, total=total))
+
+
+def event(kind, seconds, **data):
+    return Event(type=kind, run_id="root", iteration=1, time=1_000.0 + seconds, data=data)
+
+
+@pytest.mark.parametrize("width", [80, 40])
+def test_a_batch_shows_its_count_its_rate_and_the_time_left(width):
+    file = io.StringIO()
+    view = ConsoleView(Console(file=file, force_terminal=True, width=width))
+    view.handle(event("code", 0, code="pass"))
+    batch(view, 60)
+    view._screen._progress.refresh()
+    view.close()
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "\n", file.getvalue())
+    assert "llm_query" in text
+    assert "600/2,000 10.0/s, 2:20 left" in text
+    assert all(len(line) <= width for line in re.split("[\r\n]", text))
+
+
+def test_a_log_has_a_line_of_a_long_batch_each_half_minute():
+    screen = Screen(terminal=False)
+    screen.view.handle(event("code", 0, code="pass"))
+    batch(screen.view, 95)
+    screen.view.handle(event("cell_output", 95, stdout=""))
+    lines = [line for line in screen.text.splitlines() if "/s" in line]
+    assert lines == [
+        "llm_query: 300/2,000 10.0/s, 2:50 left",
+        "llm_query: 600/2,000 10.0/s, 2:20 left",
+        "llm_query: 900/2,000 10.0/s, 1:50 left",
+    ]
+    short = Screen(terminal=False)
+    batch(short.view, 20, total=200)
+    assert "/s" not in short.text
+
+
+def test_slow_batches_are_told_by_the_minute():
+    screen = Screen(terminal=False)
+    screen.view.handle(event("calls_started", 0, count=100, function="rlm_query"))
+    screen.view.handle(event("call_finished", 40, total=100))
+    assert "rlm_query: 1/100 1.5/min, 1:06:00 left" in screen.text
