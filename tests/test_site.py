@@ -37,14 +37,14 @@ def test_a_link_leads_to_the_page_or_to_the_repository(tmp_path, monkeypatch):
     (tmp_path / "examples").mkdir()
     (docs / "other.md").touch()
     (docs / "page.md").write_text(
-        "[a](other.md#part) [b](../examples) [c](https://x.org/y) [d](#here) [e](lost.md) `[f](lost.md)`\n"
+        "[a](other.md#part) [b](../examples) [c](https://x.org/y) [d](#here) [e](lost.md) `[f](lost.md)` [`g`](../examples)\n"
         "```python\nprint([1](2))\n```\n"
     )
     monkeypatch.setattr(site, "ROOT", tmp_path)
     monkeypatch.setattr(site, "DOCS", docs)
     text, lost = site.page(docs / "page.md", "page.md")
     assert f"[a](other.md#part) [b]({site.REPOSITORY}/tree/main/examples) [c](https://x.org/y) [d](#here)" in text
-    assert "`[f](lost.md)`" in text
+    assert "`[f](lost.md)` [`g`](https" in text
     assert "print([1](2))" in text
     assert lost == ["lost.md"]
 

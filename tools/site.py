@@ -27,8 +27,9 @@ _SHIM = "https://unpkg.com/iframe-worker/shim"
 _COUNTED = ' data-md-component="source"'
 """Makes the link to the repository ask GitHub for its stars, on every page."""
 
-_LINK = re.compile(r"(\[[^\]]*\]\()([^()\s]+)(\))")
-_CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
+_LINK_OR_CODE = re.compile(
+    r"^```.*?^```|`[^`\n]+`|(?P<before>\[(?:[^\]`]|`[^`\n]*`)*\]\()(?P<link>[^()\s]+)(?=\))", re.DOTALL | re.MULTILINE
+)
 
 
 def main() -> int:
@@ -64,7 +65,9 @@ def page(source: Path, name: str) -> tuple[str, list[str]]:
     lost: list[str] = []
 
     def point(match: re.Match[str]) -> str:
-        before, link, after = match.groups()
+        before, link = match["before"], match["link"]
+        if link is None:
+            return match[0]
         parts = urlsplit(link)
         if parts.scheme or not parts.path:
             return match[0]
@@ -75,12 +78,11 @@ def page(source: Path, name: str) -> tuple[str, list[str]]:
         anchor = f"#{parts.fragment}" if parts.fragment else ""
         inside = ALSO.get(file) or (file.relative_to(DOCS).as_posix() if file.is_relative_to(DOCS) else None)
         if inside is not None:
-            return f"{before}{os.path.relpath(inside, Path(name).parent)}{anchor}{after}"
+            return f"{before}{os.path.relpath(inside, Path(name).parent)}{anchor}"
         kind = "tree" if file.is_dir() else "blob"
-        return f"{before}{REPOSITORY}/{kind}/main/{file.relative_to(ROOT).as_posix()}{anchor}{after}"
+        return f"{before}{REPOSITORY}/{kind}/main/{file.relative_to(ROOT).as_posix()}{anchor}"
 
-    pieces = _CODE.split(source.read_text())
-    return "".join(piece if piece.startswith("`") else _LINK.sub(point, piece) for piece in pieces), lost
+    return _LINK_OR_CODE.sub(point, source.read_text()), lost
 
 
 def without_network() -> None:

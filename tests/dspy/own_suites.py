@@ -1,17 +1,20 @@
 """DSPy's own tests, run on its classes and on ours: ``python -m tests.dspy.own_suites CHECKOUT``.
 
 CHECKOUT is a checkout of DSPy's public repository, at the installed version or as near as can be had. Nothing of it is
-kept here. Prints a table of counts, the tests that end differently, and each failure of ours with its first line.
+kept here. Writes ``own_suites.md`` beside this file: a table of counts, and each test that fails on ours or that only ours
+passes, with its first line. Why each of them fails is told in ``own_reasons.md``, by hand.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ET
 from collections import Counter
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,22 +101,55 @@ def counts(outcomes: Outcomes) -> str:
     return "/".join(str(found[key]) for key in ("passed", "failed", "skipped"))
 
 
-def main(checkout: Path) -> None:
-    """Print the table."""
-    print(f"{'passed/failed/skipped':<30}{'DSPy alone':>14}{'DSPy, its local':>18}{'ours':>14}")
+def report(checkout: Path) -> str:
+    """The page: counts by suite, and each test of ours that fails, or passes where DSPy's classes fail."""
+    version = re.search(r'^version\s*=\s*"([^"]+)"', (checkout / "pyproject.toml").read_text(), re.MULTILINE)
+    rows, details = [], []
     for title, files in SUITES.items():
         alone = run(checkout, files)
         if not alone:
-            print(f"{title:<30}{'not in this checkout':>14}")
+            rows.append(f"| {title} | not in this checkout | | |")
             continue
         local = run(checkout, files, interpreter=DSPY_LOCAL)
         ours = run(checkout, files, OURS_RLM, OURS_INTERPRETER)
-        print(f"{title:<30}{counts(alone):>14}{counts(local):>18}{counts(ours):>14}")
+        rows.append(f"| {title} | {counts(alone)} | {counts(local)} | {counts(ours)} |")
+        told = []
         for name, outcome in sorted(ours.items()):
             others = {one[name].kind for one in (alone, local) if name in one}
-            best = "passed" if "passed" in others else "failed"
-            if outcome.kind == "failed" or (outcome.kind == "passed" and best == "failed"):
-                print(f"    {name.rpartition('.')[2]}: DSPy {best}, ours {outcome.kind} {outcome.message}")
+            passed = "passed" in others
+            if outcome.kind == "failed" or (outcome.kind == "passed" and not passed):
+                message = outcome.message.replace("`", "'").replace(str(checkout), "CHECKOUT")[:120]
+                verdict = f"{outcome.kind} on ours, {'passed' if passed else 'failed'} on DSPy's"
+                told.append(f"- `{name.rpartition('.')[2]}`: {verdict}" + (f": `{message}`" if message else ""))
+        details += [f"## {title}", "", *told, ""] if told else []
+    written = (
+        "Written by `python -m tests.dspy.own_suites CHECKOUT`; do not edit. Why tests fail on ours: "
+        "[own_reasons.md](own_reasons.md)."
+    )
+    figures = (
+        f"With dspy {metadata.version('dspy')} and the tests of {version[1] if version else 'an unknown version'}. "
+        "Passed/failed/skipped; what needs Deno is skipped in the first column, and run in the others."
+    )
+    return "\n".join([
+        "# DSPy's own tests, on DSPy's classes and on ours",
+        "",
+        written,
+        "",
+        figures,
+        "",
+        "| suite | DSPy alone | DSPy on its LocalInterpreter | ours |",
+        "| --- | --- | --- | --- |",
+        *rows,
+        "",
+        *details,
+    ])  # fmt: skip
+
+
+def main(checkout: Path) -> None:
+    """Write the page."""
+    page = Path(__file__).with_suffix(".md")
+    page.write_text(report(checkout))
+    print(page)
 
 
 if __name__ == "__main__":
