@@ -10,12 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rlm_adapters.datasets.mapping import amap_rows, map_rows
+    from rlm_adapters.datasets.result import MapResult
     from rlm_adapters.dspy.chat_bridge import ChatDSPy
     from rlm_adapters.dspy.feedback import gepa_metric
     from rlm_adapters.dspy.interpreter import RestrictedPythonInterpreter
     from rlm_adapters.dspy.lm_bridge import lm_from_chat_model
     from rlm_adapters.dspy.module import RLM
-    from rlm_adapters.errors import InputError, ModelCallError, NoAnswerError, RLMError
+    from rlm_adapters.errors import InputError, ModelCallError, NoAnswerError, OutputError, RLMError
     from rlm_adapters.events import Event
     from rlm_adapters.graph import RLMOptions, create_rlm_graph
     from rlm_adapters.graph.approval import ApprovalRequest, Decision
@@ -44,10 +46,12 @@ _HOMES = {
     "Event": "events",
     "InputError": "errors",
     "Limits": "models.limits",
+    "MapResult": "datasets.result",
     "ModelCallError": "errors",
     "ModelPrice": "models.prices",
     "NoAnswerError": "errors",
     "NotebookView": "traces.notebook",
+    "OutputError": "errors",
     "RLMError": "errors",
     "RLMOptions": "graph",
     "RestrictedPythonInterpreter": "dspy.interpreter",
@@ -55,10 +59,12 @@ _HOMES = {
     "SandboxLimits": "sandbox",
     "TraceWriter": "traces.writer",
     "Trajectory": "traces.trajectory",
+    "amap_rows": "datasets.mapping",
     "context_block": "langchain.chat_model",
     "create_rlm_graph": "graph",
     "gepa_metric": "dspy.feedback",
     "lm_from_chat_model": "dspy.lm_bridge",
+    "map_rows": "datasets.mapping",
 }
 
 __all__ = [
@@ -73,10 +79,12 @@ __all__ = [
     "Event",
     "InputError",
     "Limits",
+    "MapResult",
     "ModelCallError",
     "ModelPrice",
     "NoAnswerError",
     "NotebookView",
+    "OutputError",
     "RLMError",
     "RLMOptions",
     "RestrictedPythonInterpreter",
@@ -84,10 +92,12 @@ __all__ = [
     "SandboxLimits",
     "TraceWriter",
     "Trajectory",
+    "amap_rows",
     "context_block",
     "create_rlm_graph",
     "gepa_metric",
     "lm_from_chat_model",
+    "map_rows",
 ]
 
 

@@ -33,6 +33,10 @@ class CheckpointError(RLMError):
     """The checkpoints of a thread are not whole: the message says what is missing, and what to use."""
 
 
+class OutputError(RLMError):
+    """Answers cannot be written: the disk is full, or nobody reads the pipe. What was written before is kept."""
+
+
 class SandboxError(RLMError):
     """The sandbox itself failed (not the code in it): it could not start, or answered nonsense."""
 

@@ -25,6 +25,7 @@ FLOORS = [
     {"sandbox"},
     {"graph"},
     {"langchain", "dspy"},
+    {"datasets"},
     {"rlm_adapters"},
     {"evaluation"},
     {"cli"},

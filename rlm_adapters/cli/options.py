@@ -27,6 +27,20 @@ ApiKeyOption: TypeAlias = Annotated[
     str | None,
     typer.Option(help="Safer: the provider's environment variable, such as OPENAI_API_KEY.", show_default=False),
 ]
+PriceOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(metavar="MODEL=IN,OUT", help="Dollars per million tokens, for --max-cost.", show_default=False),
+]
+OutputTypeOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TYPE", help="int, float, bool, str, list[...] or dict[...], or a JSON schema (text or file)."
+    ),
+]
+PromptOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Prompt file that an optimised DSPy RLM saved.", show_default=False),
+]
 ApproveOption: TypeAlias = Annotated[
     Approving | None,
     typer.Option(help="Ask on the terminal before each cell or tool call runs.", show_default=False),

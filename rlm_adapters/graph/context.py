@@ -19,6 +19,7 @@ from rlm_adapters.graph.stored import Stored
 from rlm_adapters.graph.tools import Tool
 from rlm_adapters.models.budget import Ledger
 from rlm_adapters.models.calling import ModelCaller, Retry
+from rlm_adapters.models.job import current_job
 from rlm_adapters.models.limiter import Limiter
 from rlm_adapters.models.limits import Limits
 from rlm_adapters.models.prices import PriceTable
@@ -115,10 +116,13 @@ class Run:
     ) -> None:
         self.store = store or config.store.of(run_owner())
         limits = config.limits
-        self.ledger = Ledger(limits, config.prices)
+        self._job = job = current_job()
+        self.ledger = Ledger(limits, config.prices, around=None if job is None else job.ledger)
         self.caller = ModelCaller(
             self.ledger,
-            Limiter(
+            job.limiter
+            if job is not None
+            else Limiter(
                 limits.max_concurrency,
                 requests_per_minute=limits.requests_per_minute,
                 tokens_per_minute=limits.tokens_per_minute,
@@ -191,10 +195,17 @@ class Run:
         first = not self._known
         self._known.add(run_id)
         self.unfinished.add(run_id)
+        if first:
+            self.tell_job(run_id)
         if usage:
             self.ledger.book(usage)
         if first and seconds:
             self.ledger.restore_time(seconds)
+
+    def tell_job(self, run_id: str) -> None:
+        """Tell the job that this is part of, if there is one, the id of the outermost run."""
+        if self._job is not None:
+            self._job.runs.append(run_id)
 
     def session_key(self, run_id: str) -> str:
         """The key of a run's live session: its id is in the state, which a client may edit, the owner is not."""

@@ -34,6 +34,7 @@ class DirectRun:
         self.is_heard = run.wants_texts
         self._run = run
         self._id = uuid.uuid4().hex
+        run.tell_job(self._id)
         self._target = target
         self._messages = messages
         self._began = time.monotonic()

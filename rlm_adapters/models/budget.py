@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from rlm_adapters.errors import BudgetExceededError
@@ -77,12 +77,23 @@ class Ledger:
         limits: of the run.
         prices: prices of the models.
         clock: seconds, monotonic.
+        around: of the job that this run is a part of: each call is reserved there as well.
     """
 
+    whole = "run"
+    """What the limits are of, for messages."""
+
     def __init__(
-        self, limits: Limits, prices: PriceTable | None = None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        limits: Limits,
+        prices: PriceTable | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        around: Ledger | None = None,
     ) -> None:
         self.limits = limits
+        self._around = around
+        self._outer: dict[Reservation, Reservation] = {}
         self._prices = prices or PriceTable()
         self._clock = clock
         self._start = clock()
@@ -123,11 +134,33 @@ class Ledger:
         Raises:
             BudgetExceededError: it does not fit at all.
         """
+        place = self._reserve(model, kind, input_tokens, output_tokens)
+        if self._around is None or isinstance(place, Future):
+            return place
+        try:
+            outer = self._around.try_reserve(model, kind, input_tokens, place.output_tokens)
+        except BudgetExceededError:
+            self.release(place)
+            raise
+        if isinstance(outer, Future):
+            self.release(place)
+            return outer
+        with self._lock:
+            self._reserved.discard(place)
+            place = replace(place, output_tokens=outer.output_tokens)
+            self._reserved.add(place)
+            self._outer[place] = outer
+        return place
+
+    def _reserve(
+        self, model: str, kind: CallKind, input_tokens: int, output_tokens: int | None
+    ) -> Reservation | Future[None]:
+        """`try_reserve` in this ledger alone."""
         with self._lock:
             self._check_time(kind)
             limits = self.limits
-            if kind == "sub" and limits.max_calls is not None and self._left_calls() < 1:
-                raise BudgetExceededError(f"all {limits.max_calls} sub-calls of this run are used", limit="max_calls")
+            if self._counts(kind) and limits.max_calls is not None and self._left_calls() < 1:
+                raise self._no_calls()
             wanted = min(output_tokens or limits.max_output_tokens, limits.max_output_tokens)
             room = self._output_room(model, kind, input_tokens, beside=self._reserved)
             alone = self._output_room(model, kind, input_tokens, beside=())
@@ -181,11 +214,15 @@ class Ledger:
             },
         }
         self._give_back(reservation, usage)
+        if (outer := self._outer.pop(reservation, None)) is not None and self._around is not None:
+            self._around.settle(outer, input_tokens, output_tokens, details)
         return usage
 
     def release(self, reservation: Reservation) -> None:
         """Give a reservation back unused (the call never left, or was given up)."""
         self._give_back(reservation, None)
+        if (outer := self._outer.pop(reservation, None)) is not None and self._around is not None:
+            self._around.release(outer)
 
     def fail(self, reservation: Reservation) -> Usage:
         """Book a call that failed for good: it is counted, and costs nothing that anybody told.
@@ -195,6 +232,8 @@ class Ledger:
         """
         usage: Usage = {"failed_calls": 1, "by_model": {reservation.model: {"failed_calls": 1, "cost": 0}}}
         self._give_back(reservation, usage)
+        if (outer := self._outer.pop(reservation, None)) is not None and self._around is not None:
+            self._around.fail(outer)
         return usage
 
     def book(self, usage: Usage) -> None:
@@ -244,6 +283,11 @@ class Ledger:
         ):
             if left is not None and limit is not None and left < limit / 4:
                 return 0
+        around = None if self._around is None else self._around.room_ahead()
+        return min((room for room in (self._half(balance), around) if room is not None), default=None)
+
+    @staticmethod
+    def _half(balance: Balance) -> int | None:
         return None if balance.calls is None else balance.calls // 2
 
     def seconds_left(self, kind: CallKind = "root") -> float | None:
@@ -264,7 +308,7 @@ class Ledger:
                 return "max_tokens"
             if self.limits.max_cost is not None and self._left_cost((), "root") <= 0:
                 return "max_cost"
-        return None
+        return None if self._around is None else self._around.exhausted()
 
     # -- parts, called with the lock held
 
@@ -273,9 +317,20 @@ class Ledger:
         if left is not None and left <= 0:
             raise BudgetExceededError(f"the run's {self.limits.max_seconds:g} seconds are over", limit="max_seconds")
 
+    def _counts(self, kind: CallKind) -> bool:
+        """Whether `Limits.max_calls` counts such a call."""
+        return kind == "sub"
+
+    def _used_calls(self) -> int:
+        return int(self._used["calls"])
+
+    def _no_calls(self) -> BudgetExceededError:
+        message = f"all {self.limits.max_calls} sub-calls of this run are used"
+        return BudgetExceededError(message, limit="max_calls")
+
     def _left_calls(self) -> int:
-        in_flight = sum(reservation.kind == "sub" for reservation in self._reserved)
-        return (self.limits.max_calls or 0) - int(self._used["calls"]) - in_flight
+        in_flight = sum(self._counts(reservation.kind) for reservation in self._reserved)
+        return (self.limits.max_calls or 0) - self._used_calls() - in_flight
 
     def _left_tokens(self, beside: Iterable[Reservation], kind: CallKind = "extract") -> int:
         used = int(self._used["input_tokens"]) + int(self._used["output_tokens"])
@@ -307,14 +362,19 @@ class Ledger:
         left = max(0, self._left_tokens((), kind))
         if limits.max_tokens is not None and left - input_tokens < _MIN_OUTPUT_TOKENS:
             return BudgetExceededError(
-                f"a call of about {input_tokens:,} tokens does not fit into the {left:,} left of {limits.max_tokens:,}",
+                f"a call of about {input_tokens:,} tokens does not fit into the {left:,} left of "
+                f"{limits.max_tokens:,}{self._of_what()}",
                 limit="max_tokens",
             )
         money = max(0.0, self._left_cost((), kind))
         return BudgetExceededError(
-            f"a call of about {input_tokens:,} tokens does not fit into the ${money:.4f} that are left",
+            f"a call of about {input_tokens:,} tokens does not fit into the ${money:.4f} that are left"
+            f"{self._of_what()}",
             limit="max_cost",
         )
+
+    def _of_what(self) -> str:
+        return "" if self.whole == "run" else f" to the {self.whole}"
 
     def _give_back(self, reservation: Reservation, usage: Usage | None) -> None:
         with self._lock:

@@ -1,0 +1,67 @@
+"""Which rows were seen and which are answered: on disk, so that memory does not grow with the data set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+from typing import Final
+
+_BATCH: Final = 10_000  # changes in one transaction; it is private to this process, and may be lost with it
+
+
+class Ids:
+    """Two sets of ids in a temporary database, which SQLite removes with the last use. Thread-safe; blocks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)  # "": a temporary file
+        self._database.execute("PRAGMA synchronous=OFF")
+        self._database.execute("PRAGMA journal_mode=OFF")
+        for name in ("seen", "answered"):
+            self._database.execute(f"CREATE TABLE {name} (id BLOB PRIMARY KEY) WITHOUT ROWID")
+        self._database.execute("BEGIN")
+        self._changes = 0
+
+    def see(self, id: str | int) -> bool:  # noqa: A002 - the row's name for it
+        """Note an id of the data; False: it was there before."""
+        return bool(self._change("INSERT OR IGNORE INTO seen VALUES (?)", id))
+
+    def forget_seen(self) -> None:
+        """Begin the data anew."""
+        with self._lock:
+            self._database.execute("DELETE FROM seen")
+
+    def answer(self, id: str | int) -> None:  # noqa: A002
+        """Note that a row is not to be asked."""
+        self._change("INSERT OR IGNORE INTO answered VALUES (?)", id)
+
+    def ask_again(self, id: str | int) -> None:  # noqa: A002
+        """Note that a row is to be asked after all."""
+        self._change("DELETE FROM answered WHERE id = ?", id)
+
+    def is_answered(self, id: str | int) -> bool:  # noqa: A002
+        """Whether a row is not to be asked."""
+        with self._lock:
+            found = self._database.execute("SELECT 1 FROM answered WHERE id = ?", (_key(id),)).fetchone()
+        return found is not None
+
+    def close(self) -> None:
+        """Remove them."""
+        with self._lock:
+            self._database.close()
+
+    def _change(self, statement: str, id: str | int) -> int:  # noqa: A002
+        with self._lock:
+            changed = self._database.execute(statement, (_key(id),)).rowcount
+            self._changes += 1
+            if self._changes % _BATCH == 0:
+                self._database.execute("COMMIT")
+                self._database.execute("BEGIN")
+        return changed
+
+
+def _key(id: str | int) -> bytes:  # noqa: A002
+    """Of one size, whatever the id; the number 1 and the text "1" differ."""
+    return hashlib.sha256(json.dumps(id).encode()).digest()[:16]

@@ -1,0 +1,127 @@
+"""`map_rows` and `amap_rows`: one question over the rows of a data set, within one budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rlm_adapters.arguments import checked
+from rlm_adapters.datasets.engines import engine_of
+from rlm_adapters.datasets.result import MapResult
+from rlm_adapters.datasets.rows import Rows
+from rlm_adapters.datasets.start import Asked, Start
+from rlm_adapters.effects import run_coroutine
+from rlm_adapters.errors import InputError
+from rlm_adapters.models.limits import Limits
+
+
+@checked("amap_rows")
+async def amap_rows(
+    engine: Any,
+    question: str | None,
+    rows: Rows,
+    output: str | Path,
+    *,
+    fields: Sequence[str] | str | None = None,
+    id: str | None = None,  # noqa: A002 - what everybody calls it
+    concurrency: int = 8,
+    max_cost: float | None = None,
+    max_calls: int | None = None,
+    max_tokens: int | None = None,
+    retry_failed: bool = False,
+    limit: int | None = None,
+    ordered: bool = False,
+    on_progress: Callable[[MapResult], object] | None = None,
+) -> MapResult:
+    """Ask each row of a data set, and write each answer as a line of JSON as soon as it is there.
+
+    A second start with the same file goes on: rows that are answered are not asked again. See docs/map.md.
+
+    Args:
+        engine: a graph of `create_rlm_graph`, a `ChatRLM`, or an `RLM` (dspy). Its limits are those of one row, but for
+            calls at the same time and calls and tokens per minute, which hold for all rows together.
+        question: with ``{column}`` where a value of the row goes; ``{{`` and ``}}`` are braces. None for an `RLM`,
+            whose inputs are the columns of these names.
+        rows: path of JSON lines, of a ``.json`` list or of a ``.csv`` or ``.tsv`` table, ``"-"`` for JSON lines from
+            standard input, or dicts one after the other.
+        output: path of the answers; ``"-"`` for standard output, which a second start cannot go on with.
+        fields: columns that are the context: the value of one, or a dict of several. Default: a dict of all columns
+            that the question does not name.
+        id: the column that names a row. Default: its line and a hash, so that a row that has changed is asked again.
+        concurrency: rows at the same time.
+        max_cost: US dollars of the whole job, earlier starts included; every model must have a known price.
+        max_calls: model calls of the whole job, of every kind.
+        max_tokens: input and output tokens of the whole job.
+        retry_failed: ask the rows again that failed in an earlier start.
+        limit: read only so many rows.
+        ordered: write the answers in the order of the rows, not as they come.
+        on_progress: is told what was done so far, after each row.
+
+    Returns:
+        What was done. ``stopped`` tells of a budget that has ended the job; rows that failed are in the file.
+
+    Raises:
+        InputError: an argument, the data or the file of answers cannot be used.
+        ModelCallError: a model refuses every call (key, name, address, account): no further row was asked.
+        OutputError: answers cannot be written.
+        RLMError: so many rows failed one after the other, that the others would too.
+    """
+    for name, value, least in (("concurrency", concurrency, 1), ("limit", 1 if limit is None else limit, 1)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise InputError(f"{name}={value!r}: give a whole number of at least {least}")
+    budget = Limits(max_calls=max_calls, max_cost=max_cost, max_tokens=max_tokens)
+    chosen = engine_of(engine, question, (fields,) if isinstance(fields, str) else fields)
+    budget = replace(budget, max_output_tokens=chosen.limits.max_output_tokens)
+    asked = Asked(
+        engine=chosen,
+        rows=rows,
+        output=output,
+        budget=budget,
+        id_field=id,
+        concurrency=concurrency,
+        limit=limit,
+        retry_failed=retry_failed,
+        ordered=ordered,
+    )
+    return await Start(asked, on_progress).run()
+
+
+@checked("map_rows")
+def map_rows(
+    engine: Any,
+    question: str | None,
+    rows: Rows,
+    output: str | Path,
+    *,
+    fields: Sequence[str] | str | None = None,
+    id: str | None = None,  # noqa: A002 - what everybody calls it
+    concurrency: int = 8,
+    max_cost: float | None = None,
+    max_calls: int | None = None,
+    max_tokens: int | None = None,
+    retry_failed: bool = False,
+    limit: int | None = None,
+    ordered: bool = False,
+    on_progress: Callable[[MapResult], object] | None = None,
+) -> MapResult:
+    """Sync form of `amap_rows`; blocks, in a notebook as well."""
+    return run_coroutine(
+        lambda: amap_rows(
+            engine,
+            question,
+            rows,
+            output,
+            fields=fields,
+            id=id,
+            concurrency=concurrency,
+            max_cost=max_cost,
+            max_calls=max_calls,
+            max_tokens=max_tokens,
+            retry_failed=retry_failed,
+            limit=limit,
+            ordered=ordered,
+            on_progress=on_progress,
+        )
+    )

@@ -1,0 +1,352 @@
+"""One start of a job: what is left is asked, and each answer is written as soon as it is there."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Final, TypeVar
+
+from rlm_adapters.datasets.answers import Answer, Answers, open_answers
+from rlm_adapters.datasets.engines import ANSWERED, Engine
+from rlm_adapters.datasets.ids import Ids
+from rlm_adapters.datasets.result import MapResult
+from rlm_adapters.datasets.rows import Row, Rows, check_exists, is_file, name_of, read_rows
+from rlm_adapters.errors import (
+    PERMANENT,
+    BudgetExceededError,
+    ContentError,
+    InputError,
+    ModelCallError,
+    RLMError,
+    SandboxError,
+)
+from rlm_adapters.models.failures import classify
+from rlm_adapters.models.job import Job, JobLedger, part_of
+from rlm_adapters.models.limiter import Limiter
+from rlm_adapters.models.limits import Limits
+from rlm_adapters.models.usage import empty_usage, subtract_usage
+
+T = TypeVar("T")
+
+JOB_BUDGET: Final = "job_budget"
+INTERRUPTED: Final = "interrupted"
+OPEN: Final = frozenset({*PERMANENT, JOB_BUDGET, INTERRUPTED})
+"""Kinds of failures that say nothing about the row: the next start asks it again."""
+
+_FAILURES_IN_A_ROW: Final = 10
+_AHEAD: Final = 4  # with `ordered`: finished rows that wait for an earlier one, as a multiple of those in progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a job is, its options checked; `amap_rows` tells what they mean."""
+
+    engine: Engine
+    rows: Rows
+    output: str | Path
+    budget: Limits
+    id_field: str | None
+    concurrency: int
+    limit: int | None
+    retry_failed: bool
+    ordered: bool
+
+
+class Start:
+    """One start of a job.
+
+    Args:
+        asked: what is to be done.
+        on_progress: is told what was done so far.
+    """
+
+    _ids: Ids
+    _rows: Iterator[Row]
+    _answers: Answers
+
+    def __init__(self, asked: Asked, on_progress: Callable[[MapResult], object] | None) -> None:
+        self._asked = asked
+        self._engine = asked.engine
+        self._on_progress = on_progress
+        self._ledger = JobLedger(asked.budget, asked.engine.prices)
+        limits = asked.engine.limits
+        self._limiter = Limiter(
+            limits.max_concurrency,
+            requests_per_minute=limits.requests_per_minute,
+            tokens_per_minute=limits.tokens_per_minute,
+        )
+        self._ahead = _AHEAD * asked.concurrency if asked.ordered else None
+        self._done = MapResult(rows=len(asked.rows) if isinstance(asked.rows, list | tuple) else None)
+        self._failures: Counter[str] = Counter()
+        self._in_a_row = 0
+        self._before = empty_usage()
+        self._began = time.monotonic()
+        self._taking = asyncio.Lock()
+        self._turn = asyncio.Condition()
+        self._file_lock = threading.Lock()
+        self._taken = 0
+        self._next = 0
+        self._waiting: dict[int, Answer] = {}
+
+    async def run(self) -> MapResult:
+        """Ask all rows that are to be asked."""
+        self._ids = await _aside(Ids, Ids.close)
+        try:
+            await _aside(self._check)
+            self._answers = await _aside(self._open, lambda answers: answers.close())
+            try:
+                await _aside(self._read_answers)
+                await self._ask_all()
+            except BaseException:
+                self._close()  # here: after a cancellation nothing can be waited for
+                raise
+            await _aside(self._close)
+        finally:
+            self._ids.close()
+        self._tell()
+        return self._done
+
+    # -- before the first row, in a thread
+
+    def _check(self) -> None:
+        """Find what is wrong with the data before anything is paid, where it can be read twice."""
+        self._engine.check_prices(self._asked.budget)
+        check_exists(self._asked.rows)
+        if not is_file(self._asked.rows):
+            self._rows = self._read(twice=False)
+            return
+        count = sum(1 for _ in self._read(twice=False))
+        self._done = replace(self._done, rows=count)
+        self._rows = self._read(twice=True)
+
+    def _read(self, *, twice: bool) -> Iterator[Row]:
+        """The rows, checked; those that are read twice have been."""
+        count = 0
+        for row in islice(read_rows(self._asked.rows, self._asked.id_field), self._asked.limit):
+            if not twice:
+                self._engine.check_row(row)
+                if self._asked.id_field is not None and not self._ids.see(row.id):
+                    raise InputError(
+                        f"{row.place} has the id {self._asked.id_field}={row.id!r}, which an earlier row has: "
+                        "name another column, or none (--id)"
+                    )
+            count += 1
+            yield row
+        if not count:
+            raise InputError(f"{name_of(self._asked.rows)} has no rows")
+
+    def _open(self) -> Answers:
+        return open_answers(self._asked.output, {**self._engine.describe(), "id": self._asked.id_field})
+
+    def _read_answers(self) -> None:
+        for answer in self._answers.read():
+            self._ledger.book(answer.usage)
+            if answer.error is None or not (self._asked.retry_failed or answer.error["kind"] in OPEN):
+                self._ids.answer(answer.id)
+            else:
+                self._ids.ask_again(answer.id)
+        self._before = self._ledger.used
+
+    # -- the rows
+
+    async def _ask_all(self) -> None:
+        workers = [asyncio.create_task(self._work()) for _ in range(self._asked.concurrency)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _work(self) -> None:
+        while (taken := await self._take()) is not None:
+            place, row = taken
+            answer, failure = await self._ask(row)
+            await self._put(place, answer)
+            self._count(answer, failure)
+
+    async def _take(self) -> tuple[int, Row] | None:
+        """The next row that is to be asked, and its place among them; None: there is none."""
+        async with self._taking:
+            async with self._turn:
+                await self._turn.wait_for(lambda: self._ahead is None or self._taken - self._next < self._ahead)
+            if self._is_over():
+                return None
+            row = await _aside(self._next_row)
+            if row is None:
+                return None
+            self._taken += 1
+            return self._taken - 1, row
+
+    def _is_over(self) -> bool:
+        if self._done.stopped is None and (limit := self._ledger.exhausted()) is not None:
+            refusal = self._ledger.refusal or f"{limit}={getattr(self._asked.budget, limit)} of the job is reached"
+            self._done = replace(self._done, stopped=str(refusal))
+        return self._done.stopped is not None
+
+    def _next_row(self) -> Row | None:
+        for row in self._rows:
+            if not self._ids.is_answered(row.id):
+                return row
+            self._done = replace(self._done, skipped=self._done.skipped + 1)
+        return None
+
+    async def _ask(self, row: Row) -> tuple[Answer, Exception | None]:
+        """What becomes of a row."""
+        ledger = JobLedger(Limits(max_calls=None), self._engine.prices, around=self._ledger)
+        job = Job(ledger, self._limiter)
+        began = time.monotonic()
+        failure: Exception | None = None
+        answer = Answer(id=row.id)
+        try:
+            with part_of(job):
+                outcome = await self._engine.ask(row)
+            answer = replace(answer, answer=outcome.answer, finish_reason=outcome.finish_reason, run_id=outcome.run_id)
+            if outcome.finish_reason not in ANSWERED:
+                said = outcome.error or f"the run ended with finish_reason={outcome.finish_reason!r}"
+                answer = replace(answer, error=_told(outcome.finish_reason, said))
+        except asyncio.CancelledError:
+            used = ledger.used
+            if used["input_tokens"]:  # what it cost counts, and nobody else tells
+                told = _told(INTERRUPTED, "the job was stopped while this row was asked")
+                self._write(replace(answer, error=told, usage=used, seconds=time.monotonic() - began))
+            raise
+        except Exception as error:  # noqa: BLE001 - of one row: the others go on
+            failure = error
+            answer = replace(answer, error=_told(*_reason(error)), finish_reason="error")
+        if answer.error is not None and ledger.refusal is not None:
+            answer = replace(answer, error=_told(JOB_BUDGET, str(ledger.refusal)))
+            failure = None
+        run_id = job.runs[0] if job.runs else answer.run_id
+        return replace(answer, usage=ledger.used, seconds=time.monotonic() - began, run_id=run_id), failure
+
+    async def _put(self, place: int, answer: Answer) -> None:
+        """Write an answer when its turn has come."""
+        if self._ahead is None:
+            await self._written(answer)
+            return
+        async with self._turn:
+            self._waiting[place] = answer
+            while (ready := self._waiting.pop(self._next, None)) is not None:
+                self._next += 1
+                await self._written(ready)
+            self._turn.notify_all()
+
+    async def _written(self, answer: Answer) -> None:
+        """Write an answer; a cancellation waits for that."""
+        writing = asyncio.ensure_future(asyncio.to_thread(self._write, answer))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await writing
+            raise
+
+    def _count(self, answer: Answer, failure: Exception | None) -> None:
+        """Note what became of a row, and whether the others are to be asked.
+
+        Raises:
+            RLMError: they are not.
+        """
+        done = self._done
+        if answer.error is None:
+            self._in_a_row = 0
+            self._done = replace(done, answered=done.answered + 1)
+        else:
+            self._failures[answer.error["kind"]] += 1
+            self._done = replace(done, failed=done.failed + 1, failures=dict(self._failures))
+            if answer.error["kind"] == JOB_BUDGET:
+                self._done = replace(self._done, stopped=answer.error["message"])
+        self._tell()
+        if failure is None:
+            return
+        known = failure if isinstance(failure, RLMError) else classify(failure)
+        if isinstance(known, ModelCallError) and known.permanent:
+            raise known
+        if _is_of_the_machine(known):
+            self._in_a_row += 1
+        if self._in_a_row >= max(_FAILURES_IN_A_ROW, 2 * self._asked.concurrency):
+            raise RLMError(
+                f"the last {self._in_a_row} rows failed one after the other, so the others were not asked; the last "
+                f"one: {known}. Start again with --retry-failed (retry_failed=True) when that is mended"
+            ) from failure
+
+    def _tell(self) -> None:
+        used = self._ledger.used
+        self._done = replace(
+            self._done, usage=subtract_usage(used, self._before), job_usage=used, seconds=time.monotonic() - self._began
+        )
+        if self._on_progress is not None:
+            self._on_progress(self._done)
+
+    def _write(self, answer: Answer) -> None:
+        with self._file_lock:
+            self._answers.write(answer)
+
+    def _close(self) -> None:
+        with self._file_lock:
+            try:
+                for place in sorted(self._waiting):  # finished, while an earlier row was not
+                    self._answers.write(self._waiting[place])
+            finally:
+                self._answers.close()
+
+
+def _reason(error: Exception) -> tuple[str, str]:
+    """Kind and message of what a row's run raised."""
+    if isinstance(error, BudgetExceededError):
+        return "budget", str(error)
+    if isinstance(error, InputError):
+        return "input", str(error)
+    if isinstance(error, RLMError) and not isinstance(error, ModelCallError):
+        kind = {SandboxError: "sandbox", ContentError: "content"}
+        return next((name for known, name in kind.items() if isinstance(error, known)), "other"), str(error)
+    known = classify(error)
+    return known.kind, str(known)
+
+
+def _told(kind: str, message: str) -> dict[str, str]:
+    return {"kind": kind, "message": message}
+
+
+def _is_of_the_machine(error: RLMError) -> bool:
+    """Whether a failure says more about models and machine than about its row."""
+    if isinstance(error, ModelCallError):
+        return error.retryable or error.kind == "other"
+    return isinstance(error, SandboxError | ContentError)
+
+
+async def _aside(work: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
+    """Do something that may block for ever, such as reading a pipe, in a thread for which nobody waits at the end.
+
+    Args:
+        work: to be done.
+        undo: is given the result, if nobody waits for it any more.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            if error is None and undo is not None:
+                undo(result)  # type: ignore[arg-type] # it is one
+        elif error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type] # it is one
+
+    def run() -> None:
+        try:
+            result, error = work(), None
+        except BaseException as raised:  # noqa: BLE001 - carried to whoever waits
+            result, error = None, raised
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, daemon=True, name="rlm-rows").start()
+    return await future
