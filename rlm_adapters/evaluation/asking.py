@@ -17,6 +17,7 @@ from rlm_adapters.evaluation.results import Result
 from rlm_adapters.evaluation.scoring import score
 from rlm_adapters.evaluation.settings import Setting, cut_to_window
 from rlm_adapters.evaluation.tasks.task import Task
+from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.graph import create_rlm_graph
 from rlm_adapters.models.limits import Limits
 from rlm_adapters.models.prices import ModelPrice
@@ -26,7 +27,27 @@ from rlm_adapters.values.answers import to_plain
 _OF_THE_MODEL: Final = frozenset({"context_length", "refusal", "bad_request"})
 """Kinds of failures that are an answer of the model to this task; of others its server is the reason."""
 
+OUT_OF_MONEY: Final = "out_of_money"
+"""Finish reason of a task that the evaluation's budget cut short."""
+
+_REFUSED: Final = "does not fit into the $"
+"""What the ledger says of a sub-call for which there is too little money."""
+
 _MOST_SHOWN: Final = 20_000  # characters of an answer that are kept
+
+
+@dataclass(slots=True)
+class _Money:
+    """Hears whether a run, or a sub-call of it, had too little money."""
+
+    short: bool = False
+
+    def note(self, event: Event) -> None:
+        """Take an event."""
+        if event.type == "limit":
+            self.short = self.short or event.data.get("limit") == "max_cost"
+        elif event.type == "call_finished":
+            self.short = self.short or _REFUSED in str(event.data.get("error"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +88,9 @@ class Asker:
         limits = replace(self.limits, max_depth=setting.depth, max_cost=most if bound else self.limits.max_cost)
         trace = None if self.traces is None else self.traces / _file_name(setting, task)
         began = time.monotonic()
+        money = _Money()
         try:
-            told = await self._run(setting, task, limits, trace)
+            told = await self._run(setting, task, limits, trace, money.note)
         except ModelCallError as error:
             if error.permanent:
                 raise
@@ -77,7 +99,7 @@ class Asker:
             }  # fmt: skip
             void = error.kind not in _OF_THE_MODEL
         else:
-            void = bound and told["finish_reason"] == "budget"
+            void = bound and money.short
         answer = told["answer"]
         # A long answer is read beside the event loop.
         judged, shown = await asyncio.to_thread(lambda: (score(task.question, answer), _shown(answer)))
@@ -91,7 +113,7 @@ class Asker:
             correct=judged.correct and not void,
             score=0.0 if void else judged.value,
             why=judged.why,
-            finish_reason=told["finish_reason"],
+            finish_reason=OUT_OF_MONEY if void and money.short else told["finish_reason"],
             error=told.get("error"),
             usage=dict(told["usage"]),
             iterations=told["iterations"],
@@ -100,7 +122,9 @@ class Asker:
             void=void,
         )
 
-    async def _run(self, setting: Setting, task: Task, limits: Limits, trace: Path | None) -> Mapping[str, Any]:
+    async def _run(
+        self, setting: Setting, task: Task, limits: Limits, trace: Path | None, on_event: EventHandler
+    ) -> Mapping[str, Any]:
         question = task.question
         given: dict[str, Any] = {"query": question.text, "context": question.context}
         if setting.way == "rlm" and question.files:
@@ -119,6 +143,7 @@ class Asker:
             worked_example=setting.worked_example,
             direct_below=0 if setting.way == "rlm" else sys.maxsize,
             trace=trace,
+            on_event=on_event,
         )
         try:
             result: Mapping[str, Any] = await graph.ainvoke(given)

@@ -13,7 +13,7 @@ from langchain_core.language_models import BaseChatModel
 from rlm_adapters import __version__
 from rlm_adapters.arguments import checked
 from rlm_adapters.errors import InputError
-from rlm_adapters.evaluation.asking import Asker
+from rlm_adapters.evaluation.asking import OUT_OF_MONEY, Asker
 from rlm_adapters.evaluation.figures import Figures, figures_of
 from rlm_adapters.evaluation.results import Result, ResultsFile
 from rlm_adapters.evaluation.settings import DEFAULT, Setting, cut_to_window, described, setting_of
@@ -157,7 +157,8 @@ async def aevaluate(
         InputError: an argument is unusable, or the file was begun with other models or limits.
         ModelCallError: a key, a name or an address is wrong; what has a result is kept.
     """
-    plan = _Plan(
+    plan = await asyncio.to_thread(
+        _Plan,
         families=families,
         sizes=sizes,
         samples=samples,
@@ -167,8 +168,8 @@ async def aevaluate(
         parallel=parallel,
         budget=budget,
     )
-    root = chat_model(model)
-    sub = None if sub_model is None else chat_model(sub_model, "sub_model")
+    root = await asyncio.to_thread(chat_model, model)
+    sub = None if sub_model is None else await asyncio.to_thread(chat_model, sub_model, "sub_model")
     bounds = Limits.of(limits)
     window = plan.cut_at(window or ChatTarget(root).context_window())
     if budget is not None:
@@ -369,7 +370,7 @@ class _Start:
         await asyncio.to_thread(self._file.write, result)
         if result.void:
             found.voids += 1
-            if result.finish_reason == "budget":
+            if result.finish_reason == OUT_OF_MONEY:
                 self._stop()
         else:
             found.results.append(result)

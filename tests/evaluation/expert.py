@@ -8,6 +8,7 @@ about only the oracle says, when it is asked (`llm_query`), or the expert itself
 
 import json
 import re
+from contextlib import suppress
 
 from rlm_adapters.evaluation.tasks.labels import LABELS, label_of
 from tests.server import ModelServer, cell, question_text, text_of, turn_of
@@ -170,7 +171,9 @@ def aggregate(question: str) -> str:
 def read(prompt: str) -> str:
     """The reply of an expert who has the whole input before it, or what was left of it."""
     context, question = re.fullmatch(r"<context>\n(.*)\n</context>\n\n(.*)", prompt, re.DOTALL).groups()
-    names: dict = {"context": json.loads(context) if context.startswith("[") and context.endswith("]") else context}
+    names: dict = {"context": context}
+    with suppress(ValueError):  # text, or a list of documents that was cut
+        names["context"] = json.loads(context)
     submitted = []
     names |= {
         "print": str,

@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+from blockbuster import blockbuster_ctx
 
 from rlm_adapters.errors import InputError, ModelCallError
 from rlm_adapters.evaluation import FAMILIES, aevaluate, evaluate
@@ -170,6 +171,22 @@ def test_the_budget_holds_over_all_starts(run):
     assert all(one.correct for one in done.results)
 
 
+def test_a_task_whose_sub_calls_are_too_dear_for_the_budget_is_void(run):
+    prices = {"expert": (1, 1), "oracle": (10_000, 10_000)}
+    options = {"families": ["oolong_counts"], "settings": ["rlm-1"], "prices": prices, "limits": {"max_iterations": 2}}
+    found = run(**options, budget=0.1)
+    assert (found.results, found.voids, found.spent <= 0.1) == ([], 1, True)
+    assert found.stopped
+
+
+def test_another_limit_than_the_budget_is_the_model_s_affair(run):
+    prices = {"expert": (1, 1), "oracle": (1, 1)}
+    limits = {"max_iterations": 2, "max_calls": 0}
+    found = run(families=["oolong_counts"], settings=["rlm-1"], prices=prices, limits=limits, budget=50)
+    assert (found.voids, found.stopped, found.complete) == (0, None, True)
+    assert not found.results[0].correct
+
+
 def test_a_budget_needs_prices(run):
     with pytest.raises(InputError, match="price of model 'expert' is unknown"):
         run(families=["s_niah"], budget=1)
@@ -228,6 +245,22 @@ def test_what_cannot_be_asked_is_said(run, model_server, change, message):
     with pytest.raises(InputError, match=re.escape(message)):
         run(**{"families": ["s_niah"], **change})
     assert model_server.requests == []
+
+
+async def test_nothing_blocks_the_event_loop(model_server, chat, sandbox, tmp_path):
+    play(model_server)
+    models = chat("expert"), chat("oracle")
+    options = {
+        "families": ["pdf_page", "oolong_counts"],
+        "sizes": [100_000],
+        "samples": 1,
+        "settings": ["direct", "rlm-1"],
+    }
+    with blockbuster_ctx():
+        found = await aevaluate(
+            *models, **options, output=tmp_path / "results.jsonl", traces=tmp_path / "traces", sandbox=sandbox
+        )
+    assert [one.correct for one in found.results] == [True] * 4
 
 
 async def test_inside_an_event_loop_the_blocking_form_says_what_to_write(tmp_path):

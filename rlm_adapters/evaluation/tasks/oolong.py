@@ -60,13 +60,13 @@ def pairs(chance: random.Random, size: int) -> Question:
     count = min(_MOST_PAIRED, max(6, size // (_LINE * 12)))
     known = _users(chance, count)
     having = set(chance.sample(known, max(3, count // 3)))
+    lines = []
+    for user in known:  # few lines decide, so that none of them can be left out
+        labels = (first, second) if user in having else (chance.choice((first, second)),)
+        lines += [(user, label) for label in labels for _ in range(chance.randint(1, 2))]
     rest = [label for label in LABELS if label not in (first, second)]
-    lines = [(user, label) for user in sorted(having) for label in (first, second)]
-    spared = {user: chance.choice((first, second)) for user in known}
-    for _ in range(max(0, size // _LINE - len(lines))):
-        user = chance.choice(known)
-        label = chance.choice([*rest, first, second])
-        lines.append((user, chance.choice(rest) if user not in having and label == spared[user] else label))
+    count = max(0, size // _LINE - len(lines))
+    lines += zip(chance.choices(known, k=count), chance.choices(rest, k=count), strict=True)
     chance.shuffle(lines)
     ordered = sorted(having)
     return Question(
