@@ -18,10 +18,10 @@ _COLOURS: Final = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#4755
 _WIDTH, _HEIGHT, _LEFT, _TOP = 640, 260, 48, 12
 
 _STYLE: Final = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #1e293b; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 96rem; padding: 0 1rem; color: #1e293b; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .3rem .7rem; border-bottom: 1px solid #e2e8f0; vertical-align: top; }
 th { background: #f8fafc; white-space: nowrap; } td.n { text-align: right; white-space: nowrap; }
 small, .quiet { color: #64748b; } td.wrong { overflow-wrap: anywhere; max-width: 24rem; }
