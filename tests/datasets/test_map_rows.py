@@ -349,6 +349,22 @@ def test_a_job_that_was_cancelled_or_refused_gives_its_file_free(direct, output)
     open_answers(output, {**engine_of(direct(), QUESTION, None).describe(), "id": None}).close()
 
 
+async def test_nothing_blocks_the_event_loop(model_server, chat, output, tmp_path):
+    from blockbuster import blockbuster_ctx
+
+    model_server.script("root", [cell("SUBMIT(len(context))")])
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps({"text": "x" * 100_000}) + "\n" for _ in range(3)))
+    model = chat("root")
+    with blockbuster_ctx():
+        graph = create_rlm_graph(model, prices={"root": (1.0, 1.0)})
+        for ordered in (False, True):
+            target = output.with_suffix(f".{ordered}")
+            done = await amap_rows(graph, "How long?", data, target, fields="text", max_cost=1.0, ordered=ordered)
+            assert (done.answered, done.stopped) == (3, None)
+    graph.close()
+
+
 # Other front doors
 
 
