@@ -92,7 +92,7 @@ def test_the_code_of_the_page_runs_in_an_empty_file_and_prints_what_it_says(bloc
 
 @pytest.mark.parametrize("block", COMMANDS)
 def test_the_commands_of_the_page_run(block, world):
-    for line in block.splitlines():
+    for line in block.replace("\\\n", "").splitlines():
         words = shlex.split(LOCAL.sub(world.url, line))
         if words[0] == "rlm":
             result = CliRunner().invoke(app, words[1:])

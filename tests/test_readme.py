@@ -55,4 +55,7 @@ def test_the_files_that_the_readme_points_to_exist():
     pages = [target.removeprefix(ours) for target in targets if target.startswith(ours)]
     assert len(pages) >= 5
     for page in pages:
-        assert (Path(__file__).parent.parent / page).exists(), page
+        name, _, anchor = page.partition("#")
+        assert (ROOT / name).exists(), page
+        headings = re.findall(r"^#+ (.*)$", (ROOT / name).read_text(), re.MULTILINE)
+        assert not anchor or anchor in [re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings], page

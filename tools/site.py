@@ -37,6 +37,7 @@ def main() -> int:
     shutil.rmtree(ROOT / "build" / "docs", ignore_errors=True)
     shutil.rmtree(SITE, ignore_errors=True)
     shutil.copytree(DOCS, PAGES)
+    shutil.copy(ROOT / "tools" / "site.css", PAGES)
     sources = {path: path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} | ALSO
     wrong = []
     for source, name in sources.items():
