@@ -208,7 +208,11 @@ class Start:
             with part_of(job):
                 outcome = await self._engine.ask(row)
             answer = replace(answer, answer=outcome.answer, finish_reason=outcome.finish_reason, run_id=outcome.run_id)
-            if outcome.finish_reason not in ANSWERED:
+            if outcome.finish_reason == "direct" and not str(outcome.answer).strip():
+                answer = replace(
+                    answer, answer=None, error=_told("empty", "the reply is empty: the model may have refused")
+                )
+            elif outcome.finish_reason not in ANSWERED:
                 said = outcome.error or f"the run ended with finish_reason={outcome.finish_reason!r}"
                 answer = replace(answer, error=_told(outcome.finish_reason, said))
         except asyncio.CancelledError:

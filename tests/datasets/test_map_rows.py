@@ -13,7 +13,7 @@ from rlm_adapters.datasets.answers import Answer, open_answers
 from rlm_adapters.datasets.asked import write_asked
 from rlm_adapters.datasets.engines import engine_of
 from rlm_adapters.datasets.mapping import map_rows
-from tests.server import ModelServer, Reply, cell, question_text, server_error
+from tests.server import ModelServer, Reply, cell, question_text, refused, server_error
 
 QUESTION = "Which river is in {name}?"
 
@@ -110,27 +110,33 @@ def test_answers_come_as_they_are_finished_or_in_the_order_of_the_rows(direct, m
 def test_rows_that_fail_are_kept_with_their_reason_and_asked_again_when_that_is_wanted(direct, model_server, output):
     def answer(messages, request):
         number = int(re.search(r"town-([0-9]+);", question_text(messages)).group(1))
-        faults = {1: Reply("too hot", status=400), 2: server_error("broken"), 3: Reply("flagged", status=403)}
+        faults = {
+            1: Reply("too hot", status=400),
+            2: server_error("broken"),
+            3: Reply("flagged", status=403),
+            4: refused("no"),
+        }
         return faults.get(number) or river(messages, request)
 
     model_server.script("root", answer)
     graph = direct(limits={"max_iterations": 1})
-    done = map_rows(graph, QUESTION, towns(5), output)
-    assert (done.answered, done.failed) == (2, 3)
+    done = map_rows(graph, QUESTION, towns(6), output)
+    assert (done.answered, done.failed) == (2, 4)
     errors = {
         line["answer"] if line["error"] is None else line["error"]["kind"]: line["error"] for line in lines(output)
     }
     assert "too hot" in errors["bad_request"]["message"]
     assert "broken" in errors["server"]["message"]
     assert "flagged" in errors["refusal"]["message"]
+    assert "may have refused" in errors["empty"]["message"]
     assert done.failures == Counter(line["error"]["kind"] for line in lines(output) if line["error"])
     model_server.script("root", river)
-    assert map_rows(graph, QUESTION, towns(5), output).skipped == 5
-    again = map_rows(graph, QUESTION, towns(5), output, retry_failed=True)
-    assert (again.answered, again.skipped) == (3, 2)
+    assert map_rows(graph, QUESTION, towns(6), output).skipped == 6
+    again = map_rows(graph, QUESTION, towns(6), output, retry_failed=True)
+    assert (again.answered, again.skipped) == (4, 2)
     last = {line["id"]: line["answer"] for line in lines(output)}
-    assert set(last.values()) == {f"river-{number}" for number in range(5)}
-    assert map_rows(graph, QUESTION, towns(5), output, retry_failed=True).skipped == 5
+    assert set(last.values()) == {f"river-{number}" for number in range(6)}
+    assert map_rows(graph, QUESTION, towns(6), output, retry_failed=True).skipped == 6
 
 
 def test_a_limit_of_a_row_leaves_its_best_answer_and_its_reason(model_server, chat, sandbox, output):
