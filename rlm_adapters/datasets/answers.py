@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +13,9 @@ from typing import Any, Final, Protocol
 from rlm_adapters.datasets.asked import check_asked, write_asked
 from rlm_adapters.errors import InputError, OutputError
 from rlm_adapters.models.usage import Usage, check_usage
+from rlm_adapters.values.lines import LinesFile, write_all
 
 STDOUT: Final = "-"
-
-_SYNC_SECONDS: Final = 1.0
-"""Lines of the last second may be lost with the machine's power; a killed process loses none."""
-_TAIL: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,23 +96,21 @@ def open_answers(output: str | Path, asked: Mapping[str, Any]) -> Answers:
     try:
         if path.exists() and not path.is_file():
             return StreamOfAnswers(os.open(path, os.O_WRONLY), str(path))  # of a pipe: waits for its reader
-        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; give a file that can be written") from error
+    file = LinesFile.open(path)
     try:
-        _lock(file, path)
-        try:
-            if os.fstat(file).st_size:
-                check_asked(path, asked)
-                _repair(file)
-            else:
-                write_asked(path, asked)
-        except OSError as error:
+        if file.is_empty:
+            write_asked(path, asked)
+        else:
+            check_asked(path, asked)
+            file.repair(_is_answer)
+    except BaseException as error:
+        file.close()
+        if isinstance(error, OSError):
             raise InputError(f"{path}: {error.strerror}; give a file that can be written") from error
-        return FileOfAnswers(file, path)
-    except BaseException:
-        os.close(file)
         raise
+    return FileOfAnswers(file)
 
 
 class StreamOfAnswers:
@@ -139,7 +132,7 @@ class StreamOfAnswers:
     def write(self, answer: Answer) -> None:
         """Add one."""
         try:
-            _write(self._file, answer.line())
+            write_all(self._file, answer.line())
         except OSError as error:
             raise OutputError(f"{self._name}: {error.strerror}; the last row's answer is lost") from error
 
@@ -149,103 +142,35 @@ class StreamOfAnswers:
 
 
 class FileOfAnswers:
-    """A regular file, locked.
+    """A regular file.
 
     Args:
-        file: descriptor.
-        path: for messages.
+        file: closed at the end.
     """
 
-    def __init__(self, file: int, path: Path) -> None:
+    def __init__(self, file: LinesFile) -> None:
         self._file = file
-        self._path = path
-        self._size = os.fstat(file).st_size
-        self._synced = time.monotonic()
 
     def read(self) -> Iterator[Answer]:
         """The answers that are there; of several of a row the last one counts."""
-        with self._path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield _read(line, f"{self._path}, line {number}")
+        for number, line in self._file.lines():
+            yield _read(line, f"{self._file.path}, line {number}")
 
     def write(self, answer: Answer) -> None:
         """Add a line, whole or not at all."""
-        line = answer.line()
-        try:
-            _write(self._file, line)
-            self._size += len(line)
-            if time.monotonic() - self._synced >= _SYNC_SECONDS:
-                self._sync()
-        except OSError as error:
-            self._cut()
-            raise OutputError(
-                f"{self._path}: {error.strerror}; the rows before are kept: make room, and start again to go on"
-            ) from error
+        self._file.append(answer.line())
 
     def close(self) -> None:
         """Bring all to the disk, and give the file free."""
-        try:
-            self._sync()
-        except OSError as error:
-            raise OutputError(f"{self._path}: {error.strerror}; the last rows may be lost") from error
-        finally:
-            os.close(self._file)
-
-    def _sync(self) -> None:
-        os.fsync(self._file)
-        self._synced = time.monotonic()
-
-    def _cut(self) -> None:
-        """Remove a line of which only a part was written; if that fails too, the next start does it."""
-        try:
-            os.ftruncate(self._file, self._size)
-        except OSError:
-            return
+        self._file.close()
 
 
-def _write(file: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(file, left) :]
-
-
-def _lock(file: int, path: Path) -> None:
-    """Keep other processes out, as long as the file is open; the system gives it free when this process dies.
-
-    Where there are no such locks (not on Linux or macOS, and on some network file systems) nothing keeps them out.
-    """
+def _is_answer(line: bytes) -> bool:
     try:
-        import fcntl  # noqa: PLC0415 - not on every platform
-    except ImportError:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(
-            f"{path} is being written by another process: wait until it has ended, or give another file"
-        ) from None
-    except OSError as error:
-        if error.errno not in {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}:
-            raise
-
-
-def _repair(file: int) -> None:
-    """End the last line if it lacks only its end, or remove it: the process that wrote it was killed."""
-    size = os.fstat(file).st_size
-    tail, length = b"", 0
-    while length < size and b"\n" not in tail:
-        length = min(size, max(_TAIL, 2 * length))
-        tail = os.pread(file, length, size - length)
-    last = tail[tail.rfind(b"\n") + 1 :]
-    if not last:
-        return
-    try:
-        _read(last, "")
+        _read(line, "")
     except InputError:
-        os.ftruncate(file, size - len(last))
-    else:
-        _write(file, b"\n")
+        return False
+    return True
 
 
 def _read(line: bytes, place: str) -> Answer:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any, Final, Self
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.models.usage import Usage, check_usage
+from rlm_adapters.values.lines import LinesFile
 
 _FORM: Final = 1
 _SHOWN: Final = 80
@@ -92,17 +91,14 @@ class ResultsFile:
 
     def __init__(self, path: str | os.PathLike[str], asked: Mapping[str, Any]) -> None:
         self.path = Path(path)
-        self._guard = threading.Lock()
         head = {"form": _FORM, "asked": json.loads(json.dumps(dict(asked), default=str))}
+        self._file = LinesFile.open(self.path)
         try:
-            self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise InputError(f"{self.path}: {error.strerror}; give a file that can be written") from error
-        try:
-            self._lock()
             self.results = self._begin(head)
-        except BaseException:
-            os.close(self._file)
+        except BaseException as error:
+            self._file.close()
+            if isinstance(error, OSError):
+                raise InputError(f"{self.path}: {error.strerror}; give a file that can be written") from error
             raise
 
     def __enter__(self) -> Self:
@@ -115,35 +111,28 @@ class ResultsFile:
         """Add a result.
 
         Raises:
-            InputError: there is no room; the results before are there.
+            OutputError: it cannot be written; the results before are there.
         """
-        with self._guard:
-            self._append(result.line())
-            self.results.append(result)
+        self._file.append(result.line())
+        self.results.append(result)
 
     def close(self) -> None:
         """Bring all to the disk, and give the file free."""
-        with self._guard:
-            try:
-                os.fsync(self._file)
-            finally:
-                os.close(self._file)
+        self._file.close()
 
     def _begin(self, head: Mapping[str, Any]) -> list[Result]:
-        """Read what is there. What a killed process had written of a last line is removed."""
-        data = self.path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if not whole:
-            if data and not data.startswith(b'{"form"'):
-                raise InputError(f"{self.path} is no file of results: give another one")
-            os.ftruncate(self._file, 0)
-            self._append(json.dumps(head).encode() + b"\n")
-            return []
-        if len(whole) < len(data):
-            os.ftruncate(self._file, len(whole))
-        first, *lines = whole.splitlines()
-        self._check_head(first, head)
-        return [_read(line, f"{self.path}, line {number}") for number, line in enumerate(lines, 2) if line.strip()]
+        """Read what is there, without a line that a killed process had half written."""
+        first = next((line for _, line in self._file.lines()), b"")
+        if first.endswith(b"\n"):
+            self._check_head(first, head)
+        elif first and not first.startswith(b'{"form"'):
+            raise InputError(f"{self.path} is no file of results: give another one")
+        self._file.repair(_is_result)
+        if self._file.is_empty:
+            self._file.append(json.dumps(head).encode() + b"\n")
+        lines = self._file.lines()
+        next(lines)
+        return [_read(line, f"{self.path}, line {number}") for number, line in lines]
 
     def _check_head(self, line: bytes, head: Mapping[str, Any]) -> None:
         try:
@@ -160,31 +149,13 @@ class ResultsFile:
                     f"{str(now.get(name))[:_SHOWN]!r}: give the same, or another file"
                 )
 
-    def _append(self, line: bytes) -> None:
-        size = os.fstat(self._file).st_size
-        left = memoryview(line)
-        try:
-            while left:
-                left = left[os.write(self._file, left) :]
-        except OSError as error:
-            os.ftruncate(self._file, size)
-            raise InputError(f"{self.path}: {error.strerror}; make room, and start again to go on") from error
 
-    def _lock(self) -> None:
-        """Keep other processes out; the system gives the file free when this one dies."""
-        try:
-            import fcntl  # noqa: PLC0415 - not on Windows
-        except ImportError:
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{self.path} is being written by another process: wait until it has ended, or give another file"
-            ) from None
-        except OSError as error:
-            if error.errno not in {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}:  # file systems without
-                raise InputError(f"{self.path}: {error.strerror}; give another file") from error
+def _is_result(line: bytes) -> bool:
+    try:
+        _read(line, "")
+    except InputError:
+        return False
+    return True
 
 
 def _read(line: bytes, place: str) -> Result:

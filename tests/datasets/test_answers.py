@@ -131,7 +131,7 @@ def test_a_full_disk_leaves_whole_lines(path):
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 150, hard))
         try:
-            with pytest.raises(OutputError, match="the rows before are kept: make room, and start again"):
+            with pytest.raises(OutputError, match="the lines before are kept: make room, and start again"):
                 file.write(Answer(id="b", answer="x" * 1_000))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
