@@ -31,6 +31,7 @@ def world(monkeypatch, model_server, tmp_path):
     monkeypatch.setenv("OPENAI_API_KEY", "test")
     monkeypatch.setenv("OPENAI_BASE_URL", model_server.url)
     monkeypatch.setenv("OPENAI_API_BASE", model_server.url)
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # nothing is fetched
     (tmp_path / "towns.jsonl").write_text('{"name": "Lübeck", "text": "Founded in 1143."}\n')
     (tmp_path / "pages.jsonl").write_text('{"page": 1, "text": "word"}\n{"page": 2, "text": "two words"}\n')
     monkeypatch.chdir(tmp_path)
