@@ -31,8 +31,8 @@ demo: $(VENV)/.installed  ## run the engine on 10 MB of source code, with a scri
 test: $(VENV)/.installed lint  ## lint, type check and run the tests
 	$(BIN)/python -m pytest
 
-test-postgres: $(VENV)/.installed  ## suspended runs in PostgreSQL (starts a server of its own; needs its programs)
-	$(BIN)/python -m pytest -m postgres tests/langchain
+test-postgres: $(VENV)/.installed  ## suspended runs and leases in PostgreSQL (starts a server of its own; needs its programs)
+	$(BIN)/python -m pytest -m postgres tests/langchain tests/graph
 
 $(VENV)-tracers/.installed: $(VENV)/.installed
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-tracers

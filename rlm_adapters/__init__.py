@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from rlm_adapters.dspy.interpreter import RestrictedPythonInterpreter
     from rlm_adapters.dspy.lm_bridge import lm_from_chat_model
     from rlm_adapters.dspy.module import RLM
-    from rlm_adapters.errors import InputError, ModelCallError, NoAnswerError, OutputError, RLMError
+    from rlm_adapters.errors import (
+        InputError,
+        ModelCallError,
+        NoAnswerError,
+        OutputError,
+        RLMError,
+        ThreadBusyError,
+    )
     from rlm_adapters.events import Event
     from rlm_adapters.graph import RLMOptions, create_rlm_graph
     from rlm_adapters.graph.approval import ApprovalRequest, Decision
@@ -53,6 +60,7 @@ _HOMES = {
     "NotebookView": "traces.notebook",
     "OutputError": "errors",
     "RLMError": "errors",
+    "ThreadBusyError": "errors",
     "RLMOptions": "graph",
     "RestrictedPythonInterpreter": "dspy.interpreter",
     "Sandbox": "sandbox",
@@ -90,6 +98,7 @@ __all__ = [
     "RestrictedPythonInterpreter",
     "Sandbox",
     "SandboxLimits",
+    "ThreadBusyError",
     "TraceWriter",
     "Trajectory",
     "amap_rows",

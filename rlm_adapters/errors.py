@@ -37,6 +37,10 @@ class OutputError(RLMError):
     """Answers cannot be written: the disk is full, or nobody reads the pipe. What was written before is kept."""
 
 
+class ThreadBusyError(RLMError):
+    """A thread is being run by another call already, here or in another process: the message names the thread."""
+
+
 class SandboxError(RLMError):
     """The sandbox itself failed (not the code in it): it could not start, or answered nonsense."""
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from rlm_adapters import Sandbox
+from tests.postgres import find_program, postgres_server
 from tests.server import ModelServer
 
 
@@ -32,3 +33,12 @@ def chat(model_server: ModelServer) -> Callable[..., Any]:
         return ChatOpenAI(model=name, base_url=model_server.url, api_key="test", max_retries=0, **options)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL server for all tests that need one."""
+    if find_program("postgres") is None:
+        pytest.skip("PostgreSQL is not installed")
+    with postgres_server() as url:
+        yield url

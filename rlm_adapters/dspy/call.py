@@ -19,9 +19,11 @@ from rlm_adapters.dspy.predictors import PredictorError
 from rlm_adapters.dspy.streaming import stream_reader
 from rlm_adapters.dspy.trace import keep_last_step
 from rlm_adapters.dspy.writer import PredictorWriter
+from rlm_adapters.effects import Steps, adrive, drive
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.graph.compiled import RLMGraph
 from rlm_adapters.graph.context import RLMConfig, RLMContext, Run
+from rlm_adapters.graph.leases import Lease, leased
 from rlm_adapters.graph.ownership import content_of
 from rlm_adapters.graph.requests import describe_inputs
 from rlm_adapters.prompts.fields import FieldsSpec
@@ -110,19 +112,36 @@ class Call:
     def _invoke(self) -> dict[str, Any]:
         config = self._runnable_config()
         run = self._begin(config)
-        given = self._input(run, self.graph.get_state(config) if config else None)
-        context = RLMContext(config=self.config, run=run)
-        result: dict[str, Any] = self.graph.invoke(given, config, context=context, output_keys=_KEYS)
-        return result
+        lease = drive(self._leased(run))
+        try:
+            given = self._input(run, self.graph.get_state(config) if config else None)
+            context = RLMContext(config=self.config, run=run)
+            result: dict[str, Any] = self.graph.invoke(given, config, context=context, output_keys=_KEYS)
+            return result
+        finally:
+            if lease is not None:
+                drive(lease.release())
 
     async def _ainvoke(self) -> dict[str, Any]:
         config = self._runnable_config()
         run = self._begin(config)
-        state = await self.graph.aget_state(config) if config else None
-        given = await asyncio.to_thread(self._input, run, state)
-        context = RLMContext(config=self.config, run=run)
-        result: dict[str, Any] = await self.graph.ainvoke(given, config, context=context, output_keys=_KEYS)
-        return result
+        lease = await adrive(self._leased(run))
+        try:
+            state = await self.graph.aget_state(config) if config else None
+            given = await asyncio.to_thread(self._input, run, state)
+            context = RLMContext(config=self.config, run=run)
+            result: dict[str, Any] = await self.graph.ainvoke(given, config, context=context, output_keys=_KEYS)
+            return result
+        finally:
+            if lease is not None:
+                await adrive(lease.release())
+
+    def _leased(self, run: Run) -> Steps[Lease | None]:
+        """The lease of the thread, before its state is read: what a call does depends on it."""
+        if self.thread_id is None:
+            return None
+        run.lease = yield from leased(self.graph.checkpointer, self.thread_id, self.config.multitask_strategy)
+        return run.lease
 
     def _begin(self, config: RunnableConfig | None) -> Run:
         """The live parts of the run, whose content stays until the trajectory was read."""

@@ -45,6 +45,7 @@ from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.graph.approval import Approve, checked_approve
 from rlm_adapters.graph.choices import SandboxChoice
 from rlm_adapters.graph.context import RLMConfig
+from rlm_adapters.graph.leases import MultitaskStrategy, check_strategy
 from rlm_adapters.graph.tools import RESERVED, Tool, listed_tools
 from rlm_adapters.models.limits import Limits, limits_remedy
 from rlm_adapters.models.prices import PriceTable
@@ -97,6 +98,8 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         store: where big values live; with a checkpointer give a lasting one.
         sandbox: default: one that all modules of the process share. A `Sandbox`, another `Executor`, or ``"monty"``:
             pydantic-monty (extra ``monty``).
+        multitask_strategy: what a call does whose ``thread_id`` is being run by another call, here or elsewhere:
+            ``"reject"`` raises `ThreadBusyError`, ``"enqueue"`` waits; None does not look.
         approve: what waits for approval before it runs: ``"cells"``, ``"tools"``, ``"all"``, or a function of the
             `ApprovalRequest` (see docs/approval.md). Where a person is asked, it takes a checkpointer.
         on_event: called with every `Event` of every run.
@@ -139,6 +142,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         checkpointer: Checkpointer = None,
         store: ContentStore | None = None,
         sandbox: SandboxChoice | None = None,
+        multitask_strategy: MultitaskStrategy | None = "reject",
         approve: Approve | None = None,
         on_event: EventHandler | None = None,
         trace: str | os.PathLike[str] | TraceWriter | None = None,
@@ -174,6 +178,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         self.trajectory_demos = trajectory_demos
         self._limits = replace(merged, max_output_chars=_WHOLE_OUTPUT)
         self._parallel = check_parallel(parallel)
+        self._multitask_strategy = check_strategy(multitask_strategy)
         self._approve = checked_approve(approve)
         self._prices = PriceTable(prices)
         self._runtime = Runtime(
@@ -310,6 +315,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             parallel="off" if isinstance(sandbox, InterpreterSandbox) else self._parallel,
             sessions=self._runtime.sessions,
             remember=False,  # a signature gives all of its inputs with each call
+            multitask_strategy=self._multitask_strategy,
             approve=self._approve,
             on_event=self._listener(call),
             listeners=(*self._runtime.listeners, *call.listeners),

@@ -21,6 +21,7 @@ from rlm_adapters.graph.execute import execute
 from rlm_adapters.graph.finish import check_final, extract
 from rlm_adapters.graph.generate import generate_code
 from rlm_adapters.graph.keys import KeyNames, Keys
+from rlm_adapters.graph.leases import MultitaskStrategy, check_strategy
 from rlm_adapters.graph.node import Node
 from rlm_adapters.graph.options import RLMOptions
 from rlm_adapters.graph.prepare import prepare
@@ -72,6 +73,7 @@ def create_rlm_graph(
     inputs: KeyNames | None = None,
     context_schema: type[RLMOptions] = RLMOptions,
     remember: bool = True,
+    multitask_strategy: MultitaskStrategy | None = "reject",
     approve: Approve | None = None,
     on_event: EventHandler | None = None,
     trace: str | os.PathLike[str] | TraceWriter | None = None,
@@ -112,6 +114,9 @@ def create_rlm_graph(
             None: never.
         remember: a thread of a checkpointer that is asked again finds the inputs, variables, functions and files of its
             earlier questions, and the root LM is told what was asked and answered; False: it begins anew.
+        multitask_strategy: what a call does whose thread is being run by another call, in this process or another one:
+            ``"reject"`` raises `ThreadBusyError`, ``"enqueue"`` waits; None does not look. For the savers of SQLite,
+            PostgreSQL and memory, where the graph has one of its own (see docs/storage.md).
         approve: what waits for approval before it runs: ``"cells"``, ``"tools"``, ``"all"``, or a function of the
             `ApprovalRequest` that decides or has a person asked (see docs/approval.md). Needs a checkpointer, here or
             in the graph around this one.
@@ -174,6 +179,7 @@ def create_rlm_graph(
         max_confirmations=max_confirmations,
         direct_below=direct_below,
         remember=remember,
+        multitask_strategy=check_strategy(multitask_strategy),
         approve=checked_approve(approve),
         keys=Keys.of(inputs),
         stream_tokens=stream_tokens,

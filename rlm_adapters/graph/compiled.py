@@ -15,6 +15,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateSnapshot
 from pydantic import BaseModel
 
+from rlm_adapters.effects import Steps, adrive, drive
 from rlm_adapters.errors import InputError, ModelCallError
 from rlm_adapters.events import Event
 from rlm_adapters.graph.afterwards import plain_trajectory
@@ -24,6 +25,7 @@ from rlm_adapters.graph.growing import at_exit
 from rlm_adapters.graph.injection import Caller
 from rlm_adapters.graph.keys import OWN, rename_values
 from rlm_adapters.graph.langgraph_private import is_inside, runtime_of, saves_at_exit
+from rlm_adapters.graph.leases import Lease, leased
 from rlm_adapters.graph.options import RLMOptions, configured, options_around, options_schema, read_options
 from rlm_adapters.graph.ownership import content_of
 from rlm_adapters.graph.requests import pack_input
@@ -64,7 +66,9 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         ready = replace(ready, streamed=self._streamed(ready, config, kwargs))
         if _events is not None and ready.run is not None:
             ready.run.listen(_events.append)
+        lease: Lease | None = None
         try:
+            lease = drive(self._leased(ready, config))
             packed = self._packed(input, ready, config)
             write = self._writer(input, ready, config, kwargs)
             inner = super(RLMGraph, self._saving(config, kwargs)).stream(
@@ -78,6 +82,8 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
             self._abandon(ready, context, error)
             raise
         finally:
+            if lease is not None:
+                drive(lease.release())
             if ready.run is not None and not ready.depth:
                 ready.run.settle()
             if ready.run is not None and _ends_here(ready.run, context):
@@ -97,7 +103,9 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         ready = replace(ready, streamed=self._streamed(ready, config, kwargs))
         if _events is not None and ready.run is not None:
             ready.run.listen(_events.append)
+        lease: Lease | None = None
         try:
+            lease = await adrive(self._leased(ready, config))
             packed = await asyncio.to_thread(self._packed, input, ready, config)
             inner = super(RLMGraph, self._saving(config, kwargs)).astream(
                 packed, self._roomy(config, ready), context=ready, **kwargs
@@ -111,6 +119,8 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
             self._abandon(ready, context, error)
             raise
         finally:
+            if lease is not None:
+                await adrive(lease.release())
             if ready.run is not None and not ready.depth and ready.run.must_settle():
                 await asyncio.to_thread(ready.run.settle)
             if ready.run is not None and _ends_here(ready.run, context):
@@ -276,6 +286,16 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
                 [node.name for node in drawn.nodes.values()], arrows, source=drawn.draw_mermaid()
             ),
         }
+
+    def _leased(self, ready: RLMContext, called: RunnableConfig | None) -> Steps[Lease | None]:
+        """The lease of a call's thread; None where it has one already, or the thread is another graph's."""
+        run, given = ready.run, (called or {}).get("configurable") or {}
+        thread = given.get("thread_id")
+        own = isinstance(self.checkpointer, BaseCheckpointSaver) and not is_inside(called or {})
+        if run is None or run.lease is not None or ready.depth or not own or thread is None:
+            return None
+        run.lease = yield from leased(self.checkpointer, str(thread), (ready.config or self.rlm).multitask_strategy)
+        return run.lease
 
     def _saving(self, called: RunnableConfig | None, asked: Mapping[str, Any]) -> RLMGraph:
         """The same graph, with what it needs to save at the end of the call only."""

@@ -14,6 +14,7 @@ from rlm_adapters.events import HEAD_CHARS, Event, EventHandler, EventType
 from rlm_adapters.graph.cache import PromptCache
 from rlm_adapters.graph.injection import Caller
 from rlm_adapters.graph.keys import OWN, Keys
+from rlm_adapters.graph.leases import Lease, MultitaskStrategy
 from rlm_adapters.graph.sessions import SessionCache
 from rlm_adapters.graph.stored import Stored
 from rlm_adapters.graph.tools import Tool
@@ -80,6 +81,8 @@ class RLMConfig:
     """Whether tokens of the root LM go into LangGraph's ``messages`` stream."""
     remember: bool = True
     """Whether a thread that is asked again finds what its earlier questions left."""
+    multitask_strategy: MultitaskStrategy | None = "reject"
+    """What a call does whose thread is being run by another call; None: threads are not kept apart."""
     approve: Any = None
     """What needs approval before it runs (`rlm_adapters.graph.approval.Approve`); None: nothing."""
 
@@ -144,6 +147,8 @@ class Run:
         self._told_finished: set[str] = set()
         self._failing: list[EventHandler] = []
         self._sessions = config.sessions
+        self.lease: Lease | None = None
+        """Of the thread that this tree runs in; whoever took it gives it back."""
         self._known: set[str] = set()
         self.unfinished: set[str] = set()
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.runtime import get_runtime
 
-from rlm_adapters.effects import Steps, adrive, drive
+from rlm_adapters.effects import Steps, adrive, drive, off_loop
 from rlm_adapters.errors import RLMError, SandboxError
 from rlm_adapters.graph.context import NodeContext, RLMContext
 from rlm_adapters.graph.shapes import check_state, check_task
@@ -60,6 +60,9 @@ class Node(Runnable[Any, Update]):
         if self.name == "recurse":
             check_task(state)
         node = _context(str(state.get("run_id") or ""))
+        lease = node.run.lease
+        if lease is not None and lease.due():
+            yield off_loop(lease.check)
         if self.name not in ("prepare", "recurse") and not node.run.knows(state.get("run_id")):
             check_state(state)
         work = self._body(state, node, config)

@@ -220,6 +220,7 @@ class Runs:
     def _ended(self, ask: Ask, thread: str, saved: _Saved) -> Steps[Outcome]:
         """What a run came to whose caller never got its answer: the request came again before the run was deleted."""
         run = _ListenedRun(ask)
+        run.lease = self.suspended.lease(thread)
         config = _config(thread, ask.callbacks)
         try:
             result = yield from self._result(self._saving, None, config, run)
@@ -241,6 +242,7 @@ class Runs:
         """Run in a saved thread until its end, or until it waits for tools or for a person."""
         config = _config(thread, ask.callbacks)
         run = _ListenedRun(ask, content_of(ask.config.store, self.suspended.saver, config))
+        run.lease = self.suspended.lease(thread)
         try:
             while True:
                 config["metadata"] = {

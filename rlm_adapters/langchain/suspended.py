@@ -20,6 +20,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 from rlm_adapters.effects import Steps, Wait, off_loop, wait_for_future
+from rlm_adapters.graph.leases import Lease, leased
 
 _LOG = logging.getLogger("rlm_adapters")
 
@@ -76,12 +77,15 @@ class SuspendedRuns:
         self._clock = clock
         self._waiting: OrderedDict[str, Waiting] = OrderedDict()
         self._going_on: dict[str, Future[None]] = {}
+        self._leases: dict[str, Lease | None] = {}
         self._lock = threading.Lock()
 
     # -- a run's turns
 
     def take(self, thread: str) -> Steps[Waiting | None]:
         """Begin a turn of a run: until `put_back` or `forget` it cannot expire, and nobody else can take it.
+
+        Nobody in another process either, where the saver has leases (`rlm_adapters.graph.leases`).
 
         A client that repeats a request while the first is still at work must not run the same cell twice.
 
@@ -95,8 +99,19 @@ class SuspendedRuns:
                     turn: Future[None] = Future()
                     turn.set_running_or_notify_cancel()  # so that a waiter that is cancelled does not cancel it
                     self._going_on[thread] = turn
-                    return self._waiting.pop(thread, None)
+                    break
             yield wait_for_future(busy)
+        try:
+            self._leases[thread] = yield from leased(self.saver, thread_name(thread), "enqueue")
+        except BaseException:
+            self._free(thread)
+            raise
+        with self._lock:
+            return self._waiting.pop(thread, None)
+
+    def lease(self, thread: str) -> Lease | None:
+        """That of a run whose turn it is."""
+        return self._leases.get(thread)
 
     def put_back(self, thread: str, runs: Iterable[str] = (), returned: str = "", *, given_up: bool = False) -> None:
         """End a turn: the run waits, or (``given_up``) goes with the next sweep."""
@@ -193,6 +208,8 @@ class SuspendedRuns:
                 self._waiting[thread] = Waiting(self._clock(), given_up=True)
 
     def _free(self, thread: str) -> None:
+        if (lease := self._leases.pop(thread, None)) is not None:
+            lease.release_soon()
         with self._lock:
             busy = self._going_on.pop(thread, None)
         if busy is not None:

@@ -13,7 +13,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import interrupt
 from pydantic import BaseModel
 
-from rlm_adapters import RLM, InputError, Limits
+from rlm_adapters import RLM, InputError, Limits, ThreadBusyError
+from rlm_adapters.effects import drive
+from rlm_adapters.graph.leases import leased
 from tests.dspy.scripted import codes, playing, scripted_lm, step_of
 from tests.langchain.savers import Dying, Killed
 
@@ -369,6 +371,25 @@ def test_a_run_goes_on_in_the_middle_after_its_process_died():
         alive[0] = True
         assert fresh()(query="q", thread_id="t").answer == [10, 20]
     assert calls == [1, 2, 2], "what was answered before is not paid again"
+
+
+@pytest.mark.parametrize("form", ["sync", "async"])
+def test_a_thread_that_another_call_runs_is_busy(form):
+    """Its lease is taken before its state is read."""
+    saver = InMemorySaver()
+    rlm = RLM("query -> answer: int", checkpointer=saver)
+
+    def ask():
+        return rlm(query="q", thread_id="t") if form == "sync" else asyncio.run(rlm.acall(query="q", thread_id="t"))
+
+    with dspy.context(lm=playing("SUBMIT(1)")):
+        lease = drive(leased(saver, "t", "reject"))
+        with pytest.raises(ThreadBusyError, match="thread 't'"):
+            ask()
+        drive(lease.release())
+        assert ask().answer == 1
+    with pytest.raises(InputError, match="multitask_strategy='never' is unknown"):
+        RLM("query -> answer", multitask_strategy="never")
 
 
 def test_a_run_that_is_killed_between_any_two_writes_is_answered_once():

@@ -5,7 +5,9 @@ import json
 import subprocess
 import sys
 import threading
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from langchain.agents import create_agent
@@ -15,7 +17,6 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 
 from rlm_adapters import ContentStore, InputError
 from tests.langchain.savers import Dying, Killed, opened, weather
-from tests.postgres import find_program, postgres_server
 from tests.server import Reply, by_question, cell, server_error
 
 CODE = (
@@ -29,14 +30,6 @@ KINDS = [
     pytest.param("postgres", marks=pytest.mark.postgres),
     pytest.param("async postgres", marks=pytest.mark.postgres),
 ]
-
-
-@pytest.fixture(scope="session")
-def postgres_url():
-    if find_program("postgres") is None:
-        pytest.skip("PostgreSQL is not installed")
-    with postgres_server() as url:
-        yield url
 
 
 @pytest.fixture(params=KINDS)
@@ -133,6 +126,30 @@ def test_the_same_cell_goes_on_in_another_process(scripted, rlm, chat, kind, loc
         assert used.threads() == set()
     assert len(scripted.requests) == 2, "nothing is asked twice"
     assert second["usage"]["total_tokens"] == third.usage_metadata["total_tokens"] == 0, "or reported twice"
+
+
+def test_a_run_that_another_process_goes_on_with_is_waited_for(model_server, rlm, chat, tmp_path):
+    """The other one is killed in the middle of the cell, and whoever waits takes over."""
+    model_server.script("root", [cell("w = weather('Rome')\nSUBMIT(llm_query('slow') + w)")])
+    model_server.script("sub", ["gold "], latency=60)
+    location, store = str(tmp_path / "saved.db"), str(tmp_path / "store")
+    command = [sys.executable, "-m", "tests.langchain.savers", "sqlite", location, store, model_server.url]
+    with opened("sqlite", location) as used, ThreadPoolExecutor(1) as pool:
+        model = rlm(sub_model=chat("sub"), checkpointer=used.saver, store=ContentStore(store)).bind_tools([weather])
+        history = [*QUESTION, *back(model.invoke(QUESTION), "sun")]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as other:
+            other.stdin.write(json.dumps(messages_to_dict(history)).encode())
+            other.stdin.close()
+            while not model_server.requests_of("sub") and other.poll() is None:
+                time.sleep(0.01)
+            waiting = pool.submit(model.invoke, history)
+            time.sleep(0.3)
+            model_server.script("sub", ["gold "])
+            assert len(model_server.requests_of("sub")) == 1
+            other.kill()
+        assert waiting.result().text == "gold sun"
+    assert len(model_server.requests_of("sub")) == 2
+    assert len(model_server.requests_of("root")) == 1
 
 
 def test_agents_at_once_share_a_saver(model_server, rlm, kind, location, tmp_path):
