@@ -1,7 +1,8 @@
 """The short way: an input that fits into one prompt is answered by one call, without a REPL.
 
 Replications show RLMs losing to a direct call on short inputs; below ``direct_below`` characters there is nothing to
-recurse over. An answer that does not fit ``output_type`` goes back, and the run goes on as an RLM.
+recurse over. An answer that does not fit ``output_type``, an empty one or a refusal goes back, and the run goes on as
+an RLM.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from rlm_adapters.effects import Steps
 from rlm_adapters.graph.asking import ask_root, root_call_id
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.state import RLMState
+from rlm_adapters.replies import read_reply
 from rlm_adapters.values.refs import ContentRef, is_ref
 
 DIRECT = "direct"
@@ -55,6 +57,8 @@ def answer_directly(state: RLMState, node: NodeContext, config: RunnableConfig) 
         prompt_chars=sum(len(str(one.content)) for one in prompt),
         direct=True,
     )
+    said = reply.text if reply.text.strip() else None
+    reading = None if said else read_reply("", refusal=reply.refusal, finish_reason=reply.finish_reason)
     return {
         "iterations": 1,
         "usage": usage,
@@ -62,14 +66,14 @@ def answer_directly(state: RLMState, node: NodeContext, config: RunnableConfig) 
         "reply": {
             "text": content.write(reply.text),
             "final": None,
-            "problem": "",
-            "message": "",
+            "problem": "" if reading is None else reading.repair or "empty",
+            "message": "" if reading is None else reading.message,
             "thought": "",
             "written": [],
         },
         "queue": [],
         "outputs": [],
-        "submitted": {"function": DIRECT, "value": content.write(reply.text)},
+        "submitted": None if said is None else {"function": DIRECT, "value": content.write(said)},
     }
 
 

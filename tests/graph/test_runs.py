@@ -295,6 +295,14 @@ def test_a_direct_answer_that_does_not_fit_goes_on_as_an_rlm(model_server, chat,
     assert (result["answer"], result["finish_reason"]) == (7, "submitted")
 
 
+@pytest.mark.parametrize("nothing", [refused(), "", "\n"])
+def test_a_refusal_or_nothing_is_no_direct_answer(model_server, chat, sandbox, run, nothing):
+    model_server.script("root", [nothing, cell("SUBMIT(context)")])
+    graph = create_rlm_graph(chat("root"), direct_below=1_000, sandbox=sandbox)
+    result = run(graph, {"query": "What is the weather?", "context": "It rains."})
+    assert (result["answer"], result["finish_reason"]) == ("It rains.", "submitted")
+
+
 def test_a_long_input_is_not_answered_directly(model_server, chat, sandbox, run):
     model_server.script("root", [cell("SUBMIT(len(context))")])
     graph = create_rlm_graph(chat("root"), direct_below=1_000, sandbox=sandbox)
