@@ -11,7 +11,7 @@ SHORT := tests/cli tests/models tests/graph/test_runs.py tests/langchain/test_st
 	tests/dspy/test_rlm_module.py tests/test_examples.py tests/test_readme.py tests/test_architecture.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-postgres chaos test-server test-aegra test-browser test-tracers test-notebook docs serve lint lock \
+.PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-postgres chaos test-server test-aegra test-browser test-tracers test-notebook pictures docs serve lint lock \
 	lock-upgrade prices security fuzz bench clean
 
 help:  ## print the targets
@@ -59,6 +59,10 @@ $(VENV)-notebook/.installed: $(VENV)/.installed
 
 test-notebook: $(VENV)-notebook/.installed  ## what a Jupyter kernel shows of runs and graphs
 	$(VENV)-notebook/bin/python -m pytest -m notebook tests/notebook
+
+pictures: $(VENV)-notebook/.installed  ## make the pictures of docs/seeing-a-run.md anew (needs chromium)
+	$(BIN)/uv pip install --quiet --python $(VENV)-notebook 'nbconvert>=7.16' 'pillow>=11'
+	$(VENV)-notebook/bin/python tools/pictures.py
 
 test-browser: $(VENV)/.installed  ## reports in a real browser (needs chromium)
 	$(BIN)/python -m pytest -m browser tests/views

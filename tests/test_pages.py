@@ -72,6 +72,7 @@ def world(monkeypatch, model_server, tmp_path):
     monkeypatch.setenv("OPENAI_API_KEY", "test")
     monkeypatch.setenv("OPENAI_BASE_URL", model_server.url)
     monkeypatch.setenv("OPENAI_API_BASE", model_server.url)
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # nothing is fetched
     (tmp_path / "book.txt").write_text("Anna finds the key under the lighthouse.\n" * 5_000)
     monkeypatch.chdir(tmp_path)
     for name in ("gpt-5", "qwen3:8b", "Qwen/Qwen3-Coder-30B-A3B-Instruct"):
