@@ -345,6 +345,7 @@ class _MessageTarget(ChatTarget):
         return replace(self.read(prompt, message), extra={"message": message})
 
     async def ainvoke(self, prompt: Any, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
+        self.enter_loop()
         message = await self._bound.ainvoke(prompt, config, **self._options(max_tokens))
         return replace(self.read(prompt, message), extra={"message": message})
 
@@ -361,6 +362,7 @@ class _StreamTarget(_MessageTarget):
         return ModelReply("", extra={"stream": stream, "first": first, "started": started})
 
     async def ainvoke(self, prompt: Any, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
+        self.enter_loop()
         started = time.monotonic()
         stream: Any = self._bound.astream(prompt, config, **self._options(max_tokens))
         first: list[Any] = []

@@ -248,7 +248,7 @@ class ModelCaller:
                 raise  # an interrupt is no failure
             except Exception as error:
                 if is_stale(error) and stale < _MOST_STALE:
-                    stale += 1  # no attempt: nothing was sent
+                    stale += 1  # no attempt: it was a connection's fault
                     asked.record.attempts -= 1
                     continue
                 failure = classify(error)

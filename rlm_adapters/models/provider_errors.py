@@ -33,7 +33,8 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 def is_stale(error: BaseException) -> bool:
     """Whether a call met a connection of the client's pool from an earlier ``asyncio.run``.
 
-    Nothing was sent. The client drops that connection, and takes the next one of its pool: there may be many of them.
+    The client drops that connection, and takes the next one of its pool: there may be many of them. The request was
+    sent, and its answer cannot be read, so `rlm_adapters.models.connections` drops such connections beforehand.
     """
     return any(isinstance(link, RuntimeError) and "event loop is closed" in str(link).lower() for link in chain(error))
 

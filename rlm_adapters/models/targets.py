@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
@@ -11,6 +13,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 
+from rlm_adapters.models.connections import drop_stale_connections
 from rlm_adapters.models.failures import address_of
 from rlm_adapters.models.langchain_private import type_of_model
 from rlm_adapters.models.tokens import estimate_tokens
@@ -99,6 +102,7 @@ class ChatTarget:
         self.model = model
         self.options = dict(options or {})
         self.name = name or self.options.get("model") or model_name(model)
+        self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
 
     @property
     def address(self) -> str | None:
@@ -116,8 +120,16 @@ class ChatTarget:
 
     async def ainvoke(self, prompt: Prompt, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
         """Call the model."""
+        self.enter_loop()
         message = await self.model.ainvoke(list(prompt), quiet(config), **self._options(max_tokens))
         return self.read(prompt, message)
+
+    def enter_loop(self) -> None:
+        """Drop what the model's client kept of event loops that are closed, before the first call on another one."""
+        loop = asyncio.get_running_loop()
+        if self._loop is None or self._loop() is not loop:
+            self._loop = weakref.ref(loop)
+            drop_stale_connections(self.model)
 
     def context_window(self) -> int | None:
         """Input tokens that the model takes, where its LangChain profile tells."""
