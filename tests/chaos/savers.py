@@ -31,13 +31,21 @@ async def aopened(location: str) -> AsyncIterator[Any]:
 
 
 def saved_bytes(location: str, tag: str) -> bytes:
-    """All that the saver's tables hold of a thread, in one piece."""
+    """All that the saver's tables hold of a thread and a resumed run finds, in one piece.
+
+    With ``durability="async"`` writes may be stored before the checkpoint that they belong to. A process that dies
+    between the two leaves writes that nobody finds.
+    """
     if location.startswith("postgresql:"):
         return _of_postgres(location, tag)
     with closing(sqlite3.connect(location, timeout=30)) as db:
         if not db.execute("select 1 from sqlite_master where name = 'writes'").fetchone():
             return b""
-        rows = db.execute("select value from writes where thread_id like ?", (f"%{tag}",)).fetchall()
+        rows = db.execute(
+            "select value from writes join checkpoints using (thread_id, checkpoint_ns, checkpoint_id) "
+            "where thread_id like ?",
+            (f"%{tag}",),
+        ).fetchall()
         rows += db.execute("select checkpoint from checkpoints where thread_id like ?", (f"%{tag}",)).fetchall()
     return b"\n".join(row[0] for row in rows)
 
@@ -55,7 +63,9 @@ def _of_postgres(location: str, tag: str) -> bytes:
             ("checkpoints", "checkpoint"),
         ):
             value = f"convert_to({column}::text, 'utf8')" if table == "checkpoints" else column
-            rows = db.execute(f"select {value} from {table} where thread_id like %s", (f"%{tag}",))
+            found_by = "join checkpoints using (thread_id, checkpoint_ns, checkpoint_id)"
+            joined = f"{table} {found_by}" if table == "checkpoint_writes" else table
+            rows = db.execute(f"select {value} from {joined} where thread_id like %s", (f"%{tag}",))
             found += [bytes(row[0]) for row in rows if row[0] is not None]
     return b"\n".join(found)
 
