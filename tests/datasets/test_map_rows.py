@@ -128,7 +128,7 @@ def test_rows_that_fail_are_kept_with_their_reason_and_asked_again_when_that_is_
     assert "too hot" in errors["bad_request"]["message"]
     assert "broken" in errors["server"]["message"]
     assert "flagged" in errors["refusal"]["message"]
-    assert "may have refused" in errors["empty"]["message"]
+    assert "max_iterations=1 was reached" in errors["max_iterations"]["message"]  # a refusal is no answer: it went on
     assert done.failures == Counter(line["error"]["kind"] for line in lines(output) if line["error"])
     model_server.script("root", river)
     assert map_rows(graph, QUESTION, towns(6), output).skipped == 6
@@ -137,6 +137,15 @@ def test_rows_that_fail_are_kept_with_their_reason_and_asked_again_when_that_is_
     last = {line["id"]: line["answer"] for line in lines(output)}
     assert set(last.values()) == {f"river-{number}" for number in range(6)}
     assert map_rows(graph, QUESTION, towns(6), output, retry_failed=True).skipped == 6
+
+
+def test_a_chat_model_that_says_nothing_has_not_answered(model_server, chat, sandbox, output):
+    model_server.script("root", [refused("no")])
+    model = ChatRLM(model=chat("root"), sandbox=sandbox)
+    assert map_rows(model, QUESTION, towns(1), output).failures == {"empty": 1}
+    (line,) = lines(output)
+    assert (line["answer"], line["finish_reason"]) == (None, "direct")
+    assert "may have refused" in line["error"]["message"]
 
 
 def test_a_limit_of_a_row_leaves_its_best_answer_and_its_reason(model_server, chat, sandbox, output):
