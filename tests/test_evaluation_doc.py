@@ -5,7 +5,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from rlm_adapters.cli.main import app
 from rlm_adapters.evaluation import FAMILIES, setting_of
@@ -13,6 +12,7 @@ from rlm_adapters.evaluation.tasks import LEAST, MOST
 from tests.dspy.conftest import own_cache, own_lm
 from tests.dspy.scripted import fields_text
 from tests.evaluation.expert import expert, play
+from tests.runner import CliRunner
 from tests.server import question_text
 
 __all__ = ["own_cache", "own_lm"]  # fixtures

@@ -8,11 +8,11 @@ from typing import Any
 import dspy
 import pytest
 from langchain_openai import ChatOpenAI
-from typer.testing import CliRunner
 
 from rlm_adapters import RLM, ChatRLM, Limits, ModelCallError, create_rlm_graph
 from rlm_adapters.cli.main import app
 from tests.dspy.scripted import fields_text
+from tests.runner import CliRunner
 from tests.server import Reply, cell, text_of
 
 REFUSED = "http://127.0.0.1:9/v1"

@@ -6,9 +6,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from rlm_adapters.cli.main import app
+from tests.runner import CliRunner
 from tests.server import by_question, cell
 from tests.test_readme import ROOT
 

@@ -11,13 +11,13 @@ from dataclasses import fields
 from typing import get_args
 
 import pytest
-from typer.testing import CliRunner
 
 from rlm_adapters import Limits, create_rlm_graph, errors
 from rlm_adapters.cli.main import app
 from rlm_adapters.cli.output import exit_code_of
 from rlm_adapters.graph.state import FinishReason
 from rlm_adapters.models import failures
+from tests.runner import CliRunner
 from tests.server import cell, question_text, turn_of
 from tests.test_readme import FIND, ROOT
 

@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from rlm_adapters.cli.main import app
 from rlm_adapters.traces.content import INLINE_CHARS
 from rlm_adapters.views.page.page import MAX_PART
+from tests.runner import CliRunner
 from tests.server import cell
 from tests.traces.runs import varied
 

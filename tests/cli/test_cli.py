@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from rlm_adapters.cli.main import app
 from rlm_adapters.cli.options import parse_output_type, parse_price
 from rlm_adapters.errors import InputError
 from rlm_adapters.events import Event
+from tests.runner import CliRunner
 from tests.server import by_question, cell, never_answers, server_error
 from tests.values.office import docx
 

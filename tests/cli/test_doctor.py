@@ -1,10 +1,10 @@
 """The command ``rlm doctor``, against the model server over HTTP."""
 
 import pytest
-from typer.testing import CliRunner
 
 from rlm_adapters.cli import doctor
 from rlm_adapters.cli.main import app
+from tests.runner import CliRunner
 from tests.server import Reply
 
 

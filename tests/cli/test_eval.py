@@ -6,12 +6,12 @@ import sys
 import time
 
 import pytest
-from typer.testing import CliRunner
 
 from rlm_adapters.cli.evaluation import parse_size
 from rlm_adapters.cli.main import app
 from rlm_adapters.errors import InputError
 from tests.evaluation.expert import play
+from tests.runner import CliRunner
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from rlm_adapters.cli.main import app
+from tests.runner import CliRunner
 from tests.server import Reply, cell, question_text
 
 ROOT = Path(__file__).parents[2]

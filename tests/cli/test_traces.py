@@ -8,12 +8,12 @@ import sys
 import time
 
 import pytest
-from typer.testing import CliRunner
 
 from rlm_adapters import create_rlm_graph
 from rlm_adapters.cli.main import app
 from rlm_adapters.events import Event
 from rlm_adapters.traces.writer import TraceWriter
+from tests.runner import CliRunner
 from tests.server import cell
 
 
