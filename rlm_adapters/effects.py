@@ -88,6 +88,20 @@ def gather(works: Sequence[Steps[T]], threads: int) -> Wait:
     return Wait(run, arun)
 
 
+async def together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Do several things at the same time; the first one that raises, or a cancellation, ends the others.
+
+    It returns, or raises, when all have ended.
+    """
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def drive(steps: Steps[T]) -> T:
     """Run a generator body to its end in this thread."""
 

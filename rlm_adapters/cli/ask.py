@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack, ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from rlm_adapters.cli.approval import Approving, Terminal
-from rlm_adapters.cli.engine import Models, answer, load_inputs
+from rlm_adapters.cli.engine import Models, answer, end_on_sigterm, load_inputs
 from rlm_adapters.errors import InputError
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.models.limits import Limits
@@ -99,10 +98,7 @@ async def _answer(
 
     from rlm_adapters import create_rlm_graph  # noqa: PLC0415
 
-    with suppress(NotImplementedError):  # not on Windows
-        task = asyncio.current_task()
-        assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    end_on_sigterm()
     async with AsyncExitStack() as stack:
         graph = create_rlm_graph(
             *await question.models.open(stack),

@@ -1,8 +1,9 @@
-"""What the commands that ask have in common: opening the models, reading the inputs, and a run that may ask back."""
+"""What the commands that ask have in common: models, inputs, SIGTERM, and a run that may ask back."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
@@ -67,6 +68,14 @@ class Models:
         """
         server = {"base_url": self.base_url, "api_key": self.api_key}
         return [await stack.enter_async_context(open_chat_model(name, **server)) for name in self.names]
+
+
+def end_on_sigterm() -> None:
+    """Have SIGTERM cancel the running task, as Ctrl-C does, so that all is closed."""
+    with suppress(NotImplementedError):  # not on Windows
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 async def load_inputs(paths: Sequence[str], note: Callable[[str], None]) -> dict[str, Any]:

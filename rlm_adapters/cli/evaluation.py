@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import signal
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -17,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rlm_adapters.cli.engine import Models
+from rlm_adapters.cli.engine import Models, end_on_sigterm
 from rlm_adapters.cli.options import (
     ApiKeyOption,
     BaseUrlOption,
@@ -27,8 +26,8 @@ from rlm_adapters.cli.options import (
     limit_option,
     parse_price,
 )
-from rlm_adapters.cli.output import ExitCode, failure, report
-from rlm_adapters.errors import InputError, MissingExtraError, RLMError
+from rlm_adapters.cli.output import ExitCode, failures_reported
+from rlm_adapters.errors import InputError
 from rlm_adapters.models.limits import Limits
 from rlm_adapters.views.console import safe
 
@@ -112,45 +111,40 @@ def eval_(
     """
     chosen = [*_listed(settings), *(f"rlm-1@{path}" for path in prompt or ())]
     try:
-        asked = _Asked(
-            models=Models(model=model, sub_model=sub_model, base_url=base_url, api_key=api_key),
-            options={
-                "families": None if families is None else _listed(families),
-                "sizes": [parse_size(one) for one in _listed(sizes)],
-                "samples": samples,
-                "seed": seed,
-                "split": split,
-                "settings": chosen,
-                "output": output,
-                "traces": traces,
-                "budget": budget,
-                "prices": dict(parse_price(one) for one in price or ()),
-                "window": window,
-                "parallel": parallel,
-                "limits": Limits(
-                    max_iterations=max_iterations,
-                    max_calls=max_calls,
-                    max_cost=max_cost,
-                    max_seconds=timeout,
-                    max_concurrency=concurrency,
-                ),
-            },
-            quiet=quiet,
-        )
-        asked.models.check()
-        asked.models.load()
-        found = asyncio.run(_run(asked))
-        if page is not None:
-            _write(page, found.to_html())
+        with failures_reported(as_json=as_json):
+            asked = _Asked(
+                models=Models(model=model, sub_model=sub_model, base_url=base_url, api_key=api_key),
+                options={
+                    "families": None if families is None else _listed(families),
+                    "sizes": [parse_size(one) for one in _listed(sizes)],
+                    "samples": samples,
+                    "seed": seed,
+                    "split": split,
+                    "settings": chosen,
+                    "output": output,
+                    "traces": traces,
+                    "budget": budget,
+                    "prices": dict(parse_price(one) for one in price or ()),
+                    "window": window,
+                    "parallel": parallel,
+                    "limits": Limits(
+                        max_iterations=max_iterations,
+                        max_calls=max_calls,
+                        max_cost=max_cost,
+                        max_seconds=timeout,
+                        max_concurrency=concurrency,
+                    ),
+                },
+                quiet=quiet,
+            )
+            asked.models.check()
+            asked.models.load()
+            found = asyncio.run(_run(asked))
+            if page is not None:
+                _write(page, found.to_html())
     except (KeyboardInterrupt, asyncio.CancelledError):
         typer.echo(f"interrupted; start again to go on with {safe(str(output))}", err=True)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
-    except (InputError, MissingExtraError) as error:
-        report(failure(error), ExitCode.BAD_INPUT, as_json=as_json)
-        raise typer.Exit(ExitCode.BAD_INPUT) from None
-    except RLMError as error:
-        report(failure(error), ExitCode.FAILED, as_json=as_json)
-        raise typer.Exit(ExitCode.FAILED) from None
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=2))
     else:
@@ -170,10 +164,7 @@ def add_commands(app: typer.Typer) -> None:
 async def _run(asked: _Asked) -> Evaluation:
     from rlm_adapters.evaluation import aevaluate  # noqa: PLC0415 - not needed for `rlm --help`
 
-    with suppress(NotImplementedError):  # not on Windows
-        task = asyncio.current_task()
-        assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    end_on_sigterm()
     async with AsyncExitStack() as stack:
         root, *sub = await asked.models.open(stack)
         return await aevaluate(root, *sub, on_result=None if asked.quiet else _tell, **asked.options)

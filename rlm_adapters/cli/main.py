@@ -31,7 +31,7 @@ from rlm_adapters.cli.options import (
     parse_output_type,
     parse_price,
 )
-from rlm_adapters.cli.output import ExitCode, exit_code_of, failure, report
+from rlm_adapters.cli.output import ExitCode, exit_code_of, failure, failures_reported, report
 from rlm_adapters.cli.traces import add_commands
 from rlm_adapters.errors import InputError, MissingExtraError, RLMError
 from rlm_adapters.models.limits import Limits
@@ -187,7 +187,7 @@ def chat(
     """
     from rlm_adapters.cli.chat import Chat, hold  # noqa: PLC0415 - not needed for `rlm --help`
 
-    try:
+    with failures_reported():
         hold(
             Chat(
                 paths=tuple(files or ()),
@@ -205,12 +205,6 @@ def chat(
                 show=not quiet,
             )
         )
-    except (InputError, MissingExtraError) as error:
-        report(failure(error), ExitCode.BAD_INPUT, as_json=False)
-        raise typer.Exit(ExitCode.BAD_INPUT) from None
-    except RLMError as error:
-        report(failure(error), ExitCode.FAILED, as_json=False)
-        raise typer.Exit(ExitCode.FAILED) from None
 
 
 @app.command(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import signal
 import time
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from rlm_adapters.cli.engine import Models
+from rlm_adapters.cli.engine import Models, end_on_sigterm
 from rlm_adapters.cli.output import ExitCode
 from rlm_adapters.models.limits import Limits
 from rlm_adapters.views.console import safe
@@ -123,10 +122,7 @@ async def _map(table: Table, told: Told) -> MapResult:
     # LangGraph is not needed for `rlm --help`
     from rlm_adapters import amap_rows, create_rlm_graph  # noqa: PLC0415
 
-    with suppress(NotImplementedError):  # not on Windows
-        task = asyncio.current_task()
-        assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    end_on_sigterm()
     async with AsyncExitStack() as stack:
         graph = create_rlm_graph(
             *await table.models.open(stack),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.panel import Panel
 
+from rlm_adapters.errors import InputError, MissingExtraError, RLMError
 from rlm_adapters.views.console import answer_text, safe
 from rlm_adapters.views.markdown import answer_view
 
@@ -57,6 +59,19 @@ def failure(error: Exception) -> dict[str, Any]:
     usage = getattr(error, "usage", {})
     reason = " ".join(str(error).split())
     return {"answer": None, "finish_reason": "error", "error": reason, "usage": usage, "iterations": 0}
+
+
+@contextmanager
+def failures_reported(*, as_json: bool = False) -> Iterator[None]:
+    """End the command with what went wrong, and its exit code, when the work inside fails."""
+    try:
+        yield
+    except (InputError, MissingExtraError) as error:
+        report(failure(error), ExitCode.BAD_INPUT, as_json=as_json)
+        raise typer.Exit(ExitCode.BAD_INPUT) from None
+    except RLMError as error:
+        report(failure(error), ExitCode.FAILED, as_json=as_json)
+        raise typer.Exit(ExitCode.FAILED) from None
 
 
 def report(result: Mapping[str, Any], code: ExitCode, *, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from rlm_adapters.datasets.asked import check_asked, write_asked
 from rlm_adapters.errors import InputError, OutputError
 from rlm_adapters.models.usage import Usage, check_usage
-from rlm_adapters.values.lines import LinesFile, write_all
+from rlm_adapters.values.lines import LinesFile, json_object, write_all
 
 STDOUT: Final = "-"
 
@@ -104,7 +104,7 @@ def open_answers(output: str | Path, asked: Mapping[str, Any]) -> Answers:
             write_asked(path, asked)
         else:
             check_asked(path, asked)
-            file.repair(_is_answer)
+            file.repair(_read)
     except BaseException as error:
         file.close()
         if isinstance(error, OSError):
@@ -165,26 +165,11 @@ class FileOfAnswers:
         self._file.close()
 
 
-def _is_answer(line: bytes) -> bool:
-    try:
-        _read(line, "")
-    except InputError:
-        return False
-    return True
-
-
 def _read(line: bytes, place: str) -> Answer:
-    """An answer that was written before; whoever has edited it since may have made anything of it."""
+    """An answer that was written before."""
     remedy = "remove this line, and its row is asked again"
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        raise InputError(f"{place} is not JSON: {remedy}") from None
-    if (
-        not isinstance(record, dict)
-        or isinstance(record.get("id"), bool)
-        or not isinstance(record.get("id"), str | int)
-    ):
+    record = json_object(line, place, what="answer of rlm map", remedy=remedy)
+    if isinstance(record.get("id"), bool) or not isinstance(record.get("id"), str | int):
         raise InputError(f"{place} is no answer of rlm map: {remedy}")
     error, usage = record.get("error"), record.get("usage") or {}
     if error is not None and not (isinstance(error, dict) and isinstance(error.get("kind"), str)):

@@ -17,6 +17,7 @@ from rlm_adapters.datasets.engines import ANSWERED, Engine
 from rlm_adapters.datasets.ids import Ids
 from rlm_adapters.datasets.result import MapResult
 from rlm_adapters.datasets.rows import Row, Rows, check_exists, is_file, name_of, read_rows
+from rlm_adapters.effects import together
 from rlm_adapters.errors import (
     PERMANENT,
     BudgetExceededError,
@@ -102,7 +103,7 @@ class Start:
             self._answers = await _aside(self._open, lambda answers: answers.close())
             try:
                 await _aside(self._read_answers)
-                await self._ask_all()
+                await together([self._work() for _ in range(self._asked.concurrency)])
             except BaseException:
                 self._close()  # here: after a cancellation nothing can be waited for
                 raise
@@ -154,15 +155,6 @@ class Start:
         self._before = self._ledger.used
 
     # -- the rows
-
-    async def _ask_all(self) -> None:
-        workers = [asyncio.create_task(self._work()) for _ in range(self._asked.concurrency)]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
 
     async def _work(self) -> None:
         while (taken := await self._take()) is not None:

@@ -12,6 +12,7 @@ from langchain_core.language_models import BaseChatModel
 
 from rlm_adapters import __version__
 from rlm_adapters.arguments import checked
+from rlm_adapters.effects import together
 from rlm_adapters.errors import InputError
 from rlm_adapters.evaluation.asking import OUT_OF_MONEY, Asker
 from rlm_adapters.evaluation.figures import Figures, figures_of
@@ -320,13 +321,7 @@ class _Start:
     async def run(self) -> Evaluation:
         """Ask all tasks that have no result."""
         left = iter([one for one in self._plan.tasks() if self._missing(*one)])
-        workers = [asyncio.create_task(self._work(number, left)) for number in range(self._plan.parallel)]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+        await together([self._work(number, left) for number in range(self._plan.parallel)])
         return self._evaluation
 
     def _id(self, family: str, size: int, number: int) -> str:

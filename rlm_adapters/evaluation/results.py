@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.models.usage import Usage, check_usage
-from rlm_adapters.values.lines import LinesFile
+from rlm_adapters.values.lines import LinesFile, json_object
 
 _FORM: Final = 1
 _SHOWN: Final = 80
@@ -127,7 +127,7 @@ class ResultsFile:
             self._check_head(first, head)
         elif first and not first.startswith(b'{"form"'):
             raise InputError(f"{self.path} is no file of results: give another one")
-        self._file.repair(_is_result)
+        self._file.repair(_read)
         if self._file.is_empty:
             self._file.append(json.dumps(head).encode() + b"\n")
         lines = self._file.lines()
@@ -150,23 +150,10 @@ class ResultsFile:
                 )
 
 
-def _is_result(line: bytes) -> bool:
-    try:
-        _read(line, "")
-    except InputError:
-        return False
-    return True
-
-
 def _read(line: bytes, place: str) -> Result:
-    """A result that was written before; whoever has edited it since may have made anything of it."""
+    """A result that was written before."""
     remedy = "remove this line, and its task is asked again"
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        raise InputError(f"{place} is not JSON: {remedy}") from None
-    if not isinstance(record, dict):
-        raise InputError(f"{place} is no result: {remedy}")
+    record = json_object(line, place, what="result", remedy=remedy)
     for name, types in _TYPES.items():
         value = record.get(name)
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from rlm_adapters.errors import InputError, OutputError
 
@@ -64,11 +65,11 @@ class LinesFile:
                 if line.strip():
                     yield number, line
 
-    def repair(self, is_whole: Callable[[bytes], bool]) -> None:
+    def repair(self, read: Callable[[bytes, str], object]) -> None:
         """End the last line if it lacks only its end, or remove it: the process that wrote it was killed.
 
         Args:
-            is_whole: whether these bytes are a whole line but for its end.
+            read: raises `InputError` for bytes that are no whole line but for its end; is given their place too.
 
         Raises:
             OSError: the file cannot be changed.
@@ -80,12 +81,14 @@ class LinesFile:
         last = tail[tail.rfind(b"\n") + 1 :]
         if not last:
             return
-        if is_whole(last):
-            write_all(self._file, b"\n")
-            self._size += 1
-        else:
+        try:
+            read(last, str(self.path))
+        except InputError:
             os.ftruncate(self._file, self._size - len(last))
             self._size -= len(last)
+        else:
+            write_all(self._file, b"\n")
+            self._size += 1
 
     def append(self, line: bytes) -> None:
         """Add a line, with its end: whole, or not at all.
@@ -129,6 +132,27 @@ class LinesFile:
             os.ftruncate(self._file, self._size)
         except OSError:
             return
+
+
+def json_object(line: bytes, place: str, *, what: str, remedy: str) -> dict[str, Any]:
+    """A line as the JSON object that it was written as; whoever has edited it since may have made anything of it.
+
+    Args:
+        line: of a file.
+        place: where it stands, for messages.
+        what: it ought to be.
+        remedy: what to do if it is not.
+
+    Raises:
+        InputError: it is no object.
+    """
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        raise InputError(f"{place} is not JSON: {remedy}") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{place} is no {what}: {remedy}")
+    return record
 
 
 def write_all(file: int, data: bytes) -> None:
