@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
 
-from rlm_adapters.models.langchain_private import PrivateName
+from rlm_adapters.models.private_names import PrivateName
 
 CHECKPOINTER_KEY: Final = "__pregel_checkpointer"
 """Key of ``config["configurable"]``: the saver of the graph around this one."""

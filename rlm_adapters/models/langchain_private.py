@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 from langchain_core.language_models import BaseChatModel
@@ -16,23 +15,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.tracers._streaming import _StreamingCallbackHandler, _V2StreamingCallbackHandler
 from langchain_core.tracers.context import _configure_hooks
 
-
-@dataclass(frozen=True, slots=True)
-class PrivateName:
-    """A name that has no promise to stay.
-
-    Attributes:
-        where: module that has it; a class of the module stands behind a colon.
-        name: in the module or class.
-        breaks: what does not work without it.
-        value: that it has there; None: anything.
-    """
-
-    where: str
-    name: str
-    breaks: str
-    value: Any = None
-
+from rlm_adapters.models.private_names import PrivateName
 
 _STREAMING: Final = "langchain_core.tracers._streaming"
 _MODEL: Final = "langchain_core.language_models.chat_models:BaseChatModel"

@@ -21,7 +21,7 @@ from dspy.primitives.facade import (
     FacadeInvocation,
 )
 
-from rlm_adapters.models.langchain_private import PrivateName
+from rlm_adapters.models.private_names import PrivateName
 
 __all__ = [
     "CALL_TOOL",
