@@ -1,6 +1,8 @@
 """Fixtures for all tests."""
 
+import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,3 +44,27 @@ def postgres_url() -> Iterator[str]:
         pytest.skip("PostgreSQL is not installed")
     with postgres_server() as url:
         yield url
+
+
+@pytest.fixture
+def location(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """An empty database for the saver of a ``kind``, which the test's module parametrizes."""
+    if "sqlite" in kind:
+        return str(tmp_path / "saved.db")
+    import psycopg
+
+    url, name = request.getfixturevalue("postgres_url"), f"t{uuid.uuid4().hex}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return str(url.replace("/postgres?", f"/{name}?"))
+
+
+@pytest.fixture
+def openai_address(monkeypatch: pytest.MonkeyPatch, model_server: ModelServer, tmp_path: Path) -> ModelServer:
+    """The environment that pages of the documentation suppose: a key, a server, an empty working directory."""
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    monkeypatch.setenv("OPENAI_BASE_URL", model_server.url)
+    monkeypatch.setenv("OPENAI_API_BASE", model_server.url)
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # nothing is fetched
+    monkeypatch.chdir(tmp_path)
+    return model_server

@@ -30,11 +30,8 @@ def root(messages, request):
 
 
 @pytest.fixture
-def world(monkeypatch, model_server, tmp_path):
+def world(openai_address, model_server, tmp_path):
     """The environment that the page supposes: a key and models."""
-    monkeypatch.setenv("OPENAI_API_KEY", "test")
-    monkeypatch.setenv("OPENAI_BASE_URL", model_server.url)
-    monkeypatch.chdir(tmp_path)
     play(model_server, "gpt-5", "gpt-5-mini")
     model_server.script("gpt-5", root)
     return tmp_path

@@ -27,11 +27,8 @@ PAGES = {
 
 
 @pytest.fixture
-def world(monkeypatch, model_server, tmp_path):
+def world(openai_address, model_server):
     """The environment that the pages suppose: a key and models."""
-    monkeypatch.setenv("OPENAI_API_KEY", "test")
-    monkeypatch.setenv("OPENAI_BASE_URL", model_server.url)
-    monkeypatch.chdir(tmp_path)
     model_server.script("gpt-5-mini", by_question({"Count the words": [cell("SUBMIT(len(context.split()))")]}))
     return model_server
 

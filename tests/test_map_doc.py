@@ -26,15 +26,10 @@ SUBMIT(words=len(words), last=words[-1])
 
 
 @pytest.fixture
-def world(monkeypatch, model_server, tmp_path):
+def world(openai_address, model_server, tmp_path):
     """The environment that the page supposes: a key, models, data."""
-    monkeypatch.setenv("OPENAI_API_KEY", "test")
-    monkeypatch.setenv("OPENAI_BASE_URL", model_server.url)
-    monkeypatch.setenv("OPENAI_API_BASE", model_server.url)
-    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # nothing is fetched
     (tmp_path / "towns.jsonl").write_text('{"name": "Lübeck", "text": "Founded in 1143."}\n')
     (tmp_path / "pages.jsonl").write_text('{"page": 1, "text": "word"}\n{"page": 2, "text": "two words"}\n')
-    monkeypatch.chdir(tmp_path)
     model_server.script("gpt-5-mini", [cell("SUBMIT(int(context['text'][-5:-1]))")])
     count = [cell("SUBMIT(len(context.split()))")]
     model_server.script("gpt-5", by_question({"How many words": count}, default=lambda messages, request: STEP))

@@ -67,14 +67,9 @@ def root(messages, request):
 
 
 @pytest.fixture
-def world(monkeypatch, model_server, tmp_path):
+def world(openai_address, model_server, tmp_path):
     """The environment that the pages suppose: keys, models, a book in the working directory."""
-    monkeypatch.setenv("OPENAI_API_KEY", "test")
-    monkeypatch.setenv("OPENAI_BASE_URL", model_server.url)
-    monkeypatch.setenv("OPENAI_API_BASE", model_server.url)
-    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # nothing is fetched
     (tmp_path / "book.txt").write_text("Anna finds the key under the lighthouse.\n" * 5_000)
-    monkeypatch.chdir(tmp_path)
     for name in ("gpt-5", "qwen3:8b", "Qwen/Qwen3-Coder-30B-A3B-Instruct"):
         model_server.script(name, root)
     model_server.script("gpt-5-mini", lambda messages, request: "yes")

@@ -24,14 +24,9 @@ DSPY_CELL = Reply(
 
 
 @pytest.fixture
-def world(monkeypatch, model_server, tmp_path):
+def world(openai_address, model_server, tmp_path):
     """The environment that the README supposes: a key, models, a book in the working directory."""
-    monkeypatch.setenv("OPENAI_API_KEY", "test")
-    monkeypatch.setenv("OPENAI_BASE_URL", model_server.url)
-    monkeypatch.setenv("OPENAI_API_BASE", model_server.url)
-    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # nothing is fetched
     (tmp_path / "book.txt").write_text("Anna finds the key under the lighthouse.\n" * 5_000)
-    monkeypatch.chdir(tmp_path)
     root = by_question({
         "Who finds the key": lambda m, r: cell(FIND),
         "Which pages name": lambda m, r: DSPY_CELL,

@@ -16,12 +16,9 @@ TEXT = (Path(__file__).parent.parent / "docs" / "seeing-a-run.md").read_text()
 
 
 @pytest.fixture
-def world(monkeypatch, model_server, tmp_path):
+def world(openai_address, model_server, tmp_path):
     """The environment that the page supposes: a key, models, a book in the working directory."""
-    monkeypatch.setenv("OPENAI_API_KEY", "test")
-    monkeypatch.setenv("OPENAI_BASE_URL", model_server.url)
     (tmp_path / "book.txt").write_text("Anna finds the key under the lighthouse.\n" * 5_000)
-    monkeypatch.chdir(tmp_path)
     ask = "question = 'Who is it? ' + context[:2_000]\nSUBMIT(llm_query(question))"
     model_server.script("gpt-5", [cell("print(len(context))"), cell(ask)])
     model_server.script("gpt-5-mini", lambda messages, request: "Anna, anna@lighthouse.org")

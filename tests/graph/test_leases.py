@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -35,18 +34,6 @@ ASKED = {"query": "q"}
 @pytest.fixture(params=KINDS)
 def kind(request):
     return request.param
-
-
-@pytest.fixture
-def location(kind, tmp_path, request):
-    if "sqlite" in kind:
-        return str(tmp_path / "saved.db")
-    import psycopg
-
-    url, name = request.getfixturevalue("postgres_url"), f"t{uuid.uuid4().hex}"
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return url.replace("/postgres?", f"/{name}?")
 
 
 @pytest.fixture
