@@ -16,7 +16,7 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from rlm_adapters.errors import InputError
-from rlm_adapters.views.console import safe
+from rlm_adapters.views.text import safe
 
 _KEYS: Final = "[y] run it   [a] run it and all that follows   [e] edit it   [n] do not run it"
 

@@ -18,7 +18,8 @@ from rlm_adapters.errors import InputError
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.models.limits import Limits
 from rlm_adapters.traces.writer import TraceWriter, begin_anew
-from rlm_adapters.views.console import ConsoleView, safe
+from rlm_adapters.views.console import ConsoleView
+from rlm_adapters.views.text import safe
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig

@@ -19,7 +19,8 @@ from rlm_adapters.errors import InputError, RLMError
 from rlm_adapters.models.limits import Limits
 from rlm_adapters.models.usage import Usage, add_usage
 from rlm_adapters.values.inputs import STDIN
-from rlm_adapters.views.console import ConsoleView, answer_text, describe_usage, safe
+from rlm_adapters.views.console import ConsoleView
+from rlm_adapters.views.text import answer_text, describe_usage, safe
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig

@@ -29,7 +29,7 @@ from rlm_adapters.cli.options import (
 from rlm_adapters.cli.output import ExitCode, failures_reported
 from rlm_adapters.errors import InputError
 from rlm_adapters.models.limits import Limits
-from rlm_adapters.views.console import safe
+from rlm_adapters.views.text import safe
 
 if TYPE_CHECKING:
     from rlm_adapters.evaluation import Evaluation, Figures, Result

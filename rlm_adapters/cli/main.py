@@ -36,7 +36,7 @@ from rlm_adapters.cli.traces import add_commands
 from rlm_adapters.errors import InputError, MissingExtraError, RLMError
 from rlm_adapters.models.limits import Limits
 from rlm_adapters.values.inputs import STDIN
-from rlm_adapters.views.console import safe
+from rlm_adapters.views.text import safe
 
 _EPILOG = (
     "Exit status: 0 answered, 1 a model or the machine failed, 2 bad input, 3 partial answer (a limit ended the run, "

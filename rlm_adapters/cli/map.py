@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rlm_adapters.cli.engine import Models, end_on_sigterm
 from rlm_adapters.cli.output import ExitCode
 from rlm_adapters.models.limits import Limits
-from rlm_adapters.views.console import safe
+from rlm_adapters.views.text import safe
 
 if TYPE_CHECKING:
     from rlm_adapters.datasets.result import MapResult

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.panel import Panel
 
 from rlm_adapters.errors import InputError, MissingExtraError, RLMError
-from rlm_adapters.views.console import answer_text, safe
 from rlm_adapters.views.markdown import answer_view
+from rlm_adapters.views.text import answer_text, safe
 
 
 class ExitCode(IntEnum):

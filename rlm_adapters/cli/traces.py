@@ -21,7 +21,8 @@ from rlm_adapters.events import Event
 from rlm_adapters.traces.reader import TraceReader
 from rlm_adapters.traces.trajectory import Trajectory
 from rlm_adapters.views.comparison import print_comparison
-from rlm_adapters.views.console import ConsoleView, safe
+from rlm_adapters.views.console import ConsoleView
+from rlm_adapters.views.text import safe
 
 _POLL_SECONDS: Final = 0.1
 _FIRST_BYTES: Final = 100_000

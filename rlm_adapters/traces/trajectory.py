@@ -19,9 +19,10 @@ from rlm_adapters.traces.replay import events_of
 from rlm_adapters.traces.tree import Run
 from rlm_adapters.traces.values import string, text
 from rlm_adapters.traces.words import one_line
-from rlm_adapters.views.console import ConsoleView, safe
+from rlm_adapters.views.console import ConsoleView
 from rlm_adapters.views.outline import outline_html, outline_text
 from rlm_adapters.views.page.page import render
+from rlm_adapters.views.text import safe
 
 R = TypeVar("R", bound=Run)
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rlm_adapters.views.console import safe
+from rlm_adapters.views.text import safe
 
 Number: TypeAlias = tuple[str, float | None, float | None]
 """Name, that of A, that of B; None: unknown."""

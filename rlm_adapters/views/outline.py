@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Final
 
-from rlm_adapters.views.console import safe
 from rlm_adapters.views.page.page import Answer, Part, Status, coloured
+from rlm_adapters.views.text import safe
 
 MAX_TEXT: Final = 4_000
 """Characters of one text in an outline."""

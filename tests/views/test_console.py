@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from rlm_adapters.events import EVENT_TYPES, Event
-from rlm_adapters.views.console import ConsoleView, answer_text, clipped, describe_usage, safe
+from rlm_adapters.views.console import ConsoleView
+from rlm_adapters.views.text import answer_text, clipped, describe_usage, safe
 
 
 class Screen:
