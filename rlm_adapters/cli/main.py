@@ -14,7 +14,7 @@ from typing import Annotated, TextIO
 import typer
 
 from rlm_adapters import __version__
-from rlm_adapters.cli import evaluation
+from rlm_adapters.cli import evaluation, mapping
 from rlm_adapters.cli.engine import Models
 from rlm_adapters.cli.options import (
     ApiKeyOption,
@@ -207,143 +207,7 @@ def chat(
         )
 
 
-@app.command(
-    "map",
-    epilog="Exit status: 0 all rows answered, 1 a model or the machine failed and the job stopped, 2 bad input, "
-    "3 some rows failed or the budget of the job ended it, 130 interrupted. A second start goes on.",
-)
-def map_command(
-    question: Annotated[
-        str,
-        typer.Argument(
-            metavar="QUESTION", help="Asked of each row; {column} stands for a value of it.", show_default=False
-        ),
-    ],
-    data: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATA",
-            help="JSON lines, a .json list, a .csv or .tsv table, or - for JSON lines from standard input.",
-            show_default=False,
-        ),
-    ],
-    *,
-    output: Annotated[
-        str,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="OUT",
-            help="Gets a line of JSON for each row; - : standard output.",
-            show_default=False,
-        ),
-    ],
-    field: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="The context; several: a dict of them. Default: all columns not in QUESTION.",
-            show_default=False,
-        ),
-    ] = None,
-    id_: Annotated[
-        str | None,
-        typer.Option(
-            "--id", metavar="COLUMN", help="Names a row. Default: its line and a hash of it.", show_default=False
-        ),
-    ] = None,
-    model: ModelOption = "",
-    sub_model: SubModelOption = None,
-    base_url: BaseUrlOption = None,
-    api_key: ApiKeyOption = None,
-    concurrency: Annotated[int, typer.Option(help="Rows at the same time.")] = 8,
-    call_concurrency: Annotated[
-        int, typer.Option(help="Model calls at the same time, of all rows together.")
-    ] = _DEFAULTS.max_concurrency,
-    requests_per_minute: Annotated[
-        int | None, typer.Option(help="Model calls that begin in any 60 seconds, of all rows together.")
-    ] = None,
-    max_cost: Annotated[
-        float | None, typer.Option(help="US dollars of the whole job, earlier starts included.")
-    ] = None,
-    max_calls: Annotated[int | None, typer.Option(help="Model calls of the whole job, of every kind.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Input and output tokens of the whole job.")] = None,
-    row_max_cost: Annotated[float | None, typer.Option(help="US dollars of one row.")] = None,
-    row_max_calls: Annotated[
-        int | None, typer.Option(help="Calls of sub-LMs, and turns of child RLMs, of one row.")
-    ] = _DEFAULTS.max_calls,
-    row_max_tokens: Annotated[int | None, typer.Option(help="Input and output tokens of one row.")] = None,
-    row_timeout: Annotated[float | None, typer.Option(help="Seconds of one row.")] = None,
-    max_iterations: Annotated[int, limit_option("max_iterations")] = _DEFAULTS.max_iterations,
-    max_depth: Annotated[int, limit_option("max_depth")] = _DEFAULTS.max_depth,
-    direct_below: Annotated[
-        int, typer.Option(help="Rows of fewer characters are answered by one call, without a REPL; 0: none.")
-    ] = 0,
-    price: PriceOption = None,
-    output_type: OutputTypeOption = None,
-    prompt: PromptOption = None,
-    limit: Annotated[int | None, typer.Option(help="Read only so many rows of DATA.")] = None,
-    ordered: Annotated[bool, typer.Option("--ordered", help="Write the answers in the order of the rows.")] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Ask the rows again that failed in an earlier start.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no summary.")] = False,
-) -> None:
-    """Ask QUESTION of each row of DATA, and write each answer into OUT as soon as it is there.
-
-    Start it again to go on: rows that are answered are not asked again.
-    """
-    from rlm_adapters.cli.map import Table, Told, exit_code, map_table, summary  # noqa: PLC0415 - not for `rlm --help`
-
-    models = Models(model=model, sub_model=sub_model, base_url=base_url, api_key=api_key)
-    told = Told(show=not quiet)
-    code, failed = ExitCode.FAILED, ""
-    try:
-        models.check()
-        table = Table(
-            question=question,
-            data=data,
-            output=output,
-            models=models,
-            limits=Limits(
-                max_iterations=max_iterations,
-                max_depth=max_depth,
-                max_calls=row_max_calls,
-                max_tokens=row_max_tokens,
-                max_cost=row_max_cost,
-                max_seconds=row_timeout,
-                max_concurrency=call_concurrency,
-                requests_per_minute=requests_per_minute,
-            ),
-            prices=dict(parse_price(text) for text in price or ()),
-            output_type=None if output_type is None else parse_output_type(output_type),
-            prompt=prompt,
-            direct_below=direct_below,
-            options={
-                "fields": field or None,
-                "id": id_,
-                "concurrency": concurrency,
-                "max_cost": max_cost,
-                "max_calls": max_calls,
-                "max_tokens": max_tokens,
-                "limit": limit,
-                "ordered": ordered,
-                "retry_failed": retry_failed,
-            },
-        )
-        code = exit_code(map_table(table, told))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        code, failed = ExitCode.INTERRUPTED, "interrupted; a second start goes on"
-    except (InputError, MissingExtraError) as error:
-        code, failed = ExitCode.BAD_INPUT, str(error)
-    except RLMError as error:
-        failed = str(error)
-    if told.last is not None and not quiet:
-        for line in summary(told.last, output):
-            typer.echo(f"rlm: {line}", err=True)
-    if failed:
-        typer.echo(f"rlm: {safe(failed)}", err=True)
-    raise typer.Exit(code)
+mapping.add_commands(app)
 
 
 @app.command(epilog="Exit status: 0 all is well, 1 a run would fail, 130 interrupted.")
