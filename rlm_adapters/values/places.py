@@ -6,6 +6,7 @@ and files 0600. Nothing is touched before the first use, so that a store can be 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.forking import forget_in_children
@@ -27,6 +28,8 @@ from rlm_adapters.values.refs import check_key, check_owner
 
 _PREFIX = "rlm-content-"
 _OF_A_RUN = "run-"
+_PASSES: Final = 100
+"""Attempts to remove a folder into which runs still write."""
 
 
 class NameOf(Protocol):
@@ -136,11 +139,18 @@ class LocalPlace:
         folder = self.root / check_owner(owner)
         with self._lock:
             self._made.discard(owner)
-        for _ in range(3):  # a run that still writes may add a file between two passes
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)  # as much as can be
+        for left in reversed(range(_PASSES)):
             if not folder.exists():
                 return
-        shutil.rmtree(folder)  # say what is in the way
+            try:
+                shutil.rmtree(folder)
+            except OSError as error:
+                # A run that still writes adds a file, or has moved one away, between the look and the removal.
+                if not left or error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+                    raise
+            else:
+                return  # it may be there again: of what was written since
 
     def owners(self) -> Iterator[tuple[str, float]]:
         """Owners with the age of their folder, which every new file renews."""
