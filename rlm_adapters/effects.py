@@ -2,7 +2,8 @@
 
 A piece of work that must wait (for a model, a worker, a slot, a child run) is written once, as a generator that
 yields a `Wait` wherever it would block. `drive` runs it in the calling thread, `adrive` on the event loop. The
-decisions are the same by construction; only the waiting differs.
+decisions are the same by construction; only the waiting differs. A body that hands over many things, one after the
+other, yields each of them as an `Item` too, and is read as `Items`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -100,6 +102,79 @@ async def together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Item(Generic[T]):
+    """Something that a body hands over before it goes on."""
+
+    value: T
+
+
+@dataclass(frozen=True, slots=True)
+class Items(Generic[T]):
+    """What a body hands over, for sync and async readers; for one of them, once.
+
+    Attributes:
+        body: yields `Wait` and `Item`. It may yield `Wait` while it is closed.
+        within: the body runs within this, and its reader does not.
+        after: called with an item when the reader asks for the next one.
+    """
+
+    body: Generator[Wait | Item[T], Any, None]
+    within: Callable[[], AbstractContextManager[None]]
+    after: Callable[[T], None]
+
+    def __iter__(self) -> Generator[T]:
+        try:
+            while (item := self._driven()) is not None:
+                yield item.value
+                self.after(item.value)
+        finally:
+            with self.within():
+                drive(_closed(self.body))
+
+    async def __aiter__(self) -> AsyncGenerator[T]:
+        try:
+            while (item := await self._adriven()) is not None:
+                yield item.value
+                self.after(item.value)
+        finally:
+            with self.within():
+                await adrive(_closed(self.body))
+
+    def _driven(self) -> Item[T] | None:
+        with self.within():
+            return drive(_to_the_next(self.body))
+
+    async def _adriven(self) -> Item[T] | None:
+        with self.within():
+            return await adrive(_to_the_next(self.body))
+
+
+def _to_the_next(body: Generator[Wait | Item[T], Any, None]) -> Steps[Item[T] | None]:
+    """Run a body until it hands something over; None at its end."""
+    try:
+        told = next(body)
+        while isinstance(told, Wait):
+            try:
+                value = yield told
+            except BaseException as error:  # noqa: BLE001 - every outcome belongs to the body
+                told = body.throw(error)
+            else:
+                told = body.send(value)
+    except StopIteration:
+        return None
+    return told
+
+
+def _closed(body: Generator[Wait | Item[Any], Any, None]) -> Steps[None]:
+    """End a body, waiting for what it does at its end."""
+    with suppress(StopIteration, GeneratorExit):
+        told = body.throw(GeneratorExit())
+        while isinstance(told, Wait):
+            value = yield told
+            told = body.send(value)
 
 
 def drive(steps: Steps[T]) -> T:

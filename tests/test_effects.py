@@ -6,10 +6,11 @@ import asyncio
 import contextvars
 import threading
 import time
+from contextlib import aclosing, closing, contextmanager
 
 import pytest
 
-from rlm_adapters.effects import Wait, adrive, drive, gather, sleep
+from rlm_adapters.effects import Item, Items, Wait, adrive, drive, gather, sleep
 
 NAME = contextvars.ContextVar("NAME", default="none")
 
@@ -113,3 +114,77 @@ async def test_a_cancelled_caller_cancels_what_it_gathers():
         await task
     await asyncio.sleep(0)
     assert ended == [asyncio.CancelledError] * 2
+
+
+class Told:
+    """A body that hands over numbers, and notes what happens to it."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.seen = []
+        self.broken = broken
+
+    def body(self):
+        try:
+            for number in range(3):
+                yield sleep(0)
+                self.seen.append(NAME.get())
+                if self.broken and number == 1:
+                    raise ValueError("broken")
+                yield Item(number)
+        finally:
+            yield sleep(0)
+            self.seen.append("closed")
+
+    def items(self):
+        return Items(self.body(), within=self.within, after=self.seen.append)
+
+    @contextmanager
+    def within(self):
+        token = NAME.set("inside")
+        yield
+        NAME.reset(token)
+
+
+def read_sync(items, first):
+    read = []
+    with closing(iter(items)) as numbers:
+        for number in numbers:
+            read.append((number, NAME.get()))
+            if len(read) == first:
+                break
+    return read
+
+
+def read_async(items, first):
+    async def reading():
+        read = []
+        async with aclosing(aiter(items)) as numbers:
+            async for number in numbers:
+                read.append((number, NAME.get()))
+                if len(read) == first:
+                    break
+        return read
+
+    return asyncio.run(reading())
+
+
+@pytest.mark.parametrize("read", [read_sync, read_async])
+def test_items_are_handed_over_between_waits_and_outside_of_what_the_body_runs_within(read):
+    told = Told()
+    assert read(told.items(), None) == [(0, "none"), (1, "none"), (2, "none")]
+    assert told.seen == ["inside", 0, "inside", 1, "inside", 2, "closed"]
+
+
+@pytest.mark.parametrize("read", [read_sync, read_async])
+def test_a_body_whose_reader_stops_may_wait_while_it_is_closed(read):
+    told = Told()
+    assert read(told.items(), 2) == [(0, "none"), (1, "none")]
+    assert told.seen == ["inside", 0, "inside", "closed"]
+
+
+@pytest.mark.parametrize("read", [read_sync, read_async])
+def test_an_error_of_a_body_reaches_its_reader(read):
+    told = Told(broken=True)
+    with pytest.raises(ValueError, match="broken"):
+        read(told.items(), None)
+    assert told.seen == ["inside", 0, "inside", "closed"]

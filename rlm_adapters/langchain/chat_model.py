@@ -7,7 +7,7 @@ docs/langchain.md.
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, aclosing
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -24,14 +24,14 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable, RunnableConfig, ensure_config
 from typing_extensions import override
 
-from rlm_adapters.effects import Steps, adrive, drive, off_loop
+from rlm_adapters.effects import Item, Items, Steps, Wait, adrive, drive, off_loop
 from rlm_adapters.events import Event
 from rlm_adapters.graph.context import Run
 from rlm_adapters.graph.tools import listed_tools, tool_table
 from rlm_adapters.langchain.answer import PROVIDER, ToldChunks, to_chunks, to_message
 from rlm_adapters.langchain.blocks import context_block
 from rlm_adapters.langchain.call import RUN_MANAGER, CallOptions, with_config, with_inputs
-from rlm_adapters.langchain.counted import astreamed_once, streamed_once, tell_once
+from rlm_adapters.langchain.counted import forget_once_read, tell_once
 from rlm_adapters.langchain.direct import DirectStream, ask_directly
 from rlm_adapters.langchain.isolation import adopted, ambient_writer, apart, caller_of, child_callbacks
 from rlm_adapters.langchain.outside import Outside
@@ -247,15 +247,14 @@ class ChatRLM(RLMSettings):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        if run_manager is not None:
-            tell_once(run_manager, traced=self.trace_inner)
-        if run_manager is not None and self._tells_tokens(run_manager, async_api=False, **kwargs):
-            told = self._told(run_manager)
-            for chunk in map(told.add, self._stream(messages, stop, run_manager, **kwargs)):
-                run_manager.on_llm_new_token(str(chunk.message.text), chunk=chunk)
-            return told.result()
-        message = self._answer(messages, self._options(stop, kwargs), run_manager)
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        told = self._told(run_manager, async_api=False, **kwargs)
+        if run_manager is None or told is None:
+            steps = self._steps(messages, self._options(stop, kwargs), run_manager, ambient_writer())
+            with self._apart():
+                return _result(drive(steps))
+        for chunk in self._stream(messages, stop, run_manager, **kwargs):
+            run_manager.on_llm_new_token(str(chunk.message.text), chunk=told.add(chunk))
+        return told.result()
 
     @override
     async def _agenerate(
@@ -265,15 +264,14 @@ class ChatRLM(RLMSettings):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        if run_manager is not None:
-            tell_once(run_manager, traced=self.trace_inner)
-        if run_manager is not None and self._tells_tokens(run_manager, async_api=True, **kwargs):
-            told = self._told(run_manager)
-            async for chunk in self._astream(messages, stop, run_manager, **kwargs):
-                await run_manager.on_llm_new_token(str(chunk.message.text), chunk=told.add(chunk))
-            return told.result()
-        message = await self._aanswer(messages, self._options(stop, kwargs), run_manager)
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        told = self._told(run_manager, async_api=True, **kwargs)
+        if run_manager is None or told is None:
+            steps = self._steps(messages, self._options(stop, kwargs), run_manager, ambient_writer())
+            with self._apart():
+                return _result(await adrive(steps))
+        async for chunk in self._astream(messages, stop, run_manager, **kwargs):
+            await run_manager.on_llm_new_token(str(chunk.message.text), chunk=told.add(chunk))
+        return told.result()
 
     @override
     def _stream(
@@ -283,11 +281,7 @@ class ChatRLM(RLMSettings):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        if run_manager is not None:
-            tell_once(run_manager, traced=self.trace_inner)
-        manager = run_manager or kwargs.get(RUN_MANAGER)
-        chunks = self._chunks(messages, self._options(stop, kwargs), manager)
-        yield from chunks if run_manager is not None else streamed_once(chunks, manager, traced=self.trace_inner)
+        yield from self._chunks(messages, stop, run_manager, kwargs)
 
     @override
     async def _astream(
@@ -297,65 +291,39 @@ class ChatRLM(RLMSettings):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        if run_manager is not None:
-            tell_once(run_manager, traced=self.trace_inner)
-        manager = run_manager or kwargs.get(RUN_MANAGER)
-        chunks = self._achunks(messages, self._options(stop, kwargs), manager)
-        once = chunks if run_manager is not None else astreamed_once(chunks, manager, traced=self.trace_inner)
-        async with aclosing(once):
-            async for chunk in once:
+        async with aclosing(aiter(self._chunks(messages, stop, run_manager, kwargs))) as chunks:
+            async for chunk in chunks:
                 yield chunk
 
-    # -- parts
+    # -- parts: each told once, for sync and async
 
     def _chunks(
-        self, messages: Sequence[BaseMessage], options: CallOptions, manager: _RunManager
-    ) -> Generator[ChatGenerationChunk]:
-        tokens = drive(self._direct_stream(messages, options, manager))
-        if tokens is not None:
-            with self._apart():
-                fits = drive(tokens.open())
-            if fits:
-                yield from tokens.chunks(self._apart)
-                return
-        yield from to_chunks(self._answer(messages, options, manager, tokens))
+        self, messages: Sequence[BaseMessage], stop: list[str] | None, run_manager: _RunManager, kwargs: dict[str, Any]
+    ) -> Items[ChatGenerationChunk]:
+        """The answer as a stream."""
+        manager = run_manager or kwargs.get(RUN_MANAGER)
+        if run_manager is not None:
+            tell_once(run_manager, traced=self.trace_inner)
+        return Items(
+            self._streamed(messages, self._options(stop, kwargs), manager, ambient_writer()),
+            within=self._apart,
+            after=forget_once_read(manager if run_manager is None else None, traced=self.trace_inner),
+        )
 
-    async def _achunks(
-        self, messages: Sequence[BaseMessage], options: CallOptions, manager: _RunManager
-    ) -> AsyncGenerator[ChatGenerationChunk]:
-        tokens = await adrive(self._direct_stream(messages, options, manager))
-        if tokens is not None:
-            with self._apart():
-                fits = await adrive(tokens.open())
-            if fits:
-                async with aclosing(tokens.achunks(self._apart)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
-                return
-        for chunk in to_chunks(await self._aanswer(messages, options, manager, tokens)):
-            yield chunk
-
-    def _answer(
+    def _streamed(
         self,
         messages: Sequence[BaseMessage],
         options: CallOptions,
         manager: _RunManager,
-        tried: DirectStream | None = None,
-    ) -> AIMessage:
-        steps = self._steps(messages, options, manager, ambient_writer(), tried)
-        with self._apart():
-            return drive(steps)
-
-    async def _aanswer(
-        self,
-        messages: Sequence[BaseMessage],
-        options: CallOptions,
-        manager: _RunManager,
-        tried: DirectStream | None = None,
-    ) -> AIMessage:
-        steps = self._steps(messages, options, manager, ambient_writer(), tried)
-        with self._apart():
-            return await adrive(steps)
+        write: Callable[[Any], None] | None,
+    ) -> Generator[Wait | Item[ChatGenerationChunk], Any, None]:
+        tokens = yield from self._direct_stream(messages, options, manager)
+        if tokens is not None and (yield from tokens.open()):
+            yield from tokens.chunks()
+            return
+        message = yield from self._steps(messages, options, manager, write, tokens)
+        for chunk in to_chunks(message):
+            yield Item(chunk)
 
     def _steps(
         self,
@@ -363,9 +331,9 @@ class ChatRLM(RLMSettings):
         options: CallOptions,
         manager: _RunManager,
         write: Callable[[Any], None] | None,
-        tried: DirectStream | None,
+        tried: DirectStream | None = None,
     ) -> Steps[AIMessage]:
-        """One call, in the form that runs sync and async."""
+        """The answer as a message."""
         runs = yield from self._ready()
         config, parallel = yield from self._configuration(runs, options)
         events: list[Event] = []
@@ -431,8 +399,15 @@ class ChatRLM(RLMSettings):
         known["callbacks"] = configured
         return known, adopted(configured, run_id, known)
 
-    def _tells_tokens(self, run_manager: Any, *, async_api: bool, **kwargs: Any) -> bool:
-        return super()._should_stream(async_api=async_api, run_manager=run_manager, **kwargs)
-
-    def _told(self, run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun) -> ToldChunks:
+    def _told(self, run_manager: _RunManager, *, async_api: bool, **kwargs: Any) -> ToldChunks | None:
+        """The chunks to be of a run whose handlers want tokens, though it was not asked for a stream."""
+        if run_manager is None:
+            return None
+        tell_once(run_manager, traced=self.trace_inner)
+        if not super()._should_stream(async_api=async_api, run_manager=run_manager, **kwargs):
+            return None
         return ToldChunks(f"{LC_ID_PREFIX}-{run_manager.run_id}", as_blocks=self.output_version == "v1")
+
+
+def _result(message: AIMessage) -> ChatResult:
+    return ChatResult(generations=[ChatGeneration(message=message)])

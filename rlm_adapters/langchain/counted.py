@@ -9,8 +9,7 @@ sum, and the message that the caller gets has it in any case.
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing, closing
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseCallbackHandler, CallbackManagerForLLMRun
@@ -48,32 +47,15 @@ def tell_once(run: Manager, *, traced: bool) -> None:
     run.on_llm_end = aend if is_async else end  # type: ignore[method-assign] # of this one run
 
 
-def streamed_once(
-    chunks: Generator[ChatGenerationChunk], run: Manager | None, *, traced: bool
-) -> Generator[ChatGenerationChunk]:
-    """The chunks of a stream whose run LangChain ends itself, from what is left of them then.
+def forget_once_read(run: Manager | None, *, traced: bool) -> Callable[[ChatGenerationChunk], None]:
+    """What is done to a chunk of a stream that was read, where LangChain ends the run itself, from its chunks.
 
     Whoever reads the stream gets the usage. When the stream goes on, the caller has its message, and LangChain's copy
     of the chunk loses it.
     """
-    once = run is not None and bool(_seeing(run, traced=traced))
-    with closing(chunks):
-        for chunk in chunks:
-            yield chunk
-            if once:
-                _forget_usage(chunk)
-
-
-async def astreamed_once(
-    chunks: AsyncGenerator[ChatGenerationChunk], run: Manager | None, *, traced: bool
-) -> AsyncGenerator[ChatGenerationChunk]:
-    """Async form of `streamed_once`."""
-    once = run is not None and bool(_seeing(run, traced=traced))
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            yield chunk
-            if once:
-                _forget_usage(chunk)
+    if run is None or not _seeing(run, traced=traced):
+        return lambda _: None
+    return _forget_usage
 
 
 def _seeing(run: Manager, *, traced: bool) -> list[BaseCallbackHandler]:

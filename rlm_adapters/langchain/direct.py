@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from rlm_adapters.effects import Steps, Wait, adrive, drive
+from rlm_adapters.effects import Item, Steps, Wait
 from rlm_adapters.errors import BudgetExceededError, ModelCallError, NoAnswerError
 from rlm_adapters.events import Event
 from rlm_adapters.graph.context import Run
@@ -226,11 +226,8 @@ class DirectStream:
         self._stream, self._first, self._started = (reply.extra[key] for key in ("stream", "first", "started"))
         return True
 
-    def chunks(self, within: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[ChatGenerationChunk]:
+    def chunks(self) -> Generator[Wait | Item[ChatGenerationChunk], Any, None]:
         """What comes, and the last chunk with usage and metadata.
-
-        Args:
-            within: the inner model is asked for each token within this.
 
         Raises:
             ModelCallError: the stream broke off.
@@ -238,25 +235,19 @@ class DirectStream:
         try:
             more = True
             while more:
-                with within():
-                    chunk, more = drive(self._read())
-                yield chunk
+                chunk, more = yield from self._read()
+                yield Item(chunk)
         finally:
-            with contextlib.suppress(ValueError):  # a thread that was given up is still in it
-                self._stream.close()
-
-    async def achunks(
-        self, within: Callable[[], contextlib.AbstractContextManager[None]]
-    ) -> AsyncGenerator[ChatGenerationChunk, None]:
-        """Async form of `chunks`."""
-        async with contextlib.aclosing(self._stream):
-            more = True
-            while more:
-                with within():
-                    chunk, more = await adrive(self._read())
-                yield chunk
+            yield Wait(self._close, self._aclose)
 
     # -- parts
+
+    def _close(self) -> None:
+        with contextlib.suppress(ValueError):  # a thread that was given up is still in it
+            self._stream.close()
+
+    async def _aclose(self) -> None:
+        await self._stream.aclose()
 
     def _read(self) -> Steps[tuple[ChatGenerationChunk, bool]]:
         """The next chunk, and whether it was not the last one."""
