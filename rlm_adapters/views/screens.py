@@ -65,6 +65,8 @@ class Panels:
             *([TimeElapsedColumn()] if wide else ()),
             console=console,
             transient=True,
+            redirect_stdout=False,  # they are the whole process's
+            redirect_stderr=False,
         )
 
     def block(self, title: str, body: str, style: str, indent: int, *, form: Form = "text") -> None:
@@ -97,9 +99,11 @@ class Panels:
             self._progress.update(self._tasks[key], completed=done, said=said)
 
     def stop(self, key: Hashable) -> None:
-        """The line goes."""
+        """The line goes; when it was the last one, nothing is drawn until there is another."""
         if key in self._tasks:
             self._progress.remove_task(self._tasks.pop(key))
+        if not self._tasks:
+            self._progress.stop()
 
     def close(self) -> None:
         """No line moves any more."""

@@ -1,6 +1,8 @@
 import io
 import re
+import sys
 import threading
+import time
 
 import pytest
 from rich.console import Console
@@ -103,6 +105,22 @@ def test_waves_of_one_cell_add_up(screen):
     assert text.count("3 llm_query calls") == 1
     assert "cell 1 printed nothing" in text
     assert "cell 2 printed nothing" in text
+
+
+def test_a_run_that_ends_in_the_middle_of_a_cell_leaves_no_line_that_moves():
+    screen = Screen(terminal=True)
+    out, err = sys.stdout, sys.stderr
+    screen.show("run_started", query="q")
+    screen.show("iteration_started", 1)
+    screen.show("code", 1, code="while True: pass")
+    assert (sys.stdout, sys.stderr) == (out, err), "they belong to the whole process"
+    screen.show("run_finished", finish_reason="error", error="cancelled", usage={})
+    ended = len(screen.file.getvalue())
+    time.sleep(0.25)  # a line is drawn ten times a second
+    assert screen.file.getvalue()[ended:] == ""
+    screen.show("run_started", query="the next one")
+    screen.show("iteration_started", 1)
+    assert "the root LM writes cell 1" in screen.file.getvalue()[ended:]
 
 
 def test_a_child_is_labelled_and_indented():
