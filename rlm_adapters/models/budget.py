@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from rlm_adapters.errors import BudgetExceededError
 from rlm_adapters.models.limits import Limits, in_words
@@ -70,6 +71,35 @@ class Reservation:
         return self.input_tokens + (self.output_tokens or 0)
 
 
+class _InFlight:
+    """Reservations that are neither settled nor given back, and what they sum up to."""
+
+    def __init__(self) -> None:
+        self._places: set[Reservation] = set()
+        self.tokens = 0
+        self.cost = 0.0
+        self.kinds: Counter[CallKind] = Counter()
+
+    def add(self, place: Reservation) -> None:
+        self._places.add(place)
+        self._count(place, 1)
+
+    def discard(self, place: Reservation) -> None:
+        if place in self._places:
+            self._places.discard(place)
+            self._count(place, -1)
+        if not self._places:
+            self.cost = 0.0  # what rounding has left of it
+
+    def _count(self, place: Reservation, sign: int) -> None:
+        self.tokens += sign * place.tokens
+        self.cost += sign * place.cost
+        self.kinds[place.kind] += sign
+
+
+_NOTHING: Final = _InFlight()
+
+
 class Ledger:
     """Keeps one call tree within its limits. Thread-safe.
 
@@ -99,7 +129,7 @@ class Ledger:
         self._start = clock()
         self._lock = threading.Lock()
         self._used = empty_usage()
-        self._reserved: set[Reservation] = set()
+        self._reserved = _InFlight()
         self._waiting: list[Future[None]] = []
         self._last_tokens = 0
         self._last_cost = 0.0
@@ -163,7 +193,7 @@ class Ledger:
                 raise self._no_calls()
             wanted = min(output_tokens or limits.max_output_tokens, limits.max_output_tokens)
             room = self._output_room(model, kind, input_tokens, beside=self._reserved)
-            alone = self._output_room(model, kind, input_tokens, beside=())
+            alone = self._output_room(model, kind, input_tokens, beside=_NOTHING)
             if room is not None and alone is not None:
                 if alone < min(wanted, _MIN_OUTPUT_TOKENS):
                     raise self._too_expensive(kind, input_tokens)
@@ -304,9 +334,9 @@ class Ledger:
         with self._lock:
             if left is not None and left <= 0:
                 return "max_seconds"
-            if self.limits.max_tokens is not None and self._left_tokens((), "root") < _MIN_OUTPUT_TOKENS:
+            if self.limits.max_tokens is not None and self._left_tokens(_NOTHING, "root") < _MIN_OUTPUT_TOKENS:
                 return "max_tokens"
-            if self.limits.max_cost is not None and self._left_cost((), "root") <= 0:
+            if self.limits.max_cost is not None and self._left_cost(_NOTHING, "root") <= 0:
                 return "max_cost"
         return None if self._around is None else self._around.exhausted()
 
@@ -329,21 +359,19 @@ class Ledger:
         return BudgetExceededError(message, limit="max_calls")
 
     def _left_calls(self) -> int:
-        in_flight = sum(self._counts(reservation.kind) for reservation in self._reserved)
+        in_flight = sum(number for kind, number in self._reserved.kinds.items() if self._counts(kind))
         return (self.limits.max_calls or 0) - self._used_calls() - in_flight
 
-    def _left_tokens(self, beside: Iterable[Reservation], kind: CallKind = "extract") -> int:
+    def _left_tokens(self, beside: _InFlight, kind: CallKind = "extract") -> int:
         used = int(self._used["input_tokens"]) + int(self._used["output_tokens"])
         kept = 0 if kind == "extract" else self._last_tokens
-        return (self.limits.max_tokens or 0) - used - kept - sum(one.tokens for one in beside)
+        return (self.limits.max_tokens or 0) - used - kept - beside.tokens
 
-    def _left_cost(self, beside: Iterable[Reservation], kind: CallKind = "extract") -> float:
+    def _left_cost(self, beside: _InFlight, kind: CallKind = "extract") -> float:
         kept = 0.0 if kind == "extract" else self._last_cost
-        return (self.limits.max_cost or 0.0) - known_cost(self._used) - kept - sum(one.cost for one in beside)
+        return (self.limits.max_cost or 0.0) - known_cost(self._used) - kept - beside.cost
 
-    def _output_room(
-        self, model: str, kind: CallKind, input_tokens: int, *, beside: Collection[Reservation]
-    ) -> int | None:
+    def _output_room(self, model: str, kind: CallKind, input_tokens: int, *, beside: _InFlight) -> int | None:
         """Output tokens that fit beside the given reservations; None without a token or cost limit."""
         rooms: list[int] = []
         if self.limits.max_tokens is not None:
@@ -359,14 +387,14 @@ class Ledger:
 
     def _too_expensive(self, kind: CallKind, input_tokens: int) -> BudgetExceededError:
         limits = self.limits
-        left = max(0, self._left_tokens((), kind))
+        left = max(0, self._left_tokens(_NOTHING, kind))
         if limits.max_tokens is not None and left - input_tokens < _MIN_OUTPUT_TOKENS:
             return BudgetExceededError(
                 f"a call of about {input_tokens:,} tokens does not fit into the {left:,} left of "
                 f"{limits.max_tokens:,}{self._of_what()}",
                 limit="max_tokens",
             )
-        money = max(0.0, self._left_cost((), kind))
+        money = max(0.0, self._left_cost(_NOTHING, kind))
         return BudgetExceededError(
             f"a call of about {input_tokens:,} tokens does not fit into the ${money:.4f} that are left"
             f"{self._of_what()}",
