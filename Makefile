@@ -54,10 +54,11 @@ docs: $(VENV)-docs/.installed  ## build the documentation site into build/site, 
 
 $(VENV)-notebook/.installed: $(VENV)/.installed
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-notebook
-	$(BIN)/uv pip install --quiet --python $(VENV)-notebook --editable '.[dev]' 'nbclient>=0.10' 'ipykernel>=6.29'
+	$(BIN)/uv pip install --quiet --python $(VENV)-notebook --editable '.[dev]' 'nbclient>=0.10' 'ipykernel>=6.29' \
+		'deepagents>=0.7'
 	@touch $@
 
-test-notebook: $(VENV)-notebook/.installed  ## what a Jupyter kernel shows of runs and graphs
+test-notebook: $(VENV)-notebook/.installed  ## what a Jupyter kernel shows of runs and graphs; the example notebooks; a deep agent
 	$(VENV)-notebook/bin/python -m pytest -m notebook tests/notebook
 
 pictures: $(VENV)-notebook/.installed  ## make the pictures of docs/seeing-a-run.md anew (needs chromium)

@@ -1,7 +1,7 @@
-"""A ``prompt | model | parser`` chain over a whole book: python book_chain.py BOOK QUESTION.
+"""A ``prompt | model | parser`` chain over a whole book: python book_chain.py [BOOK QUESTION].
 
-The chain is the one that everybody writes; only the model in it is another. RLM_MODEL names the inner model
-(default openai:gpt-5-mini); OPENAI_API_KEY and OPENAI_BASE_URL are read as usual.
+Without arguments it reads "On the Origin of Species". The chain is an ordinary one; only its model differs.
+RLM_MODEL names the inner model (default openai:gpt-5-mini); OPENAI_API_KEY and OPENAI_BASE_URL are read as usual.
 """
 
 import os
@@ -13,6 +13,8 @@ from langchain_core.prompts import ChatPromptTemplate
 
 from rlm_adapters import ChatRLM
 
+BOOK = Path(__file__).parent / "data" / "origin-of-species.txt"
+
 prompt = ChatPromptTemplate.from_messages(
     [
         ("system", "Answer from the book alone, in one sentence.\n\n{book}"),
@@ -22,4 +24,5 @@ prompt = ChatPromptTemplate.from_messages(
 model = ChatRLM(model=os.environ.get("RLM_MODEL", "openai:gpt-5-mini"))
 chain = prompt | model | StrOutputParser()
 
-print(chain.invoke({"book": Path(sys.argv[1]).read_text(), "question": sys.argv[2]}))
+path, question = sys.argv[1:] or (BOOK, "What does Darwin say about slave-making ants, and in which chapter?")
+print(chain.invoke({"book": Path(path).read_text(), "question": question}))

@@ -1,6 +1,7 @@
-"""An RLM per document, all at the same time, then one answer. python documents_in_parallel.py QUESTION FILE...
+"""An RLM per document, all at the same time, then one answer. python documents_in_parallel.py [QUESTION FILE...].
 
-LangGraph's `Send` starts the RLM graph once for each document. RLM_MODEL names the root LM.
+LangGraph's `Send` starts the RLM graph once for each document. Without arguments it reads three pages of this project's
+documentation. RLM_MODEL names the root LM.
 """
 
 import operator
@@ -15,6 +16,10 @@ from langgraph.types import Send
 from typing_extensions import TypedDict
 
 from rlm_adapters import Limits, create_rlm_graph
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = [DOCS / "security.md", DOCS / "storage.md", DOCS / "approval.md"]
+QUESTION = "What must I set before I serve this to strangers?"
 
 name = os.environ.get("RLM_MODEL", "openai:gpt-5")
 model = init_chat_model(name)
@@ -53,7 +58,8 @@ builder.add_edge("answer", END)
 if __name__ == "__main__":
     import asyncio
 
-    given = {"question": sys.argv[1], "paths": [Path(path) for path in sys.argv[2:]]}
+    question, *paths = sys.argv[1:] or (QUESTION, *PAGES)
+    given = {"question": question, "paths": [Path(path) for path in paths]}
     result = asyncio.run(builder.compile().ainvoke(given))
     print("\n".join(sorted(result["findings"])))
     print(result["answer"])

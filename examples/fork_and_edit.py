@@ -1,7 +1,7 @@
-"""Go back to a cell, change it, and compare the two answers. python fork_and_edit.py FILE QUESTION OLD NEW.
+"""Go back to a cell, change it, and compare the two answers. python fork_and_edit.py [FILE QUESTION OLD NEW].
 
 OLD and NEW are pieces of code: the run is forked before the first cell that holds OLD, and goes on with NEW in its
-place. RLM_MODEL names the root LM.
+place. Without arguments a count of pigeons in a book becomes one of bees. RLM_MODEL names the root LM.
 """
 
 import os
@@ -12,7 +12,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from rlm_adapters import create_rlm_graph
 
-path, question, old, new = sys.argv[1:]
+BOOK = Path(__file__).parent / "data" / "origin-of-species.txt"
+
+path, question, old, new = sys.argv[1:] or (BOOK, "How often does the word pigeon occur?", "pigeon", "bee")
 graph = create_rlm_graph(os.environ.get("RLM_MODEL", "openai:gpt-5"), checkpointer=InMemorySaver())
 thread = {"configurable": {"thread_id": "fork"}}
 print("As it was:", graph.invoke({"query": question, "context": Path(path)}, thread)["answer"])

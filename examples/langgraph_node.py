@@ -1,4 +1,4 @@
-"""An existing LangGraph node: only the model in it changes. python langgraph_node.py FILE.
+"""An existing LangGraph node: only the model in it changes. python langgraph_node.py [FILE].
 
 The graph sums up a text and grades the summary. With a plain chat model it fails beyond the model's window. RLM_MODEL
 names the inner model.
@@ -13,6 +13,8 @@ from langgraph.graph import END, START, StateGraph
 from typing_extensions import TypedDict
 
 from rlm_adapters import ChatRLM
+
+BOOK = Path(__file__).parent / "data" / "origin-of-species.txt"
 
 name = os.environ.get("RLM_MODEL", "openai:gpt-5-mini")
 model = ChatRLM(model=name)  # before: init_chat_model(name)
@@ -42,5 +44,6 @@ builder.add_edge("summarise", "grade")
 builder.add_edge("grade", END)
 graph = builder.compile()
 
-result = graph.invoke({"text": Path(sys.argv[1]).read_text()})
+path = sys.argv[1] if len(sys.argv) > 1 else BOOK
+result = graph.invoke({"text": Path(path).read_text()})
 print(f"{result['summary']}\nGrade: {result['grade']}")

@@ -1,6 +1,6 @@
 """Retrieval without the squeeze: 500 retrieved documents become a variable instead of a prompt.
 
-python rag_documents.py FILE QUESTION; the paragraphs of the file are the documents. RLM_MODEL names the inner model.
+python rag_documents.py [FILE QUESTION]; the paragraphs of the file are the documents. RLM_MODEL names the inner model.
 """
 
 import os
@@ -17,6 +17,8 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 
 from rlm_adapters import ChatRLM, context_block
+
+BOOK = Path(__file__).parent / "data" / "origin-of-species.txt"
 
 
 class KeywordRetriever(BaseRetriever):
@@ -40,7 +42,8 @@ def to_messages(given: dict) -> list[HumanMessage]:
     return [HumanMessage([context_block(given["documents"]), {"type": "text", "text": given["question"]}])]
 
 
-paragraphs = Path(sys.argv[1]).read_text().split("\n\n")
+path, question = sys.argv[1:] or (BOOK, "Which observations of bees does Darwin report, and who made them?")
+paragraphs = Path(path).read_text().split("\n\n")
 retriever = KeywordRetriever(
     documents=[Document(text, metadata={"paragraph": number}) for number, text in enumerate(paragraphs)]
 )
@@ -52,4 +55,4 @@ chain = (
     | StrOutputParser()
 )
 
-print(chain.invoke(sys.argv[2]))
+print(chain.invoke(question))

@@ -1,4 +1,4 @@
-"""A person looks at each cell before it runs. python review_cells.py FILE QUESTION, then y, a, n or e.
+"""A person looks at each cell before it runs. python review_cells.py [FILE QUESTION], then y, a, n or e.
 
 RLM_MODEL names the root LM. The run waits in a checkpoint: with a saver on disk, the answer may come from another
 process and days later.
@@ -13,10 +13,13 @@ from langgraph.types import Command
 
 from rlm_adapters import create_rlm_graph
 
+BOOK = Path(__file__).parent / "data" / "origin-of-species.txt"
+
+path, question = sys.argv[1:] or (BOOK, "Which chapter is the longest?")
 graph = create_rlm_graph(os.environ.get("RLM_MODEL", "openai:gpt-5"), approve="cells", checkpointer=InMemorySaver())
 thread = {"configurable": {"thread_id": "review"}}
 
-result = graph.invoke({"query": sys.argv[2], "context": Path(sys.argv[1])}, thread)
+result = graph.invoke({"query": question, "context": Path(path)}, thread)
 while "__interrupt__" in result:
     request = result["__interrupt__"][0].value
     print(f"\n{request['action_requests'][0]['args']['code']}\n")

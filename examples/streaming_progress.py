@@ -1,4 +1,4 @@
-"""Progress in a terminal while an RLM works: python streaming_progress.py FILE QUESTION.
+"""Progress in a terminal while an RLM works: python streaming_progress.py [FILE QUESTION].
 
 The token stream holds the answer alone; progress comes as custom events. RLM_MODEL names the inner model.
 """
@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 from rlm_adapters import ChatRLM
+
+BOOK = Path(__file__).parent / "data" / "origin-of-species.txt"
 
 
 def told(event: dict) -> str | None:
@@ -40,4 +42,5 @@ async def main(text: str, question: str) -> None:
     print()
 
 
-asyncio.run(main(Path(sys.argv[1]).read_text(), sys.argv[2]))
+path, question = sys.argv[1:] or (BOOK, "What does Darwin say about slave-making ants, and in which chapter?")
+asyncio.run(main(Path(path).read_text(), question))

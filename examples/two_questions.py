@@ -1,4 +1,4 @@
-"""Two questions over the same file: the second finds what the first worked out. python two_questions.py FILE Q1 Q2.
+"""Two questions over the same file: the second finds what the first worked out. python two_questions.py [FILE Q1 Q2].
 
 RLM_MODEL names the root LM. With a saver on disk the second question may come from another process.
 """
@@ -11,7 +11,11 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from rlm_adapters import create_rlm_graph
 
-path, first, second = sys.argv[1:]
+BOOK = Path(__file__).parent / "data" / "origin-of-species.txt"
+FIRST = "In which chapters does Darwin write about bees?"
+SECOND = "Which of these chapters is the longest?"
+
+path, first, second = sys.argv[1:] or (BOOK, FIRST, SECOND)
 graph = create_rlm_graph(os.environ.get("RLM_MODEL", "openai:gpt-5"), checkpointer=InMemorySaver())
 thread = {"configurable": {"thread_id": "talk"}}
 
