@@ -12,7 +12,7 @@ SHORT := tests/cli tests/models tests/graph/test_runs.py tests/langchain/test_st
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-postgres chaos test-server test-aegra test-browser test-tracers test-notebook pictures docs serve lint lock \
-	lock-upgrade prices security fuzz bench clean
+	lock-upgrade prices security fuzz bench bench-peers bench-peers-quick clean
 
 help:  ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -125,5 +125,16 @@ fuzz: $(VENV)/.installed  ## the long property tests, FUZZ programs each
 bench: $(VENV)/.installed  ## ratios against baselines in the same run
 	$(BIN)/python -m benchmarks
 
+$(VENV)-bench/.installed: $(VENV)/.installed
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-bench
+	$(BIN)/uv pip install --quiet --python $(VENV)-bench --editable '.[dev]' 'matplotlib>=3.9'
+	@touch $@
+
+bench-peers: $(VENV)-bench/.installed  ## this package beside others: writes docs/benchmarks.md (hours; started again, it goes on)
+	$(VENV)-bench/bin/python -m benchmarks.peers
+
+bench-peers-quick: $(VENV)/.installed  ## a short form of it, for a terminal
+	$(BIN)/python -m benchmarks.peers --quick
+
 clean:  ## remove the virtual environments and caches
-	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV)-server $(VENV)-aegra $(VENV)-tracers $(VENV)-notebook $(VENV)-docs build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV)-server $(VENV)-aegra $(VENV)-tracers $(VENV)-notebook $(VENV)-docs $(VENV)-bench $(VENV)-peers build .mypy_cache .ruff_cache .pytest_cache .hypothesis
