@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 FUZZ ?= 4000
 KILLS ?= 300
+RUNS ?= 200
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # What a change of a dependency can break: the command, the models, both adapters, the graph. SHORT: a run of each.
@@ -11,8 +12,8 @@ SHORT := tests/cli tests/models tests/graph/test_runs.py tests/langchain/test_st
 	tests/dspy/test_rlm_module.py tests/test_examples.py tests/test_readme.py tests/test_architecture.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-postgres chaos test-server test-aegra test-browser test-tracers test-notebook pictures docs serve lint lock \
-	lock-upgrade prices security fuzz bench clean
+.PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-short-ray test-postgres chaos test-server test-aegra test-browser test-tracers test-notebook test-ray pictures docs serve lint lock \
+	lock-upgrade prices security fuzz bench bench-peers bench-peers-quick clean
 
 help:  ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +61,17 @@ $(VENV)-notebook/.installed: $(VENV)/.installed
 
 test-notebook: $(VENV)-notebook/.installed  ## what a Jupyter kernel shows of runs and graphs; the example notebooks; a deep agent
 	$(VENV)-notebook/bin/python -m pytest -m notebook tests/notebook
+
+$(VENV)-ray/.installed: $(VENV)/.installed pyproject.toml
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-ray
+	$(BIN)/uv pip install --quiet --python $(VENV)-ray --editable '.[dev,ray]'
+	@touch $@
+
+test-ray: $(VENV)-ray/.installed  ## sandboxes and data sets on a Ray cluster of three nodes of its own, RUNS runs while a node is killed
+	RAY_RUNS=$(RUNS) $(VENV)-ray/bin/python -m pytest -m ray tests/cluster
+
+test-short-ray: $(VENV)-ray/.installed
+	RAY_RUNS=24 $(VENV)-ray/bin/python -m pytest -m ray tests/cluster
 
 pictures: $(VENV)-notebook/.installed  ## make the pictures of docs/seeing-a-run.md anew (needs chromium)
 	$(BIN)/uv pip install --quiet --python $(VENV)-notebook 'nbconvert>=7.16' 'pillow>=11'
@@ -125,5 +137,16 @@ fuzz: $(VENV)/.installed  ## the long property tests, FUZZ programs each
 bench: $(VENV)/.installed  ## ratios against baselines in the same run
 	$(BIN)/python -m benchmarks
 
+$(VENV)-bench/.installed: $(VENV)/.installed
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-bench
+	$(BIN)/uv pip install --quiet --python $(VENV)-bench --editable '.[dev]' 'matplotlib>=3.9'
+	@touch $@
+
+bench-peers: $(VENV)-bench/.installed  ## this package beside others: writes docs/benchmarks.md (hours; started again, it goes on)
+	$(VENV)-bench/bin/python -m benchmarks.peers
+
+bench-peers-quick: $(VENV)/.installed  ## a short form of it, for a terminal
+	$(BIN)/python -m benchmarks.peers --quick
+
 clean:  ## remove the virtual environments and caches
-	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV)-server $(VENV)-aegra $(VENV)-tracers $(VENV)-notebook $(VENV)-docs build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV)-server $(VENV)-aegra $(VENV)-tracers $(VENV)-notebook $(VENV)-ray $(VENV)-docs $(VENV)-bench $(VENV)-peers build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rlm_adapters.cluster.sandbox import RaySandbox
     from rlm_adapters.datasets.mapping import amap_rows, map_rows
     from rlm_adapters.datasets.result import MapResult
     from rlm_adapters.dspy.chat_bridge import ChatDSPy
@@ -62,6 +63,7 @@ _HOMES = {
     "RLMError": "errors",
     "ThreadBusyError": "errors",
     "RLMOptions": "graph",
+    "RaySandbox": "cluster.sandbox",
     "RestrictedPythonInterpreter": "dspy.interpreter",
     "Sandbox": "sandbox",
     "SandboxLimits": "sandbox",
@@ -95,6 +97,7 @@ __all__ = [
     "OutputError",
     "RLMError",
     "RLMOptions",
+    "RaySandbox",
     "RestrictedPythonInterpreter",
     "Sandbox",
     "SandboxLimits",

@@ -11,7 +11,10 @@ from typing import Any, Final
 
 
 class RLMError(Exception):
-    """Base of all exceptions that this package raises on purpose."""
+    """Base of all exceptions that this package raises on purpose. They pickle, whatever they were made with."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args, self.__dict__)
 
 
 class InputError(RLMError, ValueError):
@@ -125,3 +128,11 @@ class NoAnswerError(RLMError):
         super().__init__(message)
         self.finish_reason = finish_reason
         self.usage = dict(usage or {})
+
+
+def _again(kind: type[RLMError], args: tuple[Any, ...], attributes: dict[str, Any]) -> RLMError:
+    """An unpickled exception: its own ``__init__`` may ask for more than its arguments."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error

@@ -23,6 +23,7 @@ FLOORS = [
     {"sandbox/runahead"},
     {"sandbox/worker"},
     {"sandbox"},
+    {"cluster"},
     {"graph"},
     {"langchain", "dspy"},
     {"datasets"},

@@ -48,8 +48,8 @@ def test_its_command_runs(world):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_its_code_runs(world, capsys):
-    names = {"__name__": "page"}
     for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
+        names = {"__name__": "page"}
         exec(compile(block, "evaluation.md", "exec"), names)
     printed = capsys.readouterr().out
     assert "direct: 4 of 4, 51% to 100%\nrlm-1: 4 of 4, 51% to 100%\n" in printed

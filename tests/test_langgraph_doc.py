@@ -1,15 +1,16 @@
-"""Every Python block of docs/langgraph.md and docs/approval.md runs, one after the other, against the test server."""
+"""Each Python block of docs/langgraph.md and docs/approval.md runs in an empty file, against the test server."""
 
 import re
 
 import pytest
 
 from tests.server import by_question, cell
-from tests.test_readme import ROOT
+from tests.test_readme import FIND, ROOT
 
 COUNTING = {"Count the words": [cell("words = context.split()\nSUBMIT(len(words))")]}
 PAGES = {
     "langgraph": {
+        "Who finds the key": [cell(FIND)],
         "Which is the longest": [cell("SUBMIT(max(words, key=len))")],
         "Which document is longest": [cell("SUBMIT(max(context, key=len))")],
         "How long is it": [cell("SUBMIT(len(context))")],
@@ -27,8 +28,9 @@ PAGES = {
 
 
 @pytest.fixture
-def world(openai_address, model_server):
-    """The environment that the pages suppose: a key and models."""
+def world(openai_address, model_server, tmp_path):
+    """The environment that the pages suppose: a key, models, a book in the working directory."""
+    (tmp_path / "book.txt").write_text("Anna finds the key under the lighthouse.\n" * 5_000)
     model_server.script("gpt-5-mini", by_question({"Count the words": [cell("SUBMIT(len(context.split()))")]}))
     return model_server
 
@@ -36,10 +38,9 @@ def world(openai_address, model_server):
 @pytest.mark.parametrize("page", PAGES)
 def test_the_code_of_the_page_runs_and_prints_what_it_says(world, capsys, page):
     world.script("gpt-5", by_question(PAGES[page]))
-    names = {"__name__": "page"}
     text = (ROOT / "docs" / f"{page}.md").read_text()
     for number, block in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL), 1):
-        exec(compile(block, f"docs/{page}.md block {number}", "exec"), names)
+        exec(compile(block, f"docs/{page}.md block {number}", "exec"), {"__name__": "page"})
         printed = capsys.readouterr().out.splitlines()
         said = re.findall(r"^ *print\(.*\)  # (.*)$", block, re.MULTILINE)
         for given, wanted in zip(printed, said, strict=False):

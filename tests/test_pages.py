@@ -30,6 +30,8 @@ NAMES = (
     "migrating",
     "glossary",
     "dspy",
+    "langchain",
+    "parallel",
 )
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text() for name in NAMES}
 LOCAL = re.compile(r"http://localhost:\d+/v1")
@@ -45,6 +47,7 @@ COMMANDS = [
     if "rlm ask" in block
 ]
 TURNS = {
+    "Which of them contradict": [cell("SUBMIT(f'{len(context)} documents do')")],
     "Who finds the key": [cell(FIND)],
     "Who is named": [cell("SUBMIT(['Anna'])")],
     "Which line is odd": [cell("print(len(context))"), cell("print(set(context.split()))"), "I saw 1000 equal lines"],

@@ -1,4 +1,4 @@
-"""docs/seeing-a-run.md is true: its code runs as it stands, one block after the other."""
+"""docs/seeing-a-run.md is true: each block runs in an empty file, beside the files that those before it wrote."""
 
 import re
 from pathlib import Path
@@ -27,9 +27,8 @@ def world(openai_address, model_server, tmp_path):
 
 def test_its_code_runs(world, capsys):
     blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    names = {}
     for block in blocks:
-        exec(compile(block, "seeing-a-run.md", "exec"), names)
+        exec(compile(block, "seeing-a-run.md", "exec"), {"__name__": "page"})
     printed = capsys.readouterr().out
     assert "llm sub ok" in printed.replace("gpt-5-mini", "sub")
     assert "1 sub-calls" in printed

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from rlm_adapters.datasets.answers import Answer, Answers, open_answers
-from rlm_adapters.datasets.engines import ANSWERED, Engine
+from rlm_adapters.datasets.asking import INTERRUPTED, JOB_BUDGET, LocalAsker, RowAsker, StoppedError
+from rlm_adapters.datasets.engines import Engine
 from rlm_adapters.datasets.ids import Ids
 from rlm_adapters.datasets.result import MapResult
 from rlm_adapters.datasets.rows import Row, Rows, check_exists, is_file, name_of, read_rows
 from rlm_adapters.effects import together
 from rlm_adapters.errors import (
     PERMANENT,
-    BudgetExceededError,
     ContentError,
     InputError,
     ModelCallError,
@@ -28,15 +28,12 @@ from rlm_adapters.errors import (
     SandboxError,
 )
 from rlm_adapters.models.failures import classify
-from rlm_adapters.models.job import Job, JobLedger, part_of
-from rlm_adapters.models.limiter import Limiter
+from rlm_adapters.models.job import JobLedger
 from rlm_adapters.models.limits import Limits
 from rlm_adapters.models.usage import empty_usage, subtract_usage
 
 T = TypeVar("T")
 
-JOB_BUDGET: Final = "job_budget"
-INTERRUPTED: Final = "interrupted"
 OPEN: Final = frozenset({*PERMANENT, JOB_BUDGET, INTERRUPTED})
 """Kinds of failures that say nothing about the row: the next start asks it again."""
 
@@ -49,6 +46,8 @@ class Asked:
     """What a job is, its options checked; `amap_rows` tells what they mean."""
 
     engine: Engine
+    asker: RowAsker | None = None
+    """Where rows are asked; None: in this process."""
     rows: Rows
     output: str | Path
     budget: Limits
@@ -76,12 +75,7 @@ class Start:
         self._engine = asked.engine
         self._on_progress = on_progress
         self._ledger = JobLedger(asked.budget, asked.engine.prices)
-        limits = asked.engine.limits
-        self._limiter = Limiter(
-            limits.max_concurrency,
-            requests_per_minute=limits.requests_per_minute,
-            tokens_per_minute=limits.tokens_per_minute,
-        )
+        self._asker = asked.asker or LocalAsker(asked.engine, self._ledger)
         self._ahead = _AHEAD * asked.concurrency if asked.ordered else None
         self._done = MapResult(rows=len(asked.rows) if isinstance(asked.rows, list | tuple) else None)
         self._failures: Counter[str] = Counter()
@@ -103,7 +97,8 @@ class Start:
             self._answers = await _aside(self._open, lambda answers: answers.close())
             try:
                 await _aside(self._read_answers)
-                await together([self._work() for _ in range(self._asked.concurrency)])
+                async with self._asker:
+                    await together([self._work() for _ in range(self._asked.concurrency)])
             except BaseException:
                 self._close()  # here: after a cancellation nothing can be waited for
                 raise
@@ -190,37 +185,12 @@ class Start:
         return None
 
     async def _ask(self, row: Row) -> tuple[Answer, Exception | None]:
-        """What becomes of a row."""
-        ledger = JobLedger(Limits(max_calls=None), self._engine.prices, around=self._ledger)
-        job = Job(ledger, self._limiter)
-        began = time.monotonic()
-        failure: Exception | None = None
-        answer = Answer(id=row.id)
+        """What becomes of a row; what one cost that is stopped in the middle counts, and nobody else tells."""
         try:
-            with part_of(job):
-                outcome = await self._engine.ask(row)
-            answer = replace(answer, answer=outcome.answer, finish_reason=outcome.finish_reason, run_id=outcome.run_id)
-            if outcome.finish_reason == "direct" and not str(outcome.answer).strip():
-                answer = replace(
-                    answer, answer=None, error=_told("empty", "the reply is empty: the model may have refused")
-                )
-            elif outcome.finish_reason not in ANSWERED:
-                said = outcome.error or f"the run ended with finish_reason={outcome.finish_reason!r}"
-                answer = replace(answer, error=_told(outcome.finish_reason, said))
-        except asyncio.CancelledError:
-            used = ledger.used
-            if used["input_tokens"]:  # what it cost counts, and nobody else tells
-                told = _told(INTERRUPTED, "the job was stopped while this row was asked")
-                self._write(replace(answer, error=told, usage=used, seconds=time.monotonic() - began))
-            raise
-        except Exception as error:  # noqa: BLE001 - of one row: the others go on
-            failure = error
-            answer = replace(answer, error=_told(*_reason(error)), finish_reason="error")
-        if answer.error is not None and ledger.refusal is not None:
-            answer = replace(answer, error=_told(JOB_BUDGET, str(ledger.refusal)))
-            failure = None
-        run_id = job.runs[0] if job.runs else answer.run_id
-        return replace(answer, usage=ledger.used, seconds=time.monotonic() - began, run_id=run_id), failure
+            return await self._asker.ask(row)
+        except StoppedError as stopped:
+            self._write(stopped.answer)
+            raise asyncio.CancelledError from None
 
     async def _put(self, place: int, answer: Answer) -> None:
         """Write an answer when its turn has come."""
@@ -291,23 +261,6 @@ class Start:
                     self._answers.write(self._waiting[place])
             finally:
                 self._answers.close()
-
-
-def _reason(error: Exception) -> tuple[str, str]:
-    """Kind and message of what a row's run raised."""
-    if isinstance(error, BudgetExceededError):
-        return "budget", str(error)
-    if isinstance(error, InputError):
-        return "input", str(error)
-    if isinstance(error, RLMError) and not isinstance(error, ModelCallError):
-        kind = {SandboxError: "sandbox", ContentError: "content"}
-        return next((name for known, name in kind.items() if isinstance(error, known)), "other"), str(error)
-    known = classify(error)
-    return known.kind, str(known)
-
-
-def _told(kind: str, message: str) -> dict[str, str]:
-    return {"kind": kind, "message": message}
 
 
 def _is_of_the_machine(error: RLMError) -> bool:

@@ -100,8 +100,8 @@ def create_rlm_graph(
         checkpointer: a LangGraph saver. With one, a killed run goes on in the middle of a cell without paying again,
             and ``store`` should be a durable one.
         store: where big inputs, prompts and answers live; default: a private directory, removed at the process's end.
-        sandbox: a `Sandbox` to share, or another `Executor`; default: one of its own. ``"monty"``: pydantic-monty in
-            place of it (extra ``monty``), which runs less of Python; see docs/security.md.
+        sandbox: a `Sandbox` to share, a `RaySandbox`, or another `Executor`; default: one of its own. ``"monty"``:
+            pydantic-monty in place of it (extra ``monty``), which runs less of Python; see docs/security.md.
         sandbox_limits: limits of its sessions, when ``sandbox`` is not given.
         require: ``"os"`` refuses to run where the operating system cannot confine the workers.
         parallel: ``"ahead"``: the sub-LM calls of a plain loop are found ahead and answered together (see

@@ -1,9 +1,9 @@
 """What the engine asks of whatever runs its cells.
 
-`Sandbox` is one executor; `MontySandbox` another, in which cells run in an interpreter of its own. A further one (a
-container, a remote service) is a class with these methods. What makes it one protocol is the journal: a session is
-rebuilt from it anywhere, so a worker that is far away, or gone, is no special case. docs/security.md tells how one is
-written.
+`Sandbox` is one executor; `MontySandbox` another, in which cells run in an interpreter of its own; `RaySandbox` runs
+them on the nodes of a cluster. A further one (a container, a remote service) is a class with these methods. What makes
+it one protocol is the journal: a session is rebuilt from it anywhere, so a worker that is far away, or gone, is no
+special case. docs/security.md tells how one is written.
 """
 
 from __future__ import annotations

@@ -97,6 +97,15 @@ class Inputs:
             as_file = isinstance(data, (str, os.PathLike))
             self._all["file", path, number] = FileVariable(path=data, kind="bytes") if as_file else data
 
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """By the number of the round - 1: how many cells were run before it."""
+        return self._starts
+
+    def items(self) -> Iterator[tuple[Place, object]]:
+        """All of them, each with what it is."""
+        return iter(self._all.items())
+
     def names(self) -> set[str]:
         """Of the variables."""
         return {name for target, name, _ in self._all if target == "variable"}

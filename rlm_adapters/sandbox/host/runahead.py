@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, Literal, TypeAlias
 
@@ -38,6 +39,15 @@ def check_parallel(value: Any) -> Parallel:
     if value not in ("ahead", "off"):
         raise InputError(f'parallel={value!r} is unknown: use "ahead" or "off"')
     return "ahead" if value == "ahead" else "off"
+
+
+@dataclass(frozen=True, slots=True)
+class AheadTerms:
+    """How far a session may run ahead now, for one whose account is in another process."""
+
+    window: int
+    limit: int | None
+    enabled: bool
 
 
 class AheadAccount:
@@ -76,6 +86,16 @@ class AheadAccount:
     def stopped(self) -> bool:
         """Whether too much of it was in vain."""
         return not self._enabled and self.wasted > 0
+
+    def terms(self) -> AheadTerms:
+        """How far may be run ahead now."""
+        with self._lock:
+            return AheadTerms(self._window, self.limit, self._enabled)
+
+    def keep_to(self, terms: AheadTerms) -> None:
+        """Go by the terms of another account, which counts for this one too."""
+        with self._lock:
+            self._window, self.limit, self._enabled = terms.window, terms.limit, terms.enabled
 
     def room(self, waiting: int) -> int:
         """Calls that may be made ahead beside those that the cell waits for."""

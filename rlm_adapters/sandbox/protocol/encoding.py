@@ -49,6 +49,19 @@ def encode(name: str, value: object, stack: ExitStack) -> tuple[str, str | int]:
         raise InputError(f"the variable {name!r} cannot be handed over: {error}") from None
 
 
+def sealed_memory(data: bytes | bytearray | memoryview) -> IO[bytes]:
+    """A memory file with this content, which nobody changes any more; it lives until it is closed."""
+    memory = _memory_file()
+    try:
+        _write(memory, data)
+        if hasattr(os, "memfd_create"):
+            _seal(memory.fileno())
+    except BaseException:
+        memory.close()
+        raise
+    return memory
+
+
 def load_value(item: Mapping[str, Any], fds: Sequence[int]) -> Any:
     """In the worker: the value that an item with a kind and a content describes.
 

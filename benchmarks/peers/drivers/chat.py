@@ -1,0 +1,30 @@
+"""Ours: the chat model of LangChain."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from benchmarks.peers.driver import Config, Driver
+from benchmarks.peers.drivers import graph
+
+DIALECT = replace(graph.DIALECT, title="ours: ChatRLM")
+
+
+def make(config: Config) -> Driver:
+    """A chat model that always makes a run."""
+    from rlm_adapters import ChatRLM, Limits
+
+    model = ChatRLM(
+        model=f"openai:{config.model}",  # type: ignore[arg-type] # a name is resolved by LangChain
+        limits=Limits(max_iterations=config.max_iterations, max_calls=config.max_calls),
+        sandbox=graph.sandbox(config),
+        direct_below=0,
+    )
+
+    def run(query: str, context: str) -> str:
+        return model.bind(context=context).invoke(query).text
+
+    async def arun(query: str, context: str) -> str:
+        return (await model.bind(context=context).ainvoke(query)).text
+
+    return Driver(run, arun)

@@ -1,0 +1,225 @@
+"""The page: docs/benchmarks.md, from results."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from benchmarks.measure import machine, ratio
+from benchmarks.peers.driver import FLOOR, NAMES, OURS, load
+from benchmarks.peers.figures import GROUPS, Found, Group, Measure, found
+from benchmarks.peers.run import Line
+
+_BETTER = 1.1
+"""A peer is called better from this ratio on; below it the machine's noise decides."""
+
+_HEAD = """# Benchmarks
+
+This page is the output of `make bench-peers`. It runs this package and others of its kind side by side, each in a
+virtual environment of its own, against one scripted server. The server writes the same cells for all of them, each in
+the form that the package reads. So engines are compared, and nothing is said about the quality of answers:
+[Evaluation](evaluation.md) measures that.
+
+`exec()` is no package. It is the `openai` client, a loop of 20 lines and Python's `exec()`: the least that any engine
+must take. Times in brackets are ratios to it.
+"""
+
+_MEASURED = """{dates}, {machine}. Medians of at most {rounds} rounds, in turn over all packages, with the
+lowest and the highest value in brackets. The load of the machine was {least:.1f} to {most:.1f} (median {median:.1f}),
+and a fixed piece of work took {fastest:.0f} to {slowest:.0f} ms: compare ratios, and large ones only.
+
+Each package has the newest version that PyPI had, and its defaults. Where a package can bound the time or the memory of
+a cell, the bounds are 5 s and 1,000 MB for the cells that do harm, and its defaults elsewhere. `predict-rlm` installs
+packages from a CDN at the start of each run; that is switched off. A package that needs Deno gets one module of Deno's
+library from a local file. What took too long was ended, and is shown as such.
+"""
+
+_WHERE = """All results: [results.jsonl](../benchmarks/peers/results.jsonl). Drivers and cells:
+[benchmarks/peers](../benchmarks/peers/__init__.py). `make bench-peers` goes on with the results that are there;
+`make bench-peers-quick` takes a minute.
+"""
+
+_WRONG = """## When something goes wrong
+
+*Goes on*: the model is told, and the run ends with its answer. A package that runs cells in its own process can neither
+end a cell nor survive one.
+"""
+
+_WORDS = {"ok": "yes", "skipped": "no such call"}
+
+
+def page(lines: Sequence[Line], pictures: Mapping[str, str]) -> str:
+    """The whole page.
+
+    Args:
+        lines: results.
+        pictures: file names of pictures by the title of their group.
+    """
+    return "\n".join(
+        [
+            _HEAD,
+            _not_better(lines),
+            _about(lines),
+            *(_section(group, lines, pictures) for group in GROUPS),
+            _faults(lines),
+        ]
+    )
+
+
+def tables(lines: Sequence[Line]) -> str:
+    """The tables alone, for a terminal."""
+    return "\n".join([*(_section(group, lines, {}) for group in GROUPS), _faults(lines)])
+
+
+def _peers(lines: Sequence[Line]) -> list[str]:
+    return [name for name in NAMES if any(one.peer == name for one in lines)]
+
+
+def _title(peer: str) -> str:
+    return load(peer).DIALECT.title
+
+
+def _not_better(lines: Sequence[Line]) -> str:
+    """What a peer does better than the best of ours."""
+    rows = [row for measure in _compared() if (row := _better(lines, measure))]
+    said = (
+        f"Even the best of our three front doors is behind a peer, by a tenth or more, in {len(rows)} of "
+        f"{len(_compared())} figures:"
+    )
+    head = "| measure | ours, best | better |\n| --- | --- | --- |"
+    return "\n".join(["## What is not better than a peer\n", f"{said}\n", head, *rows, ""])
+
+
+def _better(lines: Sequence[Line], measure: Measure) -> str | None:
+    """A row of the peers that are better in a measure; None: none is, or ours were not measured."""
+    medians = {peer: one.median for peer in _peers(lines) if isinstance(one := found(lines, peer, measure), Found)}
+    ours = [(medians[peer], peer) for peer in OURS if peer in medians]
+    if not ours:
+        return None
+    best, door = min(ours)
+    others = sorted((value, peer) for peer, value in medians.items() if peer not in (*OURS, FLOOR))
+    better = [f"{_title(peer)} {measure.shown(value)}" for value, peer in others if best >= _BETTER * value]
+    if not better:
+        return None
+    return f"| {_name(measure)} | {measure.shown(best)} ({_title(door)}) | {', '.join(better)} |"
+
+
+def _compared() -> list[Measure]:
+    return [measure for group in GROUPS for measure in group.measures if not measure.plain]
+
+
+def _name(measure: Measure) -> str:
+    """A title that stands alone."""
+    if measure.title in {"memory", "its memory"}:
+        return f"memory, {measure.scenario.replace('-', ' ')}{' MB' if measure.scenario.startswith('input') else ''}"
+    return f"input of {measure.title}" if measure.scenario.startswith("input") else measure.title
+
+
+def _about(lines: Sequence[Line]) -> str:
+    loads, spins = [one.load for one in lines], [one.spin for one in lines]
+    dates = sorted({one.date for one in lines})
+    rows = [
+        f"| {_title(peer)} | {next(one.version for one in lines if one.peer == peer)} | {load(peer).DIALECT.limits} |"
+        for peer in _peers(lines)
+    ]
+    said = _MEASURED.format(
+        dates=" to ".join(sorted({dates[0], dates[-1]})),
+        machine=machine().rpartition(", load")[0],
+        rounds=max(one.round for one in lines) + 1,
+        least=min(loads),
+        most=max(loads),
+        median=statistics.median(loads),
+        fastest=min(spins),
+        slowest=max(spins),
+    )
+    head = "| package | version | what bounds a cell |\n| --- | --- | --- |"
+    return "\n".join(["## How it was measured\n", said, head, *rows, "", _WHERE])
+
+
+def _section(group: Group, lines: Sequence[Line], pictures: Mapping[str, str]) -> str:
+    heads = ["", *(measure.title for measure in group.measures)]
+    rows = [
+        [_title(peer), *(_cell(lines, peer, measure) for measure in group.measures)]
+        for peer in _peers(lines)
+        if any(found(lines, peer, measure) is not None for measure in group.measures)
+    ]
+    picture = pictures.get(group.title)
+    return "\n".join(
+        [
+            f"## {group.title}\n",
+            f"{group.text}\n",
+            *([f"![{group.title}](pictures/{picture})\n"] if picture else []),
+            _table(heads, rows),
+        ]
+    )
+
+
+def _cell(lines: Sequence[Line], peer: str, measure: Measure) -> str:
+    one = found(lines, peer, measure)
+    if not isinstance(one, Found):
+        return _told(one)
+    told = measure.shown(one.median)
+    if len(one.values) > 1:
+        told += f" [{measure.shown(min(one.values))} to {measure.shown(max(one.values))}]"
+    floor = found(lines, FLOOR, measure)
+    if measure.unit == "s" and isinstance(floor, Found) and peer != FLOOR:
+        told += f" ({ratio(one.median, floor.median)})"
+    return told
+
+
+def _told(outcome: str | None) -> str:
+    """Why there is no figure."""
+    return "-" if outcome is None else _WORDS.get(outcome, outcome).replace("|", "/")
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _faults(lines: Sequence[Line]) -> str:
+    """What happens when something goes wrong, in words."""
+    heads = [
+        "", "cell that hangs", "cell that takes all memory", "cell that ends its process", "HTTP 500 at a sub-call",
+        "30 sub-calls, budget 10", "two runs that print",
+    ]  # fmt: skip
+    rows = []
+    for peer in _peers(lines):
+        by = {one.scenario: one for one in lines if one.peer == peer}
+        cells = [_fault(by.get(name)) for name in ("hang", "greedy", "killed")]
+        rows.append(
+            [_title(peer), *cells, _http(by.get("server-500")), _budget(by.get("budget")), _prints(by.get("runs-2"))]
+        )
+    return "\n".join([_WRONG, _table(heads, rows)])
+
+
+def _fault(line: Line | None) -> str:
+    if line is None or line.outcome != "ok":
+        return (
+            "the whole process dies"
+            if line and line.outcome == "process died"
+            else _told(line.outcome if line else None)
+        )
+    return f"goes on ({line.measures.get('wall', 0):.0f} s)"
+
+
+def _http(line: Line | None) -> str:
+    if line is None or line.outcome != "ok":
+        return _told(line.outcome if line else None)
+    return "asked again" if line.measures["subs"] > 1 else "not asked again; goes on"
+
+
+def _budget(line: Line | None) -> str:
+    if line is None:
+        return "-"
+    made = f"{line.measures['subs']:.0f} calls made"
+    return made if line.outcome == "ok" else f"{made}; {_told(line.outcome)}"
+
+
+def _prints(line: Line | None) -> str:
+    if line is None or line.outcome != "ok":
+        return _told(line.outcome if line else None)
+    foreign, own = line.measures["foreign"], line.measures["own"]
+    if not foreign and own == 2:
+        return "apart"
+    return f"{foreign:.0f} saw the other's output, {2 - own:.0f} not its own"

@@ -1,0 +1,291 @@
+"""Ray, at one border: it has few types, so what it gives is `Any` here and nowhere else.
+
+Connecting is the one thing here that concerns the whole process, as Ray wants it: a process is in one cluster. Whoever
+has called ``ray.init`` before has said in which.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any, Final
+
+from rlm_adapters.errors import InputError, MissingExtraError, RLMError, SandboxError
+
+LOCAL: Final = "local"
+AUTO: Final = "auto"
+_CLIENT: Final = "ray://"
+
+
+class LostError(SandboxError):
+    """An actor is gone, and its node perhaps with it."""
+
+
+class StartError(SandboxError):
+    """An actor could not be made anywhere: so it will be for the next one."""
+
+
+class ClusterError(SandboxError):
+    """The cluster cannot be reached."""
+
+
+class Library:
+    """What this package uses of Ray.
+
+    Args:
+        needed_for: who asks, for the message.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+
+    def __init__(self, needed_for: str) -> None:
+        try:
+            ray: Any = importlib.import_module("ray")
+        except ImportError:
+            raise MissingExtraError(f'{needed_for} needs Ray: pip install "rlm-adapters[ray]"') from None
+        self._ray = ray
+        self._connected_in: int | None = None
+        self._classes: dict[type, Any] = {}
+
+    def connect(self, address: str | None, seconds: float) -> None:
+        """Be part of a cluster; harmless when done twice. Blocks until then.
+
+        Args:
+            address: ``host:port``, ``ray://host:port``, ``"local"`` for a cluster of this machine that begins now,
+                None or ``"auto"`` for the one that this process is in, that ``RAY_ADDRESS`` names, or that runs here.
+            seconds: how long that may take.
+
+        Raises:
+            InputError: this process is in another cluster already, or the address is none.
+            ClusterError: there is no cluster, or it does not answer in time.
+            SandboxError: the process was connected before it was forked.
+        """
+        if self._connected_in not in (None, os.getpid()):
+            raise SandboxError(
+                "Ray was connected before this process was forked, and cannot be used in the child: use the "
+                "RaySandbox for the first time after the fork"
+            )
+        if not self._ray.is_initialized():
+            self._init(address, seconds)
+        elif address not in (None, AUTO, LOCAL) and not self._is_here(str(address)):
+            raise InputError(
+                f"address={address!r}: this process is in the cluster {self._address()!r} already: give that one, "
+                "or none"
+            )
+        self._connected_in = os.getpid()
+
+    def put(self, value: object) -> Any:
+        """Into the object store.
+
+        Raises:
+            SandboxError: it does not fit.
+        """
+        try:
+            return self._ray.put(value)
+        except Exception as error:  # noqa: BLE001 - one of ours is raised in its place
+            raise self.translated(error) from None
+
+    def nodes(self) -> list[str]:
+        """Ids of the nodes that are alive."""
+        return [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
+
+    def free(self) -> Mapping[str, float]:
+        """Resources that nobody uses."""
+        return dict(self._ray.available_resources())
+
+    def actor(self, cls: type, options: Mapping[str, Any], *args: object) -> Any:
+        """A new actor's handle; it comes to life by and by. Blocks for a moment.
+
+        Raises:
+            InputError: Ray refuses the options.
+        """
+        try:
+            return self._remote(cls).options(**options).remote(*args)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"Ray refuses the options of the actors: {error}") from None
+
+    def ask(self, actor: Any, method: str, *args: object) -> Future[Any]:
+        """Call a method of an actor.
+
+        Returns:
+            A future of its own: whoever gives it up, or fails it, leaves the call alone.
+        """
+        future: Future[Any] = Future()
+        try:
+            asked = getattr(actor, method).remote(*args).future()
+        except Exception as error:  # noqa: BLE001 - carried to whoever waits
+            future.set_exception(self.translated(error))
+            return future
+        asked.add_done_callback(lambda done: self._settle(future, done))
+        return future
+
+    def tell(self, actor: Any, method: str, *args: object) -> None:
+        """Call a method of an actor for whose end nobody waits; whether there is one or not."""
+        try:
+            getattr(actor, method).remote(*args)
+        except Exception:  # noqa: BLE001 - it is gone
+            return
+
+    def kill(self, actor: Any) -> None:
+        """End an actor's process, if it is still there."""
+        try:
+            self._ray.kill(actor)
+        except Exception:  # noqa: BLE001 - it is gone, or the cluster is
+            return
+
+    def node(self) -> str:
+        """In an actor: the id of its node."""
+        return str(self._ray.get_runtime_context().get_node_id())
+
+    def is_lost(self, error: BaseException) -> bool:
+        """In an actor: whether an object could not be had since the object store has lost it."""
+        kinds = self._ray.exceptions
+        return isinstance(error, kinds.ObjectLostError | kinds.ObjectFetchTimedOutError)
+
+    def translated(self, error: BaseException) -> BaseException:
+        """An error of Ray's as one of ours, that says what to do."""
+        kinds = self._ray.exceptions
+        if isinstance(error, kinds.RayTaskError):
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, RLMError):
+                return cause
+            return SandboxError(f"the sandbox on a node failed: {type(cause).__name__}: {cause}")
+        if isinstance(error, kinds.RayActorError) and getattr(error, "actor_init_failed", False):
+            return StartError(_why_not_made(str(error)))
+        if isinstance(error, kinds.RuntimeEnvSetupError):
+            return StartError(f"the runtime_env of the actors cannot be made: {_last_line(str(error))}")
+        if isinstance(error, kinds.ActorUnschedulableError):
+            return StartError(f"no node can ever take an actor: {_last_line(str(error))}")
+        if isinstance(
+            error,
+            kinds.RayActorError
+            | kinds.WorkerCrashedError
+            | kinds.NodeDiedError
+            | kinds.ObjectLostError
+            | kinds.TaskCancelledError
+            | kinds.OutOfMemoryError,
+        ):
+            return LostError(f"an actor was lost: {_first_line(str(error))}")
+        if isinstance(error, kinds.ObjectStoreFullError | kinds.OutOfDiskError):
+            return SandboxError(
+                "the object store of this node is full: give the node more (ray start --object-store-memory), or "
+                "the runs smaller inputs"
+            )
+        if isinstance(error, kinds.RayError | ConnectionError):
+            return ClusterError(f"the cluster does not answer: {_first_line(str(error))}")
+        return error
+
+    def _settle(self, future: Future[Any], done: Future[Any]) -> None:
+        if done.cancelled():
+            error: BaseException | None = LostError("an actor was lost: the call was cancelled")
+        else:
+            error = done.exception()
+        try:
+            if error is None:
+                future.set_result(done.result())
+            else:
+                future.set_exception(self.translated(error))
+        except Exception:  # noqa: BLE001 - it was given up, or failed, meanwhile
+            return
+
+    def _init(self, address: str | None, seconds: float) -> None:
+        given = None if address in (None, AUTO) else address
+        where = given or os.environ.get("RAY_ADDRESS") or AUTO
+        if where not in (AUTO, LOCAL):
+            _check_reachable(where, seconds)
+        quiet = {} if where.startswith(_CLIENT) else {"log_to_driver": False, "configure_logging": False}
+        if where == LOCAL:
+            quiet["include_dashboard"] = False
+
+        def join() -> None:
+            self._ray.init(address=where, **quiet)
+
+        try:
+            _within(join, seconds)
+        except TimeoutError:
+            raise ClusterError(
+                f"the cluster at {where} did not take this process within {seconds:g} s: look at ray status there"
+            ) from None
+        except Exception as error:  # noqa: BLE001 - one of ours is raised in its place
+            if where == AUTO:
+                raise ClusterError(
+                    'no Ray cluster runs here: give its address ("host:port", "ray://host:port"), set RAY_ADDRESS, '
+                    'or start one (ray start --head; address="local" for one of this process)'
+                ) from None
+            raise ClusterError(f"the cluster at {where} cannot be joined: {_first_line(str(error))}") from None
+
+    def _remote(self, cls: type) -> Any:
+        """The class as one of actors, sent to the cluster once."""
+        if cls not in self._classes:
+            self._classes[cls] = self._ray.remote(cls)
+        return self._classes[cls]
+
+    def _address(self) -> str:
+        try:
+            return str(self._ray.get_runtime_context().gcs_address)
+        except Exception:  # noqa: BLE001 - a client has none
+            return "of its Ray client"
+
+    def _is_here(self, address: str) -> bool:
+        return address.startswith(_CLIENT) or _host_port(address) == _host_port(self._address())
+
+
+def _check_reachable(address: str, seconds: float) -> None:
+    """Ray itself tries for a minute and more, and then ends the process."""
+    host, port = _host_port(address)
+    if not host or not port:
+        raise InputError(f'address={address!r}: give "host:port" or "ray://host:port", or "local"')
+    try:
+        socket.create_connection((host, port), timeout=seconds).close()
+    except OSError as error:
+        reason = error.strerror or str(error) or "no answer"
+        raise ClusterError(
+            f"the cluster at {address} cannot be reached within {seconds:g} s ({reason}): check the address, and "
+            "whether it runs (ray status)"
+        ) from None
+
+
+def _host_port(address: str) -> tuple[str, int]:
+    host, _, port = address.removeprefix(_CLIENT).rpartition(":")
+    return host.strip("[]"), int(port) if port.isdecimal() else 0
+
+
+def _within(work: Callable[[], None], seconds: float) -> None:
+    future: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - carried to whoever waits
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    threading.Thread(target=run, daemon=True, name="rlm-ray-connect").start()
+    future.result(seconds)
+
+
+def _why_not_made(text: str) -> str:
+    """Why an actor's process could not make it."""
+    last = _last_line(text)
+    missing = "rlm_adapters" in text and ("ModuleNotFoundError" in text or "failed to be imported" in text)
+    if missing:
+        return (
+            "the nodes of the cluster have no rlm-adapters: install the same version there, or give "
+            'runtime_env={"pip": ["rlm-adapters[ray]"]}'
+        )
+    _, _, said = last.partition(": ")
+    return said if "Error: " in last and said else last
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "no reason is known")
+
+
+def _last_line(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no reason is known")

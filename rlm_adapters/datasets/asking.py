@@ -1,0 +1,158 @@
+"""Asking one row: what becomes of it, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+from rlm_adapters.datasets.answers import Answer
+from rlm_adapters.datasets.engines import ANSWERED, Engine
+from rlm_adapters.datasets.rows import Row
+from rlm_adapters.errors import BudgetExceededError, ContentError, InputError, ModelCallError, RLMError, SandboxError
+from rlm_adapters.models.failures import classify
+from rlm_adapters.models.job import Job, JobLedger, part_of
+from rlm_adapters.models.limiter import Limiter
+from rlm_adapters.models.limits import Limits
+
+JOB_BUDGET: Final = "job_budget"
+INTERRUPTED: Final = "interrupted"
+
+
+class StoppedError(RLMError):
+    """The job was stopped while a row was asked that had cost something.
+
+    Attributes:
+        answer: that says what it had cost.
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__("the job was stopped while this row was asked")
+        self.answer = answer
+
+
+class RowAsker(Protocol):
+    """Asks rows, here or elsewhere."""
+
+    async def __aenter__(self) -> Self:
+        """Be ready for rows; earlier starts are booked by now."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """No more rows come."""
+
+    async def ask(self, row: Row) -> tuple[Answer, Exception | None]:
+        """What becomes of a row, and what its run raised.
+
+        Raises:
+            StoppedError: in place of a cancellation, when the row had cost something.
+        """
+        ...
+
+
+class LocalAsker:
+    """Asks rows in this process.
+
+    Args:
+        engine: answers them. Its limits of calls at once and a minute hold for all rows together.
+        ledger: of the job.
+    """
+
+    def __init__(self, engine: Engine, ledger: JobLedger) -> None:
+        self._engine = engine
+        self._ledger = ledger
+        self._limiter = limiter_of(engine.limits)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+    async def ask(self, row: Row) -> tuple[Answer, Exception | None]:
+        """What becomes of a row, and what its run raised."""
+        ledger = JobLedger(Limits(max_calls=None), self._engine.prices, around=self._ledger)
+        return await ask_row(self._engine, row, Job(ledger, self._limiter))
+
+
+def limiter_of(limits: Limits, share: int = 1) -> Limiter:
+    """The limiter for rows of these limits.
+
+    Args:
+        limits: of the engine.
+        share: processes that share what the limits allow.
+    """
+    requests, tokens = limits.requests_per_minute, limits.tokens_per_minute
+    return Limiter(
+        max(1, limits.max_concurrency // share),
+        requests_per_minute=None if requests is None else max(1, requests // share),
+        tokens_per_minute=None if tokens is None else max(1, tokens // share),
+    )
+
+
+async def ask_row(engine: Engine, row: Row, job: Job) -> tuple[Answer, Exception | None]:
+    """Ask a row.
+
+    Args:
+        engine: answers it.
+        row: to be asked.
+        job: of the row, with a ledger of its own.
+
+    Returns:
+        What becomes of it, and what its run raised.
+
+    Raises:
+        StoppedError: in place of a cancellation, when it had cost something.
+    """
+    began = time.monotonic()
+    failure: Exception | None = None
+    answer = Answer(id=row.id)
+    ledger = job.ledger
+    try:
+        with part_of(job):
+            outcome = await engine.ask(row)
+        answer = replace(answer, answer=outcome.answer, finish_reason=outcome.finish_reason, run_id=outcome.run_id)
+        if outcome.finish_reason == "direct" and not str(outcome.answer).strip():
+            answer = replace(answer, answer=None, error=told("empty", "the reply is empty: the model may have refused"))
+        elif outcome.finish_reason not in ANSWERED:
+            said = outcome.error or f"the run ended with finish_reason={outcome.finish_reason!r}"
+            answer = replace(answer, error=told(outcome.finish_reason, said))
+    except asyncio.CancelledError:
+        if ledger.used["input_tokens"]:
+            raise StoppedError(stopped(row, ledger, time.monotonic() - began)) from None
+        raise
+    except Exception as error:  # noqa: BLE001 - of one row: the others go on
+        failure = error
+        answer = replace(answer, error=told(*_reason(error)), finish_reason="error")
+    if answer.error is not None and ledger.refusal is not None:
+        answer = replace(answer, error=told(JOB_BUDGET, str(ledger.refusal)))
+        failure = None
+    run_id = job.runs[0] if job.runs else answer.run_id
+    return replace(answer, usage=ledger.used, seconds=time.monotonic() - began, run_id=run_id), failure
+
+
+def stopped(row: Row, ledger: JobLedger, seconds: float) -> Answer:
+    """What is written of a row that was stopped in the middle."""
+    error = told(INTERRUPTED, "the job was stopped while this row was asked")
+    return Answer(id=row.id, error=error, usage=ledger.used, seconds=seconds)
+
+
+def told(kind: str, message: str) -> dict[str, str]:
+    """The ``error`` of an answer."""
+    return {"kind": kind, "message": message}
+
+
+def _reason(error: Exception) -> tuple[str, str]:
+    """Kind and message of what a row's run raised."""
+    if isinstance(error, BudgetExceededError):
+        return "budget", str(error)
+    if isinstance(error, InputError):
+        return "input", str(error)
+    if isinstance(error, RLMError) and not isinstance(error, ModelCallError):
+        kind = {SandboxError: "sandbox", ContentError: "content"}
+        return next((name for known, name in kind.items() if isinstance(error, known)), "other"), str(error)
+    known = classify(error)
+    return known.kind, str(known)
