@@ -261,3 +261,68 @@ def run_coroutine(coroutine: Callable[[], Coroutine[Any, Any, R]]) -> R:
     thread = threading.Thread(target=work, daemon=True, name="rlm-coroutine")
     thread.start()
     return future.result()
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Generic[T]):
+    """A body that was started and goes on by itself.
+
+    Attributes:
+        future: completed with what it returns or raises.
+        cancel: gives it up, from any thread. On an event loop it ends; in a thread it goes on to its end, unheard.
+    """
+
+    future: Future[T]
+    cancel: Callable[[], object]
+
+
+Starter: TypeAlias = "Callable[[Steps[Any]], Started[Any]]"
+"""Starts a generator body beside what is going on, from any thread."""
+
+
+def starter() -> Wait:
+    """Gives the `Starter` of where this is waited for: tasks of the event loop, or daemon threads."""
+
+    async def arun() -> Starter:
+        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+        return lambda work: _start_task(work, loop, context)
+
+    def run() -> Starter:
+        context = contextvars.copy_context()
+        return lambda work: _start_thread(work, context)
+
+    return Wait(run, arun)
+
+
+def _start_task(work: Steps[T], loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> Started[T]:
+    task = adrive(work)
+    try:
+        future = context.copy().run(asyncio.run_coroutine_threadsafe, task, loop)
+    except RuntimeError as error:  # the loop is closed
+        task.close()
+        failed: Future[T] = Future()
+        failed.set_exception(error)
+        return Started(failed, failed.cancel)
+    return Started(future, future.cancel)
+
+
+def _start_thread(work: Steps[T], context: contextvars.Context) -> Started[T]:
+    future: Future[T] = Future()
+    heard: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            result = context.copy().run(drive, work)
+        except BaseException as error:  # noqa: BLE001 - carried to whoever asks for the result
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    def pass_on(done: Future[T]) -> None:
+        if heard.set_running_or_notify_cancel():
+            error = done.exception()
+            heard.set_result(done.result()) if error is None else heard.set_exception(error)
+
+    future.add_done_callback(pass_on)
+    threading.Thread(target=run, daemon=True, name="rlm-early").start()
+    return Started(heard, heard.cancel)

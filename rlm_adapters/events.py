@@ -65,13 +65,16 @@ length. A listener that wants no texts, and LangGraph's ``custom`` stream, get t
 ``cell_output``
     The cell ended. ``stdout``: as the model will see it; ``stdout_chars?``: before truncation; ``error?``:
     the traceback, None when the cell did not fail; ``seconds?``: of CPU; ``wall?``: since ``code``, with the sub-calls;
-    ``replaced?``: the worker died and was rebuilt.
+    ``replaced?``: the worker died and was rebuilt; ``early?``: {calls, used, seconds} of the calls that were made
+    while the root LM was still writing the cell: those that the cell asked for, and how long they were being answered
+    by then.
 ``calls_started``
     A cell waits for sub-calls. ``count``; ``function``: ``llm_query``, ``rlm_query`` or a tool; ``ahead?``:
     how many of them were found by running ahead.
 ``call_started``
     One of them is about to be answered. ``function``; ``kind``: ``llm``, ``child`` or ``tool``; ``prompt``,
-    ``prompt_chars``: of a tool its arguments; ``model?``; ``ahead?``: found by running ahead.
+    ``prompt_chars``: of a tool its arguments; ``model?``; ``ahead?``: found by running ahead; ``early?``: made while
+    the root LM was still writing the cell, ``since``: when, in seconds since the epoch.
 ``call_finished``
     One of them was answered. ``function``; ``kind?``; ``total``: how many were started with it; ``usage?``; ``error?``:
     why it failed; ``cached?``: the answer to the same prompt asked before; ``dropped?``: why it was not answered,

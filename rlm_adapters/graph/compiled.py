@@ -85,6 +85,8 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
             if lease is not None:
                 drive(lease.release())
             if ready.run is not None and not ready.depth:
+                ready.run.early.close()  # a run that waits for somebody makes its calls when it goes on
+            if ready.run is not None and not ready.depth:
                 ready.run.settle()
             if ready.run is not None and _ends_here(ready.run, context):
                 ready.run.store.forget()
@@ -121,6 +123,8 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         finally:
             if lease is not None:
                 await adrive(lease.release())
+            if ready.run is not None and not ready.depth:
+                ready.run.early.close()  # a run that waits for somebody makes its calls when it goes on
             if ready.run is not None and not ready.depth and ready.run.must_settle():
                 await asyncio.to_thread(ready.run.settle)
             if ready.run is not None and _ends_here(ready.run, context):

@@ -12,6 +12,7 @@ from langgraph.runtime import Runtime
 
 from rlm_adapters.events import HEAD_CHARS, Event, EventHandler, EventType
 from rlm_adapters.graph.cache import PromptCache
+from rlm_adapters.graph.early import EarlyCalls
 from rlm_adapters.graph.injection import Caller
 from rlm_adapters.graph.keys import OWN, Keys
 from rlm_adapters.graph.leases import Lease, MultitaskStrategy
@@ -133,8 +134,9 @@ class Run:
         )
         # Some rounds of what may be in flight: fewer would leave it idle between two waves.
         width = _ROUNDS_AHEAD * limits.max_concurrency
-        self.ahead = config.sandbox.ahead_account(width) if config.parallel == "ahead" else AheadAccount(enabled=False)
+        self.ahead = config.sandbox.ahead_account(width) if config.parallel != "off" else AheadAccount(enabled=False)
         self.answers = PromptCache()
+        self.early: Final = EarlyCalls()
         self.scope: Final = object()  # children share the inputs that their parent hands on
         self._listeners: tuple[EventHandler, ...] = ()
         self._heads_only: tuple[EventHandler, ...] = ()
@@ -219,12 +221,14 @@ class Run:
     def finish(self, run_id: str) -> None:
         """End a run: its worker goes."""
         self.unfinished.discard(run_id)
+        self.early.end(run_id)
         self._sessions.discard(self.session_key(run_id))
 
     def close(self) -> None:
         """End all runs that are left (error, cancellation)."""
         for run_id in tuple(self.unfinished):
             self.finish(run_id)
+        self.early.close()
 
     def tell(self, event: Event) -> None:
         """Hand an event to the listeners; one that raises does not end the run.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sized
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -12,6 +13,7 @@ from rlm_adapters.effects import Steps, Wait
 from rlm_adapters.graph.asking import root_call_id
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.cures import count_asked, tiny_calls
+from rlm_adapters.graph.early import Settled
 from rlm_adapters.graph.journal import from_answer_record, position, to_entry
 from rlm_adapters.graph.opening import opened
 from rlm_adapters.graph.review import review_cell
@@ -149,10 +151,20 @@ class _Turn:
             output["note"] = note
         self._outputs.append(output)
         self._asked, self._stored = {}, {}
-        self._tell_output(cell, outcome, output)
+        early = node.run.early.settle(self._run_id, ran=True)
+        self._tell_output(cell, outcome, output, early)
         self._update["names"] = sorted({*self._state["variables"], *(one.name for one in outcome.variables)})
+        if early is not None:
+            outcome = replace(
+                outcome,
+                ahead_calls=outcome.ahead_calls + early.uncounted,
+                ahead_wasted=outcome.ahead_wasted + early.wasted,
+            )
+            self._update["usage"] = add_usage(self._update.get("usage"), early.usage)
+            node.run.ahead.settle(early.uncounted, early.wasted)
         if outcome.ahead_calls:
-            self._update["usage"] = add_usage(self._update.get("usage"), _ahead_usage(node, outcome))
+            usage = ahead_usage(node, outcome.ahead_calls, outcome.ahead_wasted)
+            self._update["usage"] = add_usage(self._update.get("usage"), usage)
             _tell_waste(node, self._run_id, self._iteration, outcome)
         if outcome.final is not None:
             value = node.content.write(outcome.final.value)
@@ -160,7 +172,8 @@ class _Turn:
         if outcome.final is not None or outcome.error is not None:
             self.queue.clear()
 
-    def _tell_output(self, cell: str, outcome: Done, output: CellOutput) -> None:
+    def _tell_output(self, cell: str, outcome: Done, output: CellOutput, early: Settled | None) -> None:
+        told = {} if early is None or not early.calls else {"early": early.told()}
         began = self._node.run.began.pop((self._run_id, cell), None)
         self._node.emit(
             "cell_output",
@@ -174,6 +187,7 @@ class _Turn:
             replaced=output["replaced"],
             seconds=outcome.cpu_seconds,
             wall=None if began is None else time.monotonic() - began,
+            **told,
         )
 
 
@@ -249,7 +263,8 @@ def _tell_waste(node: NodeContext, run_id: str, iteration: int, done: Done) -> N
         )
 
 
-def _ahead_usage(node: NodeContext, done: Done) -> Usage:
-    usage: Usage = {"ahead_calls": done.ahead_calls, "ahead_wasted": done.ahead_wasted}
+def ahead_usage(node: NodeContext, calls: int, wasted: int) -> Usage:
+    """Book calls that were made ahead; as usage of the run."""
+    usage: Usage = {"ahead_calls": calls, "ahead_wasted": wasted}
     node.run.ledger.book(dict(usage))
     return usage

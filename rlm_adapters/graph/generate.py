@@ -13,12 +13,14 @@ from rlm_adapters.graph.asking import ask_root, root_call_id
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.cures import confirmations
 from rlm_adapters.graph.direct import answer_directly, is_short
+from rlm_adapters.graph.execute import ahead_usage
 from rlm_adapters.graph.journal import digest
 from rlm_adapters.graph.opening import open_early
 from rlm_adapters.graph.state import Reply, RLMState, TextAnswer
+from rlm_adapters.graph.stream_ahead import hear_root
 from rlm_adapters.graph.view import load_trajectory, trajectory_of
 from rlm_adapters.models.targets import ModelReply
-from rlm_adapters.models.usage import Usage
+from rlm_adapters.models.usage import Usage, add_usage
 from rlm_adapters.prompts import cut_middle
 from rlm_adapters.replies import UNSET, Reading
 
@@ -38,11 +40,13 @@ def generate_code(state: RLMState, node: NodeContext, config: RunnableConfig) ->
         if is_short(state, node):
             return (yield from answer_directly(state, node, config))
         open_early(state, node)
-        reply, usage, folded = yield from _ask(state, node, config, iteration)
+        reply, usage, folded = yield from _hear(state, node, config, iteration)
     except BudgetExceededError as error:
         return {"stop": error.limit, "error": str(error), "seconds": node.run.ledger.seconds}
     reading = yield from _read(reply, state, node)
     cells = cells_of(reading)
+    if not cells:
+        usage = add_usage(usage, _in_vain(state, node, iteration))
     return {
         "iterations": iteration,
         "folded": folded,
@@ -55,6 +59,36 @@ def generate_code(state: RLMState, node: NodeContext, config: RunnableConfig) ->
         "candidate": reading.best_so_far or state.get("candidate"),
         "confirmations": confirmations(state, reading.best_so_far),
     }
+
+
+def _hear(
+    state: RLMState, node: NodeContext, config: RunnableConfig, iteration: int
+) -> Steps[tuple[ModelReply, Usage, int]]:
+    """Ask the writer; with ``parallel="stream"`` sub-calls of the cell that it writes start meanwhile."""
+    ahead = yield from hear_root(state, node, config)
+    if ahead is None:
+        return (yield from _ask(state, node, config, iteration))
+    try:
+        asked = yield from _ask(state, node, ahead.config, iteration)
+    except BaseException:
+        node.run.early.end(state["run_id"])
+        raise
+    yield from ahead.complete()
+    return asked
+
+
+def _in_vain(state: RLMState, node: NodeContext, iteration: int) -> Usage:
+    """Book the calls that were made for a reply of which nothing is run."""
+    early, account = node.run.early.settle(state["run_id"], ran=False), node.run.early
+    if early is None or not early.calls:
+        return {}
+    if account.stopped:
+        message = (
+            f"{early.calls} sub-calls were made for a reply that cannot be run: "
+            "from here on this run makes none before a reply is complete"
+        )
+        node.emit("warning", state["run_id"], iteration, parent=root_call_id(iteration), message=message)
+    return add_usage(early.usage, ahead_usage(node, early.calls, early.calls))
 
 
 def _ask(

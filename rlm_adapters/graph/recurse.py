@@ -9,10 +9,11 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
-from rlm_adapters.effects import Steps, Wait, gather
+from rlm_adapters.effects import Steps, Wait, gather, wait_for_future
 from rlm_adapters.errors import BudgetExceededError, ContentError, InputError, ModelCallError
 from rlm_adapters.graph.calls import LLM_QUERY, SubCall, ask_sub_model, bind
 from rlm_adapters.graph.context import NodeContext, RLMContext
+from rlm_adapters.graph.early import EarlyCall
 from rlm_adapters.graph.injection import ToolCall
 from rlm_adapters.graph.review import review_tool
 from rlm_adapters.graph.state import RecurseInput, Request
@@ -65,10 +66,14 @@ class _Outcome:
 def _answer(request: Request, task: RecurseInput, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
     """Answer a request. Whatever fails here is a failure that the cell sees, except LangGraph's own interrupts."""
     given = node.content.read(request["args"]), node.content.read(request["kwargs"])
-    call = ToldCall(request, task, node, config)
+    early = node.run.early.join(task["run_id"], request["id"], ahead=request["ahead"])
+    call = ToldCall(request, task, node, config, early)
     call.started(*given)
     try:
-        outcome = yield from _make_call(request, given, task, node, call.made)
+        outcome = None if early is None else (yield from _made_early(early))
+        if outcome is None:
+            call.not_early(config)
+            outcome = yield from _make_call(request, given, task, node, call.made)
     except (GraphBubbleUp, ContentError):
         raise  # no failure of this call: the run waits, or its store is broken
     except Exception as error:  # a tool may raise anything, and the model can often go on
@@ -100,13 +105,42 @@ def _make_call(
         result, approved = yield from _use_tool(request, task, node, call.config)
         return _Outcome(result.value, updates=result.updates, approved=approved)
     if function == "llm_query" and node.may_call:
-        named = yield from _with_inputs(bind(LLM_QUERY.parameters or (), *given), task, node)
-        value, usage = yield from ask_sub_model(node, named, call)
-        return _Outcome(value, usage)
+        return _Outcome(*(yield from ask_sub_lm(given, task, node, call)))
     if function == "rlm_query" and node.may_call:
         value, usage, updates = yield from _ask_child(node, bind(("prompt", "context="), *given), task, call)
         return _Outcome(value, usage, updates)
     return _refused(f"{function} is not offered here", "bad_request")
+
+
+def ask_sub_lm(
+    given: tuple[Any, Any], task: RecurseInput, node: NodeContext, call: SubCall
+) -> Steps[tuple[Any, Usage]]:
+    """Answer ``llm_query`` with the args and kwargs that a cell gave.
+
+    Returns:
+        The value and the usage.
+
+    Raises:
+        ModelCallError: it failed.
+        BudgetExceededError: it does not fit into the limits.
+    """
+    named = yield from _with_inputs(bind(LLM_QUERY.parameters or (), *given), task, node)
+    return (yield from ask_sub_model(node, named, call))
+
+
+def _made_early(early: EarlyCall) -> Steps[_Outcome | None]:
+    """The outcome of a call that was made while the root LM was writing; None: it has to be made now."""
+    if early.started is None:
+        return None
+    try:
+        value, usage = yield wait_for_future(early.started.future)
+    except (ModelCallError, BudgetExceededError) as error:
+        if _may_succeed_later(error):
+            return None
+        raise
+    except Exception:  # noqa: BLE001 - such as a loop that has ended: it is made at its turn
+        return None
+    return _Outcome(value, usage)
 
 
 def _may_succeed_later(error: Exception) -> bool:

@@ -11,6 +11,7 @@ from langchain_core.runnables import RunnableConfig
 from rlm_adapters.events import EventType
 from rlm_adapters.graph.calls import LLM_QUERY, SubCall
 from rlm_adapters.graph.context import NodeContext
+from rlm_adapters.graph.early import EarlyCall
 from rlm_adapters.graph.state import RecurseInput, Request
 
 AnsweredBy: TypeAlias = Literal["llm", "child", "tool"]
@@ -39,21 +40,40 @@ class ToldCall:
         task: that it belongs to.
         node: that answers it.
         config: of the node.
+        early: the same call, made before the cell asked for it; None: it was not.
     """
 
-    def __init__(self, request: Request, task: RecurseInput, node: NodeContext, config: RunnableConfig) -> None:
+    def __init__(
+        self,
+        request: Request,
+        task: RecurseInput,
+        node: NodeContext,
+        config: RunnableConfig,
+        early: EarlyCall | None = None,
+    ) -> None:
         self._request = request
         self._task = task
         self._node = node
-        self._began = time.time(), time.monotonic()
-        self.made = SubCall(request["id"], task["run_id"], task["iteration"], config)
+        self._early = early
+        self._began = early.began if early is not None else (time.time(), time.monotonic())
+        self.made = early.made if early is not None else self._new(config)
         self._kind = call_kind(request["function"])
 
     def started(self, args: Any, kwargs: Any) -> None:
         """Tell that it is about to be answered."""
         asked = what_is_asked(self._kind, args, kwargs)
-        ahead = {"ahead": True} if self._request["ahead"] else {}
-        self._emit("call_started", {"prompt": asked}, **ahead)
+        flags: dict[str, Any] = {"ahead": True} if self._request["ahead"] else {}
+        if self._early is not None:
+            flags |= {"early": True, "since": self._began[0]}
+        self._emit("call_started", {"prompt": asked}, **flags)
+
+    def not_early(self, config: RunnableConfig) -> None:
+        """The call is made now, whatever became of one that was made before."""
+        if self._early is not None:
+            self._early, self._began, self.made = None, (time.time(), time.monotonic()), self._new(config)
+
+    def _new(self, config: RunnableConfig) -> SubCall:
+        return SubCall(self._request["id"], self._task["run_id"], self._task["iteration"], config)
 
     def finished(self, answer: Any = None, *, error: str | None = None, dropped: str = "", usage: Any = None) -> None:
         """Tell what became of it."""
@@ -70,7 +90,7 @@ class ToldCall:
             error=error,
             usage=usage or {},
             cached=asked and error is None and not dropped and not usage,
-            seconds=time.monotonic() - self._began[1],
+            seconds=self._early.seconds if self._early is not None else time.monotonic() - self._began[1],
             **({"dropped": dropped} if dropped else {}),
             **figures,
         )

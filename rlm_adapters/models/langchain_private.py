@@ -45,6 +45,11 @@ def taps_tokens(handler: Any) -> bool:
     return isinstance(handler, _StreamingCallbackHandler | _V2StreamingCallbackHandler)
 
 
+def can_stream(model: BaseChatModel, *, is_async: bool) -> bool:
+    """Whether a chat model streams when a handler wants its tokens: it can, and nobody has switched it off."""
+    return bool(model._should_stream(async_api=is_async, stream=True))  # noqa: SLF001 - see PRIVATE
+
+
 def ambient_handlers() -> list[Any]:
     """Callback handlers that a context variable adds to every run, as `get_usage_metadata_callback` does."""
     return [handler for variable, *_ in _configure_hooks if (handler := variable.get()) is not None]

@@ -16,6 +16,7 @@ from langchain_core.runnables.config import merge_configs
 from rlm_adapters.models.connections import drop_stale_connections
 from rlm_adapters.models.failures import address_of
 from rlm_adapters.models.langchain_private import type_of_model
+from rlm_adapters.models.listening import stream_options
 from rlm_adapters.models.tokens import estimate_tokens
 from rlm_adapters.models.usage import details_of
 
@@ -115,13 +116,14 @@ class ChatTarget:
 
     def invoke(self, prompt: Prompt, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
         """Call the model."""
-        message = self.model.invoke(list(prompt), quiet(config), **self._options(max_tokens))
+        message = self.model.invoke(list(prompt), quiet(config), **self._options(max_tokens, config))
         return self.read(prompt, message)
 
     async def ainvoke(self, prompt: Prompt, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
         """Call the model."""
         self.enter_loop()
-        message = await self.model.ainvoke(list(prompt), quiet(config), **self._options(max_tokens))
+        options = self._options(max_tokens, config, is_async=True)
+        message = await self.model.ainvoke(list(prompt), quiet(config), **options)
         return self.read(prompt, message)
 
     def enter_loop(self) -> None:
@@ -137,10 +139,13 @@ class ChatTarget:
         window = profile.get("max_input_tokens") if isinstance(profile, Mapping) else None
         return int(window) if window else None
 
-    def _options(self, max_tokens: int | None) -> dict[str, Any]:
+    def _options(
+        self, max_tokens: int | None, config: RunnableConfig | None = None, *, is_async: bool = False
+    ) -> dict[str, Any]:
         kind = getattr(self.model, "_llm_type", "")
         key = {"chat-ollama": "num_predict", "chat-google-generative-ai": "max_output_tokens"}.get(kind, "max_tokens")
         options = {key if name == "max_tokens" else name: value for name, value in self.options.items()}
+        options |= stream_options(self.model, config or {}, is_async=is_async)
         if max_tokens is None:
             return options
         own = options.get(key) or getattr(self.model, key, None)

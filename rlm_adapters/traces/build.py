@@ -172,7 +172,8 @@ class Builder(Generic[R]):
 
     def _call_started(self, event: Event, known: _Known[R]) -> None:
         call, data = self._call(event, known), event.data
-        call.asked = event.time
+        since = number_or_none(data.get("since"))  # made before the cell was there
+        call.asked = event.time if since is None else since
         call.prompt = text(data.get("prompt"), data.get("prompt_chars"))
         call.ahead = data.get("ahead") is True
         # Asked again: it was given up, or its process was killed.

@@ -36,6 +36,8 @@ class Reply:
     """Seconds until the first byte; None: the latency of the model, or of the server."""
     chunk_latency: float = 0.0
     """Seconds between two chunks of a streamed answer."""
+    tokens_per_second: float | None = None
+    """How fast it is written, at four characters a token: streamed so, or sent when all of it would be there."""
     status: int = 200
     """From 400 on ``text`` is the message of an OpenAI error body with the code ``error_code``."""
     error_code: str | None = None

@@ -19,6 +19,9 @@ from tests.server import protocol
 from tests.server.replies import Reply
 from tests.server.scripts import Message, ModelRequest, Script, ScriptError, play, turn_of
 
+CHARS_PER_TOKEN = 4
+_ENDING = 2  # events of a streamed answer after its text, at least
+
 
 @dataclass(slots=True)
 class RequestRecord:
@@ -264,6 +267,8 @@ class ModelServer:
         reply = self._play(model, record)
         delays = (reply.latency, model.latency, self.latency)
         await asyncio.sleep(next(delay for delay in delays if delay is not None))
+        if reply.tokens_per_second and not record.body.get("stream"):
+            await asyncio.sleep(len(reply.text or "") / CHARS_PER_TOKEN / reply.tokens_per_second)
         if reply.fault == "hang":
             await asyncio.Event().wait()
         record.status = reply.status
@@ -303,6 +308,17 @@ def _drop(request: web.Request) -> web.Response:
     return web.Response()
 
 
+async def _paced(response: web.StreamResponse, events: list[bytes], seconds: float) -> None:
+    """Send chunks of text at a steady rate: a chunk that is late does not delay the others."""
+    first, *texts = events[:-_ENDING]
+    start = time.monotonic()
+    await response.write(first)
+    for number, event in enumerate(texts, 1):
+        await asyncio.sleep(max(0.0, start + number * seconds - time.monotonic()))
+        await response.write(event)
+    await response.write(b"".join(events[-_ENDING:]))
+
+
 async def _stream(reply: Reply, record: RequestRecord, request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **reply.headers})
     await response.prepare(request)
@@ -312,7 +328,9 @@ async def _stream(reply: Reply, record: RequestRecord, request: web.Request) -> 
         if request.transport is not None:
             request.transport.close()  # after what was written: abort() would lose it
         return response
-    if reply.chunk_latency:
+    if reply.tokens_per_second:
+        await _paced(response, events, protocol.CHUNK_CHARS / CHARS_PER_TOKEN / reply.tokens_per_second)
+    elif reply.chunk_latency:
         for event in events:
             await response.write(event)
             await asyncio.sleep(reply.chunk_latency)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.sandbox.host.messages import parse_call
@@ -14,8 +14,9 @@ from rlm_adapters.sandbox.protocol.frames import Message, ProtocolError
 from rlm_adapters.sandbox.protocol.journal import answer_to_json, call_hash
 from rlm_adapters.sandbox.protocol.types import Answer, HostCall
 
-Parallel: TypeAlias = Literal["ahead", "off"]
-"""Whether the calls of a plain loop are found ahead and made together, or made one after the other."""
+Parallel: TypeAlias = Literal["stream", "ahead", "off"]
+"""Whether the calls of a plain loop are found ahead and made together (``stream``: those of finished statements while
+the root LM still writes the rest of the cell), or made one after the other."""
 
 DEFAULT_WIDTH: Final = 128
 """Most calls that go out together."""
@@ -28,6 +29,8 @@ _SMALLEST_WINDOW: Final = 4
 _GROWTH: Final = 4
 _MAX_OCCURRENCE: Final = 1_000_000
 _MAX_PLACES: Final = 1_000
+_REHEARSAL_SECONDS: Final = 0.25
+"""CPU time of a look at the beginning of a cell."""
 
 
 def check_parallel(value: Any) -> Parallel:
@@ -36,9 +39,11 @@ def check_parallel(value: Any) -> Parallel:
     Raises:
         InputError: it is none.
     """
-    if value not in ("ahead", "off"):
-        raise InputError(f'parallel={value!r} is unknown: use "ahead" or "off"')
-    return "ahead" if value == "ahead" else "off"
+    choices: tuple[Parallel, ...] = get_args(Parallel)
+    for choice in choices:
+        if value == choice:
+            return choice
+    raise InputError(f'parallel={value!r} is unknown: use "stream", "ahead" or "off"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,17 +215,11 @@ class CellAhead:
         Raises:
             ProtocolError: It is malformed, or names what may not be called ahead.
         """
-        if message["t"] != "found" or type(message.get("more")) is not bool or type(message.get("calls")) is not list:
-            raise ProtocolError("calls found ahead were expected")
-        self._open = self._open and message["more"]
         most = self._account.most
+        calls, more = parse_found(message, self._functions, self._cell, most)
+        self._open = self._open and more
         waits = {call.id for call in waiting}
-        found: dict[str, HostCall] = {}
-        for entry in message["calls"][:most]:
-            call = parse_call(entry, self._functions)
-            key = f"{self._cell}:{call_hash(call.function, call.args, call.kwargs)}:{_occurrence(entry)}"
-            if key not in known and key not in waits:
-                found[key] = HostCall(key, call.function, tuple(call.args), call.kwargs, ahead=True)
+        found = {call.id: call for call in calls if call.id not in known and call.id not in waits}
         self._reserve, self._cut = found, len(message["calls"]) >= most
         self._backoff_at(place).looked(found=bool(found))
         return self._send(self._account.room(len(waiting)))
@@ -249,6 +248,58 @@ class CellAhead:
         wasted = len(answered.difference(used))
         self._account.settle(len(answered), wasted)
         return len(answered), wasted
+
+
+def parse_found(
+    message: Message, functions: Collection[str], cell: int, most: int
+) -> tuple[tuple[HostCall, ...], bool]:
+    """The calls of a ``found`` frame, with the ids that the cell itself would give them.
+
+    Args:
+        message: of the worker.
+        functions: names of those that may be called ahead.
+        cell: index of the cell.
+        most: calls that are read.
+
+    Returns:
+        The calls, and whether another look may find more.
+
+    Raises:
+        ProtocolError: It is malformed, or names what may not be called ahead.
+    """
+    if message["t"] != "found" or type(message.get("more")) is not bool or type(message.get("calls")) is not list:
+        raise ProtocolError("calls found ahead were expected")
+    found = {}
+    for entry in message["calls"][:most]:
+        call = parse_call(entry, functions)
+        key = f"{cell}:{call_hash(call.function, call.args, call.kwargs)}:{_occurrence(entry)}"
+        found[key] = HostCall(key, call.function, tuple(call.args), call.kwargs, ahead=True)
+    return tuple(found.values()), message["more"]
+
+
+def rehearsal(
+    code: str, new: str, answers: Mapping[str, Answer], waiting: Collection[str], *, most: int, inputs: int
+) -> Message:
+    """The frame that has a worker run the beginning of the next cell ahead.
+
+    Args:
+        code: it.
+        new: the statements at its end at which no look has been taken yet, and the functions of the cell that they use.
+        answers: those that there are, by the ids of their calls.
+        waiting: ids of the calls that were found before and have no answer yet.
+        most: calls that are reported.
+        inputs: the round of inputs that the cell has.
+    """
+    return {
+        "t": "rehearse",
+        "code": code,
+        "new": new,
+        "answers": {_key(call): answer_to_json(answer) for call, answer in answers.items()},
+        "waiting": [_key(call) for call in waiting],
+        "most": most,
+        "cpu": _REHEARSAL_SECONDS,
+        "round": inputs,
+    }
 
 
 class _Backoff:

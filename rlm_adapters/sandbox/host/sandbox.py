@@ -93,7 +93,7 @@ class Sandbox:
         if max_ahead is not None and (type(max_ahead) is not int or max_ahead < 1):
             raise InputError(f"max_ahead={max_ahead!r}: give a number of calls, at least 1")
         self._limits = limits
-        self._ahead = check_parallel(parallel) == "ahead"
+        self._ahead = check_parallel(parallel) != "off"
         self._max_ahead = max_ahead
         self._allow_modules = tuple(allow_modules)
         self._policy_off = _policy_off

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any, Final, Protocol
@@ -30,11 +30,11 @@ from rlm_adapters.sandbox.host.messages import (
     parse_place,
     parse_taken,
 )
-from rlm_adapters.sandbox.host.runahead import AheadAccount, CellAhead
+from rlm_adapters.sandbox.host.runahead import AheadAccount, CellAhead, parse_found, rehearsal
 from rlm_adapters.sandbox.host.spec import SessionSpec
 from rlm_adapters.sandbox.protocol.exits import death, killed_from_outside
 from rlm_adapters.sandbox.protocol.frames import ProtocolError
-from rlm_adapters.sandbox.protocol.journal import output_hash
+from rlm_adapters.sandbox.protocol.journal import check_answers, output_hash
 from rlm_adapters.sandbox.protocol.types import (
     Answer,
     CellError,
@@ -110,6 +110,50 @@ class Session(JournaledSession[Cell]):
             answers = await aanswer_calls(step.calls, self._callables, self._thread_pool())
             step = await self.aresume(answers)
         return step
+
+    def rehearse(
+        self,
+        code: str,
+        new: str,
+        *,
+        most: int,
+        answers: Mapping[str, Answer] = {},
+        waiting: Collection[str] = (),
+    ) -> tuple[tuple[HostCall, ...], bool]:
+        """Look which LM calls the next cell will make that begins with this code; nothing of the session changes.
+
+        Args:
+            code: complete statements, the beginning of the cell.
+            new: the statements at its end at which no look has been taken yet, and the functions of the cell that they
+                use.
+            most: calls that are reported.
+            answers: those that there are already, by the ids of their calls.
+            waiting: ids of the calls that were found before and have no answer yet; they are not reported again.
+
+        Returns:
+            The calls, with the ids that the cell itself would give them, and whether another look, with more code or
+            more answers, may find others.
+
+        Raises:
+            SandboxError: No worker can be had, or a cell waits.
+            ReplayDivergenceError: The journal does not rebuild what it did before.
+        """
+        with self._exclusively():
+            self._check_that_none_waits("a cell can be rehearsed between cells")
+            if not (self._spec.ahead and self._spec.pure):
+                return (), False
+            index = len(self._records)
+            frame = rehearsal(
+                code, new, check_answers(answers), waiting, most=most, inputs=self._spec.inputs.round_at(index)
+            )
+            worker = self._ready_worker()
+            deadline = time.monotonic() + _LOOK_SECONDS
+            try:
+                worker.channel.send(frame, deadline=deadline)
+                return parse_found(worker.channel.receive(deadline=deadline), self._spec.pure, index, most)
+            except (ChannelClosedError, ChannelTimeoutError, ProtocolError):
+                self._slot.drop(worker)  # the cell itself gets a new one
+                return (), False
 
     def files_written(self) -> dict[str, bytes]:
         """The workspace files that cells have written, by path.

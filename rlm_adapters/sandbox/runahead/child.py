@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import CodeType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from rlm_adapters.sandbox.language.policy import compile_cell
 from rlm_adapters.sandbox.protocol.frames import Message, dumps, to_wire
@@ -24,6 +24,9 @@ _UNKNOWN_CALL: Final = WireCall("")
 _HOPELESS: Final = 2_000
 """Calls with unknown arguments after which a child stops looking for one that it could report."""
 
+AT_EFFECT: Final = b"0"
+"""Reported by a child that ends where the cell would call a tool, if it is to tell that."""
+
 
 class Rehearsal:
     """Makes a copy of the worker's REPL run a cell ahead. Everything here happens in a forked process.
@@ -33,13 +36,23 @@ class Rehearsal:
         code: the cell.
         earlier: the cells before it by the names under which they were compiled.
         effects: names of the functions that are no pure LM calls: the child ends where it would call one.
+        tells_effect: report `AT_EFFECT` there.
     """
 
-    def __init__(self, repl: Repl, code: str, earlier: Mapping[str, str], effects: frozenset[str]) -> None:
+    def __init__(
+        self,
+        repl: Repl,
+        code: str,
+        earlier: Mapping[str, str],
+        effects: frozenset[str],
+        *,
+        tells_effect: bool = False,
+    ) -> None:
         self._repl = repl
         self._code = code
         self._earlier = earlier
         self._effects = effects
+        self._tells_effect = tells_effect
         self._answers: Mapping[str, Any] = {}
         self._waiting: frozenset[str] = frozenset()
         self._seen: Counter[str] = Counter()
@@ -91,7 +104,7 @@ class Rehearsal:
         if key in self._answers:
             return answer_from_json(self._answers[key])
         if call.function in self._effects:
-            self._reporter.end()  # what comes after may depend on it, and it is the real run's to call
+            self._end_at_effect()  # what comes after may depend on it, and it is the real run's to call
         if key in self._waiting:
             return Value(UNKNOWN)
         self._hopeless = 0
@@ -100,6 +113,11 @@ class Rehearsal:
         if self._left <= 0:
             self._reporter.end()
         return Value(UNKNOWN)
+
+    def _end_at_effect(self) -> NoReturn:
+        if self._tells_effect:
+            self._reporter.add(AT_EFFECT)
+        self._reporter.end()
 
     def _recompile(self, filename: str) -> CodeType | None:
         code = self._earlier.get(filename)
@@ -117,7 +135,7 @@ class Rehearsal:
             if not (holds_unknown(args) or holds_unknown(kwargs)):
                 return plan(function, args, kwargs)
             if function.effects:
-                self._reporter.end()
+                self._end_at_effect()
             if function.batch_of is None or not args or type(args[0]) not in (list, tuple) or holds_unknown(args[1:]):
                 return [_UNKNOWN_CALL]
             single = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 _NAME: Final = re.compile(r"[^\W\d]\w*")
@@ -27,6 +28,20 @@ def can_gain(code: str, namespace: Mapping[str, Any], functions: Collection[str]
     return any(
         reaches_call(namespace[word], namespace, functions) for word in dict.fromkeys(words) if word in namespace
     )
+
+
+def may_ask(code: str, namespace: Mapping[str, Any], functions: AbstractSet[str]) -> bool:
+    """Whether statements of a cell may make an LM call. Errs on the side of yes.
+
+    Args:
+        code: the statements.
+        namespace: the variables as they are before the cell.
+        functions: names of the functions that are LM calls.
+    """
+    words = dict.fromkeys(_NAME.findall(code))
+    if any(word in functions for word in words):
+        return True
+    return any(reaches_call(namespace[word], namespace, functions) for word in words if word in namespace)
 
 
 def reaches_call(value: Any, namespace: Mapping[str, Any], functions: Collection[str]) -> bool:

@@ -110,12 +110,13 @@ class Snapshot:
         """Whether it can be asked."""
         return self._alive
 
-    def look(self, request: bytes) -> tuple[list[bytes], float]:
+    def look(self, request: bytes, wall_seconds: float = _WAVE_SECONDS) -> tuple[list[bytes], float]:
         """Have a child run ahead.
 
         Args:
             request: JSON with the new ``answers``, the CPU seconds ``cpu`` that the child may take, and what else
                 the cell's runner wants to know.
+            wall_seconds: how long to wait for it.
 
         Returns:
             What the child has reported, and the CPU seconds that it took. When something is wrong with it the
@@ -124,7 +125,7 @@ class Snapshot:
         data = b""
         try:
             _write(self._requests, _LENGTH.pack(len(request)) + request)
-            deadline = time.monotonic() + _WAVE_SECONDS
+            deadline = time.monotonic() + wall_seconds
             while not data.endswith(b"\n\n"):
                 left = deadline - time.monotonic()
                 if left <= 0 or len(data) > _MAX_REPORT or not select.select([self._reports], [], [], left)[0]:

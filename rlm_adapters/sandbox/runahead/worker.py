@@ -11,8 +11,8 @@ from typing import Final
 from rlm_adapters.sandbox.protocol.frames import Message, encode_body
 from rlm_adapters.sandbox.protocol.types import HostFunction
 from rlm_adapters.sandbox.repl.repl import Repl, cell_name
-from rlm_adapters.sandbox.runahead.child import Rehearsal
-from rlm_adapters.sandbox.runahead.reach import can_gain
+from rlm_adapters.sandbox.runahead.child import AT_EFFECT, Rehearsal
+from rlm_adapters.sandbox.runahead.reach import can_gain, may_ask
 from rlm_adapters.sandbox.runahead.snapshot import Snapshot
 from rlm_adapters.sandbox.runtime.hostcalls import CallHost
 
@@ -20,6 +20,11 @@ _PREFIX_SECONDS: Final = 0.5
 """CPU time of a cell up to a call beyond which it is not run again for it: each wave would pay it once more."""
 _CHILD_SECONDS: Final = 0.5
 """CPU time that a child has, besides three times what the cell took so far: instrumented code is slower."""
+
+_REHEARSAL_SECONDS: Final = 1.0
+"""Wall time of a look at the beginning of a cell that is still being written: the cell may have to wait for it."""
+FOUND_NOTHING: Final = b'{"t":"found","more":false,"calls":[]}'
+"""The body of the frame that says that no call was found and that there is no use in looking again."""
 
 
 class Ahead:
@@ -78,8 +83,27 @@ class Ahead:
                 request = encode_body({**message, "cpu": seconds})
                 lines, used = snapshot.look(request)
                 self._seconds -= used
-        more = b"true" if snapshot is not None and snapshot.alive else b"false"
-        return b'{"t":"found","more":' + more + b',"calls":[' + b",".join(lines) + b"]}"
+        return _found(lines, more=snapshot is not None and snapshot.alive)
+
+    def rehearse(self, message: Message) -> bytes:
+        """The body of the frame that answers the host's frame ``rehearse``: a look at the beginning of the next cell.
+
+        The snapshot is of now, since no cell runs, and serves one child: the next look has more code to run.
+        """
+        code = message["code"]
+        if not may_ask(message["new"], self._repl.namespace, self._pure):
+            return _found([], more=True)
+        rehearsal = Rehearsal(self._repl, code, dict(self._codes), self._effects, tells_effect=True)
+        try:
+            snapshot = Snapshot(self._channel_fd, self._prepare(rehearsal), rehearsal.run)
+        except OSError:
+            return FOUND_NOTHING
+        self._reap()
+        lines, _ = snapshot.look(encode_body(message), _REHEARSAL_SECONDS)
+        more = snapshot.alive and AT_EFFECT not in lines
+        snapshot.close()
+        self._ended.append(snapshot.pid)
+        return _found([line for line in lines if line != AT_EFFECT], more=more)
 
     def end(self) -> None:
         """The cell has ended."""
@@ -91,3 +115,8 @@ class Ahead:
     def _reap(self) -> None:
         """Collect the snapshots that have ended; unmapping a large one takes a while, so nobody waits for it."""
         self._ended = [pid for pid in self._ended if os.waitpid(pid, os.WNOHANG)[0] == 0]
+
+
+def _found(lines: Sequence[bytes], *, more: bool) -> bytes:
+    """The body of the frame with calls, each as JSON; ``more``: another look may find others."""
+    return b'{"t":"found","more":' + (b"true" if more else b"false") + b',"calls":[' + b",".join(lines) + b"]}"

@@ -28,7 +28,7 @@ from rlm_adapters.sandbox.protocol.frames import (
 from rlm_adapters.sandbox.protocol.journal import answer_from_json
 from rlm_adapters.sandbox.protocol.types import Answer, CellError, HostFunction
 from rlm_adapters.sandbox.repl.repl import CellOutcome, Repl
-from rlm_adapters.sandbox.runahead.worker import Ahead
+from rlm_adapters.sandbox.runahead.worker import FOUND_NOTHING, Ahead
 from rlm_adapters.sandbox.runtime.control import ControlFlow
 from rlm_adapters.sandbox.runtime.hostcalls import WireCall
 from rlm_adapters.sandbox.runtime.stock import Stock
@@ -119,6 +119,8 @@ class Worker:
             message = self._channel.receive()
             if message["t"] == "run":
                 self._channel.send_body(self._run(message))
+            elif message["t"] == "rehearse":
+                self._channel.send_body(self._rehearse(message))
             else:
                 self._send_files()
 
@@ -220,12 +222,7 @@ class Worker:
     def _run(self, message: Message) -> bytes:
         """Run a cell; the body of the frame that reports it."""
         code, cpu_seconds = message["code"], message["cpu"]
-        while self._round < message["round"]:
-            epoch = self._epochs[self._round]
-            self._round += 1
-            self._take_round(self._round)
-            if epoch is not None:
-                self._interpreter.advance_to(epoch)
+        self._take_rounds(message["round"])
         self._stock = Stock(message["stock"])
         if self._ahead is not None:
             self._ahead.begin(code, cpu_seconds, wanted=message["ahead"])
@@ -240,6 +237,22 @@ class Worker:
             if self._ahead is not None:
                 self._ahead.end()
         return self._report(outcome, time.process_time() - before)
+
+    def _rehearse(self, message: Message) -> bytes:
+        """Run the beginning of the next cell ahead; the body of the frame with the calls that were found."""
+        self._take_rounds(message["round"])
+        if self._ahead is None:
+            return FOUND_NOTHING
+        return self._ahead.rehearse(message)
+
+    def _take_rounds(self, last: int) -> None:
+        """Bind the inputs of the rounds up to this one that came since the cell before."""
+        while self._round < last:
+            epoch = self._epochs[self._round]
+            self._round += 1
+            self._take_round(self._round)
+            if epoch is not None:
+                self._interpreter.advance_to(epoch)
 
     def _report(self, outcome: CellOutcome, cpu_seconds: float) -> bytes:
         """The frame of a finished cell; what cannot be sent becomes the cell's error."""

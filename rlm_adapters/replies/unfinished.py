@@ -1,0 +1,135 @@
+"""A reply that is still being written: the statements of its first cell that are complete.
+
+What is found here is only looked at, never run: `read_reply` decides what the reply means when it is whole. So this
+reads the plain case, a fence with a Python label outside of thoughts, and finds nothing in any other.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rlm_adapters.replies.clean import normalise_lines
+from rlm_adapters.replies.fence_lines import CLOSE, PYTHON_LABELS, label_and_rest, opens, prose_before
+from rlm_adapters.replies.syntax import Syntax
+from rlm_adapters.replies.turn import Turn
+
+MAX_CHARS: Final = 100_000
+"""Longest unfinished reply that is read: it is read again with each of its statements."""
+
+_NAME: Final = re.compile(r"[^\W\d]\w*")
+_MOST_TRIED: Final = 20  # lines: those of a long string may all look like the beginning of a statement
+_CONTINUES: Final = frozenset({"else", "elif", "except", "finally"})
+_DEFINES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_QUIET: Final = (*_DEFINES, ast.Import, ast.ImportFrom, ast.Pass)
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """The statements of a cell that are complete.
+
+    Attributes:
+        code: them.
+        count: how many there are.
+        whole: the cell ends with them.
+    """
+
+    code: str
+    count: int
+    whole: bool = False
+
+
+def beginning_of(text: str) -> Beginning | None:
+    """The beginning of the first cell of an unfinished reply.
+
+    A statement is complete when the next one has begun or the fence is closed. A later turn of the reply may still
+    make it no cell at all: a thought whose opening mark was swallowed, an error of syntax in the rest.
+
+    Args:
+        text: the reply so far.
+
+    Returns:
+        The statements; None where there is no open fence or nothing in it is complete.
+    """
+    found = None if len(text) > MAX_CHARS else _first_fence(Turn.of(normalise_lines(text)).text.split("\n"))
+    if found is None:
+        return None
+    lines, closed = found
+    syntax = Syntax()
+    code = "\n".join(lines[: len(lines) if closed else _last_statement(lines, syntax)])
+    tree = syntax.tree(code)
+    return Beginning(code, len(tree.body), closed) if tree is not None and tree.body else None
+
+
+def what_is_new(code: str, seen: int) -> str:
+    """What the statements of a cell after the first ``seen`` may run: they, and the functions of the cell they name.
+
+    Empty when they only define or import.
+    """
+    tree = Syntax().tree(code)
+    if tree is None:
+        return ""
+    parts = [_source(code, one) for one in tree.body[seen:] if not isinstance(one, _QUIET)]
+    defined = {one.name: _source(code, one) for one in tree.body if isinstance(one, _DEFINES)}
+    defined |= {
+        target.id: _source(code, one)
+        for one in tree.body
+        if isinstance(one, ast.Assign) and isinstance(one.value, ast.Lambda)
+        for target in one.targets
+        if isinstance(target, ast.Name)
+    }
+    waiting = list(parts)
+    while waiting:
+        for name in set(_NAME.findall(waiting.pop())) & defined.keys():
+            parts.append(defined[name])
+            waiting.append(defined.pop(name))
+    return "\n".join(parts)
+
+
+def _source(code: str, statement: ast.stmt) -> str:
+    first = min([statement.lineno, *(one.lineno for one in getattr(statement, "decorator_list", ()))])
+    return "\n".join(code.split("\n")[first - 1 : statement.end_lineno])
+
+
+def _first_fence(lines: Sequence[str]) -> tuple[list[str], bool] | None:
+    """The lines in the first fence, and whether it is closed; None if it is none of a cell."""
+    for number, line in enumerate(lines[:-1]):
+        opening = opens(line)
+        if opening is None:
+            continue
+        label, rest = label_and_rest(opening["info"].strip())
+        if label not in PYTHON_LABELS or rest or (opening["lead"].strip() and not prose_before(opening)):
+            return None
+        mark = opening["mark"]
+        body: list[str] = []
+        for inner in lines[number + 1 :]:
+            closing = CLOSE.fullmatch(inner)
+            if closing is not None and closing[1].startswith(mark):
+                return body, True
+            body.append(inner)
+        return body, False
+    return None
+
+
+def _last_statement(lines: Sequence[str], syntax: Syntax) -> int:
+    """The line on which the last statement begins; 0 if none can be told."""
+    tried = 0
+    for number in range(len(lines) - 1, 0, -1):
+        word = _NAME.match(lines[number])
+        begins = lines[number][:1]
+        if not begins or begins in " \t#)]}" or not begins.isprintable():
+            continue
+        if word is not None and number == len(lines) - 1 and word.end() == len(lines[number]):
+            if any(one.startswith(word[0]) for one in _CONTINUES):
+                continue  # it may still become one that goes on with the statement before
+        elif word is not None and word[0] in _CONTINUES:
+            continue
+        if syntax.tree("\n".join(lines[:number])) is not None:
+            return number
+        tried += 1
+        if tried == _MOST_TRIED:
+            break
+    return 0
