@@ -14,6 +14,7 @@ from rich.text import Text
 
 from rlm_adapters.cli.approval import Approving, Terminal
 from rlm_adapters.cli.engine import Models, answer, end_on_sigterm, load_inputs
+from rlm_adapters.cli.options import Parallel
 from rlm_adapters.errors import InputError
 from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.models.limits import Limits
@@ -37,6 +38,7 @@ class Question:
     output_type: Any
     prompt: Path | None
     approve: Approving | None = None
+    parallel: Parallel = Parallel.AHEAD
 
 
 @dataclass(slots=True)
@@ -108,6 +110,7 @@ async def _answer(
             output_type=question.output_type,
             prompt=question.prompt,
             on_event=tell,
+            parallel=question.parallel.value,
             approve=None if question.approve is None else question.approve.value,
             checkpointer=None if question.approve is None else InMemorySaver(),
             trace=writer,

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from rlm_adapters.cli.approval import Approving, Terminal
 from rlm_adapters.cli.engine import Models, answer, load_inputs
+from rlm_adapters.cli.options import Parallel
 from rlm_adapters.cli.output import print_answer
 from rlm_adapters.errors import InputError, RLMError
 from rlm_adapters.models.limits import Limits
@@ -38,6 +39,7 @@ class Chat:
     models: Models
     limits: Limits
     approve: Approving | None
+    parallel: Parallel
     show: bool
     """Whether the trajectory of each question is shown."""
 
@@ -88,6 +90,7 @@ class _Conversation:
             *await chat.models.open(stack),
             limits=chat.limits,
             approve=None if chat.approve is None else chat.approve.value,
+            parallel=chat.parallel.value,
             checkpointer=InMemorySaver(),
             on_event=self._view.handle if chat.show else None,
         )

@@ -22,6 +22,8 @@ from rlm_adapters.cli.options import (
     BaseUrlOption,
     ModelOption,
     OutputTypeOption,
+    Parallel,
+    ParallelOption,
     PriceOption,
     PromptOption,
     QuietOption,
@@ -102,6 +104,7 @@ def ask(
     concurrency: Annotated[int, limit_option("max_concurrency")] = _DEFAULTS.max_concurrency,
     output_type: OutputTypeOption = None,
     prompt: PromptOption = None,
+    parallel: ParallelOption = Parallel.AHEAD,
     approve: ApproveOption = None,
     trace: Annotated[
         Path | None,
@@ -145,6 +148,7 @@ def ask(
             output_type=None if output_type is None else parse_output_type(output_type),
             prompt=prompt,
             approve=approve,
+            parallel=parallel,
         )
         result = answer(asked, trace=trace, show=not quiet, verbose=verbose, tell=used.note)
         code = exit_code_of(result["finish_reason"])
@@ -178,6 +182,7 @@ def chat(
     max_cost: Annotated[float | None, limit_option("max_cost")] = _DEFAULTS.max_cost,
     timeout: Annotated[float | None, limit_option("max_seconds")] = _DEFAULTS.max_seconds,
     concurrency: Annotated[int, limit_option("max_concurrency")] = _DEFAULTS.max_concurrency,
+    parallel: ParallelOption = Parallel.AHEAD,
     approve: ApproveOption = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -202,6 +207,7 @@ def chat(
                     max_concurrency=concurrency,
                 ),
                 approve=approve,
+                parallel=parallel,
                 show=not quiet,
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -44,6 +45,23 @@ PromptOption: TypeAlias = Annotated[
 ApproveOption: TypeAlias = Annotated[
     Approving | None,
     typer.Option(help="Ask on the terminal before each cell or tool call runs.", show_default=False),
+]
+
+
+class Parallel(StrEnum):
+    """How sub-calls of a cell are made (`create_rlm_graph(parallel=)`)."""
+
+    AHEAD = "ahead"
+    STREAM = "stream"
+    OFF = "off"
+
+
+ParallelOption: TypeAlias = Annotated[
+    Parallel,
+    typer.Option(
+        help="ahead: sub-calls of a loop go out together; stream: also while the root LM still writes its cell; "
+        "off: one after the other.",
+    ),
 ]
 QuietOption: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Do not show the trajectory.")]
 

@@ -93,7 +93,8 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         prices: dollars per million tokens (input, output) by model name, for ``limits.max_cost``.
         max_depth: 1: sub-calls only; 2: ``rlm_query`` starts child RLMs, whose predictors are ``child.*``.
         parallel: ``"ahead"`` makes the sub-calls of a plain loop together, where they do not depend on each other;
-            ``"off"`` makes each where the cell makes it.
+            ``"off"`` makes each where the cell makes it; ``"stream"`` is ``"ahead"`` here, since a predictor's reply
+            is read when it is whole.
         checkpointer: a LangGraph saver: a call with ``thread_id=`` goes on where it stood when its process died.
         store: where big values live; with a checkpointer give a lasting one.
         sandbox: default: one that all modules of the process share. A `Sandbox`, another `Executor`, or ``"monty"``:

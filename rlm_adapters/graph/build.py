@@ -105,7 +105,8 @@ def create_rlm_graph(
         sandbox_limits: limits of its sessions, when ``sandbox`` is not given.
         require: ``"os"`` refuses to run where the operating system cannot confine the workers.
         parallel: ``"ahead"``: the sub-LM calls of a plain loop are found ahead and answered together (see
-            docs/parallel.md); ``"off"``: one after the other.
+            docs/parallel.md); ``"stream"``: those of statements that are finished also while the root LM still writes
+            the rest of its cell, where it streams; ``"off"``: one after the other.
         cache_prompts: answer a prompt that was asked before in the same run with the answer that it got. Off by
             default: asking the same twice is a way of sampling.
         warn_tiny_calls: from so many short sub-calls of one cell on, the root LM is told how many items would fit into

@@ -57,7 +57,7 @@ class Settled:
     Attributes:
         calls: how many there were.
         used: those that the cell asked for.
-        uncounted: those that the cell's own run-ahead has not counted.
+        uncounted: of these, those that the cell's own run-ahead has not counted.
         seconds: how long the used ones were being answered before the reply was complete.
         usage: of the unused ones that were answered.
     """
@@ -85,14 +85,15 @@ class EarlyCalls:
         self._lock = threading.Lock()
         self._replies: dict[str, _Reply] = {}
         self._vain = self._skip = 0
-        self._calls = self._wasted = 0
+        self.calls = self.wasted = 0
+        """Early calls so far, and those that no cell asked for."""
 
     # -- whether it pays
 
     @property
     def stopped(self) -> bool:
-        """Whether too many replies that were never run have had calls made for them."""
-        return self._wasted > max(_FREE_WASTE, MAX_WASTE * self._calls)
+        """Whether too much was in vain: the cell was another one than it seemed, or failed before it asked."""
+        return self.wasted > max(_FREE_WASTE, MAX_WASTE * self.calls)
 
     def is_due(self) -> bool:
         """Whether to listen to the next reply: less and less often while nothing is won by it."""
@@ -146,12 +147,8 @@ class EarlyCalls:
             call.counted = call.counted or ahead
             return call
 
-    def settle(self, run_id: str, *, ran: bool) -> Settled | None:
+    def settle(self, run_id: str) -> Settled | None:
         """The cell for which the calls were made has ended, or never came to be.
-
-        Args:
-            run_id: of the run.
-            ran: it was run.
 
         Returns:
             What became of them; None: nobody listened to this reply, or that was told before.
@@ -162,9 +159,8 @@ class EarlyCalls:
                 return None
             settled = reply.settled()
             wrote = (reply.ended or time.monotonic()) - reply.began
-            if not ran:
-                self._wasted += settled.wasted
-            self._calls += settled.calls
+            self.wasted += settled.wasted
+            self.calls += settled.calls
             if settled.seconds >= _WORTH * wrote:
                 self._vain = self._skip = 0
             else:
@@ -217,7 +213,7 @@ class _Reply:
         return Settled(
             calls=len(calls),
             used=sum(call.used for call in calls),
-            uncounted=sum(not call.counted for call in calls),
+            uncounted=sum(call.used and not call.counted for call in calls),
             seconds=self._won([call for call in calls if call.used]),
             usage=usage,
         )

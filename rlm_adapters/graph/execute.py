@@ -151,17 +151,18 @@ class _Turn:
             output["note"] = note
         self._outputs.append(output)
         self._asked, self._stored = {}, {}
-        early = node.run.early.settle(self._run_id, ran=True)
+        early = node.run.early.settle(self._run_id)
         self._tell_output(cell, outcome, output, early)
         self._update["names"] = sorted({*self._state["variables"], *(one.name for one in outcome.variables)})
         if early is not None:
             outcome = replace(
                 outcome,
-                ahead_calls=outcome.ahead_calls + early.uncounted,
+                ahead_calls=outcome.ahead_calls + early.uncounted + early.wasted,
                 ahead_wasted=outcome.ahead_wasted + early.wasted,
             )
             self._update["usage"] = add_usage(self._update.get("usage"), early.usage)
-            node.run.ahead.settle(early.uncounted, early.wasted)
+            node.run.ahead.settle(early.uncounted, 0)
+            tell_early_waste(node, self._run_id, self._iteration, early)
         if outcome.ahead_calls:
             usage = ahead_usage(node, outcome.ahead_calls, outcome.ahead_wasted)
             self._update["usage"] = add_usage(self._update.get("usage"), usage)
@@ -247,6 +248,19 @@ def _tell_calls(node: NodeContext, run_id: str, iteration: int, pending: list[Re
             function=function,
             count=len(requests),
             ahead=sum(request["ahead"] for request in requests),
+        )
+
+
+def tell_early_waste(node: NodeContext, run_id: str, iteration: int, early: Settled) -> None:
+    """Say so when the calls of this reply have brought the share of early calls made in vain over the limit."""
+    account = node.run.early
+    if early.wasted and account.stopped:
+        node.emit(
+            "warning",
+            run_id,
+            iteration,
+            message=f"{account.wasted} of {account.calls} sub-calls made while the root LM was writing were never "
+            "used: from here on this run makes none before a reply is complete",
         )
 
 

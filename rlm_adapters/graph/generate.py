@@ -13,7 +13,7 @@ from rlm_adapters.graph.asking import ask_root, root_call_id
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.cures import confirmations
 from rlm_adapters.graph.direct import answer_directly, is_short
-from rlm_adapters.graph.execute import ahead_usage
+from rlm_adapters.graph.execute import ahead_usage, tell_early_waste
 from rlm_adapters.graph.journal import digest
 from rlm_adapters.graph.opening import open_early
 from rlm_adapters.graph.state import Reply, RLMState, TextAnswer
@@ -79,16 +79,11 @@ def _hear(
 
 def _in_vain(state: RLMState, node: NodeContext, iteration: int) -> Usage:
     """Book the calls that were made for a reply of which nothing is run."""
-    early, account = node.run.early.settle(state["run_id"], ran=False), node.run.early
+    early = node.run.early.settle(state["run_id"])
     if early is None or not early.calls:
         return {}
-    if account.stopped:
-        message = (
-            f"{early.calls} sub-calls were made for a reply that cannot be run: "
-            "from here on this run makes none before a reply is complete"
-        )
-        node.emit("warning", state["run_id"], iteration, parent=root_call_id(iteration), message=message)
-    return add_usage(early.usage, ahead_usage(node, early.calls, early.calls))
+    tell_early_waste(node, state["run_id"], iteration, early)
+    return add_usage(early.usage, ahead_usage(node, early.calls, early.wasted))
 
 
 def _ask(

@@ -81,7 +81,8 @@ class RLMOptions(BaseModel):
     )
     parallel: Parallel | None = Field(
         None,
-        description="ahead: sub-LM calls of a plain loop are found ahead and made together; off: one after the other.",
+        description="ahead: sub-LM calls of a plain loop are found ahead and made together; stream: those of finished "
+        "statements while the root LM still writes its cell; off: one after the other.",
     )
 
     approve: Literal["cells", "tools", "all"] | None = Field(

@@ -49,6 +49,7 @@ def hear_root(state: RLMState, node: NodeContext, config: RunnableConfig) -> Ste
         or not isinstance(target, ChatTarget)
         or not can_be_heard(target.model)
         or not node.run.ahead.enabled
+        or node.run.ledger.room_ahead() == 0
         or not node.run.early.is_due()
     ):
         return None
@@ -87,6 +88,7 @@ class StreamAhead:
         self._seen, self._seen_code = 0, ""
         self._again, self._again_helps = False, True
         self._looks = 0
+        self._most = node.run.ledger.room_ahead()
         self._asked: dict[str, EarlyCall] = {}
         self._answers: dict[str, Answer] = {}
         self._quiet = quiet(config)
@@ -196,7 +198,8 @@ class StreamAhead:
     def _room(self) -> int:
         account, ledger = self._node.run.ahead, self._node.run.ledger
         account.limit = ledger.room_ahead()
-        return account.room(len(self._asked))
+        room = account.room(len(self._asked))
+        return room if self._most is None else min(room, self._most - len(self._asked))
 
     def _own_session(self) -> Session | None:
         """The run's session, taken for as long as the reply is being written."""
@@ -237,9 +240,8 @@ class StreamAhead:
             answer = Value(to_plain(future.result()[0]))
             with self._lock:
                 self._answers[early.id] = answer
-                if self._again_helps and len(self._answers) == len(
-                    self._asked
-                ):  # calls that need these answers can be found now
+                if self._again_helps and len(self._answers) == len(self._asked):
+                    # What needs these answers can be found now.
                     self._again = True
                     self._look_soon()
 

@@ -36,6 +36,7 @@ from rlm_adapters.models.targets import ChatTarget, model_name
 from rlm_adapters.prompts import ChatCodeWriter, CodeWriter, Trajectory, system_prompt
 from rlm_adapters.prompts.load import prompted_sub_model, prompted_writer
 from rlm_adapters.sandbox import Isolation, SandboxLimits
+from rlm_adapters.sandbox.host.runahead import Parallel
 from rlm_adapters.traces.writer import TraceWriter, trace_writer
 from rlm_adapters.values.answers import OutputSpec
 from rlm_adapters.values.content import ContentStore
@@ -103,6 +104,10 @@ class RLMSettings(BaseChatModel):
     checkpointer: BaseCheckpointSaver[str] | None = Field(default=None, exclude=True, repr=False)
     """Where waiting runs are saved; None: in this process's memory. With a durable one use a durable ``store``."""
 
+    parallel: Parallel = "ahead"
+    """``ahead``: sub-LM calls of a plain loop are found ahead and made together (docs/parallel.md); ``stream``: those
+    of statements that are finished also while the root LM still writes the rest of its cell; ``off``: one after the
+    other."""
     approve: Any = Field(default=None, exclude=True, repr=False)
     """What waits for approval before it runs: ``"cells"``, ``"tools"``, ``"all"``, or a function of the
     `rlm_adapters.ApprovalRequest`. A person is asked by ``interrupt`` in the LangGraph node around this model."""
@@ -353,6 +358,7 @@ class RLMSettings(BaseChatModel):
                 part for part in (self.instructions, instructions_for(leaving, parallel=parallel)) if part
             ),
             on_event=self.on_event,
+            parallel=self.parallel,
             approve=self.approve,
             listeners=() if self.trace is None else (trace_writer(self.trace),),
         )

@@ -45,8 +45,9 @@ class Beginning:
 def beginning_of(text: str) -> Beginning | None:
     """The beginning of the first cell of an unfinished reply.
 
-    A statement is complete when the next one has begun or the fence is closed. A later turn of the reply may still
-    make it no cell at all: a thought whose opening mark was swallowed, an error of syntax in the rest.
+    A simple statement is complete with its line, a compound one when the next has begun; the last one when the fence is
+    closed. What follows may still make it no cell at all: a thought whose opening mark was swallowed, an error of
+    syntax in the rest.
 
     Args:
         text: the reply so far.
@@ -59,7 +60,7 @@ def beginning_of(text: str) -> Beginning | None:
         return None
     lines, closed = found
     syntax = Syntax()
-    code = "\n".join(lines[: len(lines) if closed else _last_statement(lines, syntax)])
+    code = "\n".join(lines[: len(lines) if closed else _complete(lines, syntax)])
     tree = syntax.tree(code)
     return Beginning(code, len(tree.body), closed) if tree is not None and tree.body else None
 
@@ -114,8 +115,11 @@ def _first_fence(lines: Sequence[str]) -> tuple[list[str], bool] | None:
     return None
 
 
-def _last_statement(lines: Sequence[str], syntax: Syntax) -> int:
-    """The line on which the last statement begins; 0 if none can be told."""
+def _complete(lines: Sequence[str], syntax: Syntax) -> int:
+    """How many lines the complete statements take; 0 if none can be told."""
+    tree = syntax.tree("\n".join(lines[:-1]))
+    if tree is not None and (not tree.body or not hasattr(tree.body[-1], "body")):
+        return len(lines) - 1  # a simple statement ends with its line
     tried = 0
     for number in range(len(lines) - 1, 0, -1):
         word = _NAME.match(lines[number])

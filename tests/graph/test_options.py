@@ -109,7 +109,7 @@ def test_calls_are_made_one_after_the_other_when_the_caller_says_so(model_server
         ({"model": {"base_url": "http://evil"}}, "input should be a valid string"),
         ({"sub_model": "langchain_openai.ChatOpenAI"}, "sub_model='langchain_openai.ChatOpenAI' is not a model"),
         ({"instructions": ["x"]}, "input should be a valid string"),
-        ({"parallel": "always"}, "input should be 'ahead' or 'off'"),
+        ({"parallel": "always"}, "input should be 'ahead', 'stream' or 'off'"),
         ({"output_type": "os.system"}, "output_type='os.system' is not known"),
         ({"output_type": "(" * 100_000}, "is not known"),
         ({"output_type": {"type": "text"}}, "output_type is not a valid JSON schema"),

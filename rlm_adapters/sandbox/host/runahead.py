@@ -14,7 +14,7 @@ from rlm_adapters.sandbox.protocol.frames import Message, ProtocolError
 from rlm_adapters.sandbox.protocol.journal import answer_to_json, call_hash
 from rlm_adapters.sandbox.protocol.types import Answer, HostCall
 
-Parallel: TypeAlias = Literal["stream", "ahead", "off"]
+Parallel: TypeAlias = Literal["ahead", "stream", "off"]
 """Whether the calls of a plain loop are found ahead and made together (``stream``: those of finished statements while
 the root LM still writes the rest of the cell), or made one after the other."""
 
@@ -43,7 +43,7 @@ def check_parallel(value: Any) -> Parallel:
     for choice in choices:
         if value == choice:
             return choice
-    raise InputError(f'parallel={value!r} is unknown: use "stream", "ahead" or "off"')
+    raise InputError(f'parallel={value!r} is unknown: use "ahead", "stream" or "off"')
 
 
 @dataclass(frozen=True, slots=True)
