@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rlm_adapters.cli.main import app
-from rlm_adapters.evaluation import FAMILIES, setting_of
+from rlm_adapters.evaluation import DATASETS, FAMILIES, setting_of
 from rlm_adapters.evaluation.tasks import LEAST, MOST
 from tests.dspy.conftest import own_cache, own_lm
 from tests.dspy.scripted import fields_text
@@ -58,9 +58,16 @@ def test_its_code_runs(world, capsys):
     assert all(one.correct for one in names["found"].results)
 
 
-def test_its_tables_name_all_families_and_settings():
-    rows = re.findall(r"^\| `([\w+-]+)`", TEXT, re.MULTILINE)
-    assert rows[: len(FAMILIES)] == list(FAMILIES)
-    assert [setting_of(one).name for one in rows[len(FAMILIES) :]] == rows[len(FAMILIES) :]
+def rows_of(title):
+    """First cells of the table of a section."""
+    (section,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE)
+    return re.findall(r"^\| `([\w+-]+)`", section, re.MULTILINE)
+
+
+def test_its_tables_name_all_families_data_and_settings():
+    assert rows_of("Tasks") == list(FAMILIES)
+    assert rows_of("Public data") == list(DATASETS)
+    settings = rows_of("Settings")
+    assert [setting_of(one).name for one in settings] == settings
     assert (LEAST, MOST) == (4_000, 100_000_000)
     assert "from 4 kB to 100 MB" in TEXT

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,8 +47,24 @@ def installed(names: Sequence[str], *, again: bool) -> list[Environment]:
     return found
 
 
-def measure(environments: Sequence[Environment], names: list[str], path: Path, *, once: bool) -> list[Line]:
-    """Measure what has no result yet, in rounds over all peers."""
+def newest(lines: Sequence[Line]) -> list[Line]:
+    """Results of the version of each peer that was measured last."""
+    versions = {one.peer: one.version for one in lines}
+    return [one for one in lines if versions[one.peer] == one.version]
+
+
+def measure(
+    environments: Sequence[Environment], names: list[str], path: Path, *, once: bool, until: float = math.inf
+) -> None:
+    """Measure what has no result yet, in rounds over all peers.
+
+    Args:
+        environments: of the peers.
+        names: of the scenarios.
+        path: file of the results.
+        once: one round only.
+        until: monotonic time after which nothing begins.
+    """
     lines = read(path)
     done = {(one.peer, one.version, one.scenario, one.round) for one in lines}
     failed = {(one.peer, one.version, one.scenario) for one in lines if one.outcome != "ok"}
@@ -61,15 +79,14 @@ def measure(environments: Sequence[Environment], names: list[str], path: Path, *
             what = (environment.peer, environment.version, scenario.name)
             if (*what, number) in done or what in failed:  # what fails once is not waited for again
                 continue
+            if time.monotonic() > until:
+                return
             line = run(environment, scenario, number, logs)
-            lines.append(line)
             if line.outcome != "ok":
                 failed.add(what)
             with path.open("a") as file:
                 file.write(line.to_json() + "\n")
             print(f"{scenario.name} {number} {environment.peer}: {line.outcome}", flush=True)
-    versions = {one.peer: one.version for one in environments}
-    return [one for one in lines if versions.get(one.peer) == one.version]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scenarios", default="", help=f"some of {', '.join(SCENARIOS)}; default: all")
     parser.add_argument("--results", type=Path, help="file of the results")
     parser.add_argument("--upgrade", action="store_true", help="install the newest versions again")
+    parser.add_argument("--again", action="store_true", help="forget the results of these peers and scenarios first")
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin nothing after so many")
     parser.add_argument("--page", action="store_true", help="only write the page from the results that are there")
     given = parser.parse_args(arguments)
     peers = given.peers.split(",") if given.peers else list(QUICK_PEERS if given.quick else NAMES)
@@ -94,7 +113,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.quick and given.results is None:
         path.parent.mkdir(exist_ok=True)
         path.unlink(missing_ok=True)
-    lines = read(path) if given.page else measure(installed(peers, again=given.upgrade), names, path, once=given.quick)
+    if given.again:
+        kept = [one for one in read(path) if one.peer not in peers or one.scenario not in names]
+        path.write_text("".join(f"{one.to_json()}\n" for one in kept))
+    if not given.page:
+        until = time.monotonic() + 60 * given.minutes
+        measure(installed(peers, again=given.upgrade), names, path, once=given.quick, until=until)
+    lines = newest(read(path))
     if given.quick:
         print(report.tables(lines))
         return 0 if all(one.outcome in {"ok", "skipped"} for one in lines if one.peer in OURS) else 1

@@ -1,4 +1,4 @@
-"""``rlm eval``: models and settings on tasks that are made from seeds."""
+"""``rlm eval``: models and settings on tasks that are made from seeds, and on public data."""
 
 from __future__ import annotations
 
@@ -56,10 +56,19 @@ def eval_(
     base_url: BaseUrlOption = None,
     api_key: ApiKeyOption = None,
     families: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Families of tasks; default: all.", show_default=False)
+        str | None,
+        typer.Option(metavar="A,B", help="Families of tasks; default: all, or none beside --data.", show_default=False),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:PATH",
+            help="Public data in local files: oolong, longbench-codeqa, browsecomp-plus, ruler, locodiff.",
+            show_default=False,
+        ),
     ] = None,
     sizes: Annotated[str, typer.Option(metavar="A,B", help="Of the contexts: 10kB to 10MB and more.")] = "10kB,100kB",
-    samples: Annotated[int, typer.Option(help="Tasks of each family and size.")] = 5,
+    samples: Annotated[int, typer.Option(help="Tasks of each family and size, and of each data set.")] = 5,
     seed: Annotated[int, typer.Option(help="Another one gives other tasks.")] = 0,
     split: Annotated[
         str, typer.Option(help="held_out, or train: the half of the seeds that prompts are optimised on.")
@@ -105,7 +114,7 @@ def eval_(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Ask models tasks that are made from seeds, under several settings, and score the answers exactly.
+    """Ask models tasks that are made from seeds or of public data, under several settings, and score the answers.
 
     Limits count for each task. A second start with the same file asks what has no result yet.
     """
@@ -116,6 +125,7 @@ def eval_(
                 models=Models(model=model, sub_model=sub_model, base_url=base_url, api_key=api_key),
                 options={
                     "families": None if families is None else _listed(families),
+                    "data": data or [],
                     "sizes": [parse_size(one) for one in _listed(sizes)],
                     "samples": samples,
                     "seed": seed,

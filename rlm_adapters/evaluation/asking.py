@@ -17,8 +17,8 @@ from rlm_adapters.evaluation.results import Result
 from rlm_adapters.evaluation.scoring import score
 from rlm_adapters.evaluation.settings import Setting, cut_to_window
 from rlm_adapters.evaluation.tasks.task import Task
-from rlm_adapters.events import Event, EventHandler
 from rlm_adapters.graph import create_rlm_graph
+from rlm_adapters.models.job import Job, part_of
 from rlm_adapters.models.limits import Limits
 from rlm_adapters.models.prices import ModelPrice
 from rlm_adapters.sandbox import Executor
@@ -30,24 +30,7 @@ _OF_THE_MODEL: Final = frozenset({"context_length", "refusal", "bad_request"})
 OUT_OF_MONEY: Final = "out_of_money"
 """Finish reason of a task that the evaluation's budget cut short."""
 
-_REFUSED: Final = "does not fit into the $"
-"""What the ledger says of a sub-call for which there is too little money."""
-
 _MOST_SHOWN: Final = 20_000  # characters of an answer that are kept
-
-
-@dataclass(slots=True)
-class _Money:
-    """Hears whether a run, or a sub-call of it, had too little money."""
-
-    short: bool = False
-
-    def note(self, event: Event) -> None:
-        """Take an event."""
-        if event.type == "limit":
-            self.short = self.short or event.data.get("limit") == "max_cost"
-        elif event.type == "call_finished":
-            self.short = self.short or _REFUSED in str(event.data.get("error"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,25 +55,24 @@ class Asker:
     window: int | None
     traces: Path | None
 
-    async def ask(self, setting: Setting, task: Task, most: float | None) -> Result:
+    async def ask(self, setting: Setting, task: Task, job: Job) -> Result:
         """Ask, and score the answer.
 
         Args:
             setting: how.
             task: what.
-            most: dollars that the evaluation has for this; None: any.
+            job: whose ledger refuses what the evaluation has no money for, and counts what is used.
 
         Raises:
             ModelCallError: one that every further task would meet: a key, a name, an address.
             RLMError: the machine failed.
         """
-        bound = most is not None and (self.limits.max_cost is None or most < self.limits.max_cost)
-        limits = replace(self.limits, max_depth=setting.depth, max_cost=most if bound else self.limits.max_cost)
+        limits = replace(self.limits, max_depth=setting.depth)
         trace = None if self.traces is None else self.traces / _file_name(setting, task)
         began = time.monotonic()
-        money = _Money()
         try:
-            told = await self._run(setting, task, limits, trace, money.note)
+            with part_of(job):
+                told = await self._run(setting, task, limits, trace)
         except ModelCallError as error:
             if error.permanent:
                 raise
@@ -99,7 +81,9 @@ class Asker:
             }  # fmt: skip
             void = error.kind not in _OF_THE_MODEL
         else:
-            void = bound and money.short
+            void = False
+        refused = job.ledger.refusal is not None
+        void = void or refused
         answer = told["answer"]
         # A long answer is read beside the event loop.
         judged, shown = await asyncio.to_thread(lambda: (score(task.question, answer), _shown(answer)))
@@ -113,18 +97,16 @@ class Asker:
             correct=judged.correct and not void,
             score=0.0 if void else judged.value,
             why=judged.why,
-            finish_reason=OUT_OF_MONEY if void and money.short else told["finish_reason"],
+            finish_reason=OUT_OF_MONEY if refused else told["finish_reason"],
             error=told.get("error"),
-            usage=dict(told["usage"]),
+            usage=job.ledger.used,
             iterations=told["iterations"],
             seconds=round(time.monotonic() - began, 3),
             trace=None if trace is None else trace.name,
             void=void,
         )
 
-    async def _run(
-        self, setting: Setting, task: Task, limits: Limits, trace: Path | None, on_event: EventHandler
-    ) -> Mapping[str, Any]:
+    async def _run(self, setting: Setting, task: Task, limits: Limits, trace: Path | None) -> Mapping[str, Any]:
         question = task.question
         given: dict[str, Any] = {"query": question.text, "context": question.context}
         if setting.way == "rlm" and question.files:
@@ -143,7 +125,6 @@ class Asker:
             worked_example=setting.worked_example,
             direct_below=0 if setting.way == "rlm" else sys.maxsize,
             trace=trace,
-            on_event=on_event,
         )
         try:
             result: Mapping[str, Any] = await graph.ainvoke(given)

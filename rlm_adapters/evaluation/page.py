@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from rlm_adapters.evaluation.evaluate import Evaluation
+from rlm_adapters.evaluation.evaluation import Evaluation
 from rlm_adapters.evaluation.figures import Figures
 from rlm_adapters.evaluation.results import Result
 
@@ -74,7 +74,7 @@ def _head(evaluation: Evaluation) -> str:
     facts = [
         ("root LM", asked.get("model")),
         ("sub-LM", asked.get("sub_model")),
-        ("tasks", f"{len(evaluation.families)} families x {len(evaluation.sizes)} sizes x {evaluation.samples}"),
+        ("tasks", f"{evaluation.total // max(1, len(evaluation.settings)):,} of {len(evaluation.families)} families"),
         ("seed", f"{asked.get('seed')} ({str(asked.get('split')).replace('_', '-')})"),
         ("results", f"{len(evaluation.results):,} of {evaluation.total:,}"),
         ("spent", f"${evaluation.spent:.4f} (as far as prices are known)"),

@@ -171,6 +171,29 @@ def test_the_budget_holds_over_all_starts(run):
     assert all(one.correct for one in done.results)
 
 
+async def test_what_an_interrupted_task_has_cost_counts(model_server, chat, sandbox, tmp_path):
+    play(model_server)
+    model_server.script("oracle", lambda messages, request: Reply("1", latency=30))
+    prices = {"expert": (1_000, 1_000), "oracle": (1_000, 1_000)}
+    options = {"families": ["oolong_counts"], "settings": ["rlm-1"], "samples": 1, "sizes": [10_000], "prices": prices}
+    output = tmp_path / "results.jsonl"
+    started = asyncio.ensure_future(
+        aevaluate(chat("expert"), chat("oracle"), **options, output=output, sandbox=sandbox)
+    )
+    while not model_server.requests_of("oracle"):
+        await asyncio.sleep(0.01)
+    started.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await started
+    (line,) = output.read_text().splitlines()[1:]
+    told = json.loads(line)
+    assert (told["void"], told["finish_reason"], told["usage"]["root_calls"]) == (True, "interrupted", 1)
+    play(model_server)
+    done = await aevaluate(chat("expert"), chat("oracle"), **options, output=output, sandbox=sandbox)
+    assert (done.complete, done.results[0].correct) == (True, True)
+    assert done.spent > done.results[0].usage["cost"] > 0
+
+
 def test_a_task_whose_sub_calls_are_too_dear_for_the_budget_is_void(run):
     prices = {"expert": (1, 1), "oracle": (10_000, 10_000)}
     options = {"families": ["oolong_counts"], "settings": ["rlm-1"], "prices": prices, "limits": {"max_iterations": 2}}
@@ -263,9 +286,11 @@ async def test_nothing_blocks_the_event_loop(model_server, chat, sandbox, tmp_pa
     assert [one.correct for one in found.results] == [True] * 4
 
 
-async def test_inside_an_event_loop_the_blocking_form_says_what_to_write(tmp_path):
-    with pytest.raises(InputError, match=r"write `await aevaluate\(...\)`"):
-        evaluate("openai:gpt-5", output=tmp_path / "x")
+async def test_the_blocking_form_works_inside_an_event_loop(model_server, chat, sandbox, tmp_path):
+    play(model_server)
+    options = {"families": ["s_niah"], "settings": ["direct"], "samples": 1, "sizes": [10_000], "sandbox": sandbox}
+    found = evaluate(chat("expert"), output=tmp_path / "results.jsonl", **options)
+    assert (found.complete, found.results[0].correct) == (True, True)
 
 
 def test_two_processes_do_not_write_one_file(run, tmp_path):

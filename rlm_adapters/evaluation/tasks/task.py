@@ -30,6 +30,7 @@ class Question:
         kind: what it is.
         decoys: values in the context that a wrong reading would give.
         files: by name, bytes of files that a run gets in place of the context.
+        judge: scores the text of an answer from 0 to 1, in place of ``kind``: the rules of a public data set.
     """
 
     text: str
@@ -38,6 +39,7 @@ class Question:
     kind: Kind
     decoys: tuple[str, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
+    judge: Callable[[str], float] | None = None
 
 
 Family: TypeAlias = Callable[[random.Random, int], Question]
@@ -55,6 +57,7 @@ class Task:
         seed: of the evaluation.
         number: of the task, among those of its family, size and seed.
         question: made from all of these, and from nothing else.
+        name: id of a task that was not made from a seed.
     """
 
     family: str
@@ -63,11 +66,12 @@ class Task:
     seed: int
     number: int
     question: Question = field(repr=False)
+    name: str | None = None
 
     @property
     def id(self) -> str:
         """Tells what the task was made from."""
-        return task_id(self.family, self.size, self.split, self.seed, self.number)
+        return self.name or task_id(self.family, self.size, self.split, self.seed, self.number)
 
 
 def task_id(family: str, size: int, split: str, seed: int, number: int) -> str:
