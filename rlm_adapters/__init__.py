@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rlm_adapters.dspy.module import RLM
     from rlm_adapters.errors import (
         InputError,
+        LeaseLostError,
         ModelCallError,
         NoAnswerError,
         OutputError,
@@ -53,6 +54,7 @@ _HOMES = {
     "Decision": "graph.approval",
     "Event": "events",
     "InputError": "errors",
+    "LeaseLostError": "errors",
     "Limits": "models.limits",
     "MapResult": "datasets.result",
     "ModelCallError": "errors",
@@ -88,6 +90,7 @@ __all__ = [
     "Decision",
     "Event",
     "InputError",
+    "LeaseLostError",
     "Limits",
     "MapResult",
     "ModelCallError",

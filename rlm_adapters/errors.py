@@ -44,6 +44,10 @@ class ThreadBusyError(RLMError):
     """A thread is being run by another call already, here or in another process: the message names the thread."""
 
 
+class LeaseLostError(ThreadBusyError):
+    """This call has lost its thread to another one, which goes on with it; what it had saved before is kept."""
+
+
 class SandboxError(RLMError):
     """The sandbox itself failed (not the code in it): it could not start, or answered nonsense."""
 

@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ def postgres_server() -> Iterator[str]:
             _wait_for(url, process, root / "log")
             yield url
         finally:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # ends what sessions a failed test has left
             process.wait()
     finally:
         shutil.rmtree(root, ignore_errors=True)

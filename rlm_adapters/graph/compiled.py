@@ -20,6 +20,7 @@ from rlm_adapters.errors import InputError, ModelCallError
 from rlm_adapters.events import Event
 from rlm_adapters.graph.afterwards import plain_trajectory
 from rlm_adapters.graph.context import RLMConfig, RLMContext, Run
+from rlm_adapters.graph.fencing import fenced
 from rlm_adapters.graph.form import input_form, input_model, output_form
 from rlm_adapters.graph.growing import at_exit
 from rlm_adapters.graph.injection import Caller
@@ -71,7 +72,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
             lease = drive(self._leased(ready, config))
             packed = self._packed(input, ready, config)
             write = self._writer(input, ready, config, kwargs)
-            inner = super(RLMGraph, self._saving(config, kwargs)).stream(
+            inner = super(RLMGraph, self._saving(config, kwargs, ready)).stream(
                 packed, self._roomy(config, ready), context=ready, **kwargs
             )
             for part in inner:
@@ -109,7 +110,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         try:
             lease = await adrive(self._leased(ready, config))
             packed = await asyncio.to_thread(self._packed, input, ready, config)
-            inner = super(RLMGraph, self._saving(config, kwargs)).astream(
+            inner = super(RLMGraph, self._saving(config, kwargs, ready)).astream(
                 packed, self._roomy(config, ready), context=ready, **kwargs
             )
             write = self._writer(input, ready, config, kwargs)
@@ -301,11 +302,15 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         run.lease = yield from leased(self.checkpointer, str(thread), (ready.config or self.rlm).multitask_strategy)
         return run.lease
 
-    def _saving(self, called: RunnableConfig | None, asked: Mapping[str, Any]) -> RLMGraph:
-        """The same graph, with what it needs to save at the end of the call only."""
-        if not saves_at_exit(called or {}, asked):
-            return self
-        return self.copy({"channels": at_exit(self.channels)})
+    def _saving(self, called: RunnableConfig | None, asked: Mapping[str, Any], ready: RLMContext) -> RLMGraph:
+        """The same graph, with a saver for this call, and with what it needs to save at the end of the call only."""
+        changed: dict[str, Any] = {}
+        lease = None if ready.run is None or ready.depth else ready.run.lease
+        if lease is not None and lease.fence is not None and isinstance(self.checkpointer, BaseCheckpointSaver):
+            changed["checkpointer"] = fenced(self.checkpointer, lease.fence)
+        if saves_at_exit(called or {}, asked):
+            changed["channels"] = at_exit(self.channels)
+        return self.copy(changed) if changed else self
 
     def _for_children(self) -> RLMGraph:
         """The same graph without a saver of its own: a child saves into its parent's thread."""

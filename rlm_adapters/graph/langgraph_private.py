@@ -74,6 +74,14 @@ PRIVATE: Final = (
         "a ChatRLM run that was killed in the moment after its tools had answered takes other results for the same",
         RESUME_WRITE,
     ),
+    *(
+        PrivateName(
+            f"langgraph.checkpoint.postgres{module}",
+            "_cursor",
+            "a process that wakes after another one has taken its thread over may write a step more to it",
+        )
+        for module in (":PostgresSaver", ".aio:AsyncPostgresSaver")
+    ),
 )
 
 

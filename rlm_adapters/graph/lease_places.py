@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import threading
 from collections.abc import Callable, Hashable
 from typing import Any, Final
@@ -100,12 +101,27 @@ class _File(Place):
             self._file = None
 
 
-_KEY: Final = "hashtextextended(coalesce(current_schema(), ''), %s)"
-"""Number of an advisory lock: those of a database are shared by its schemas."""
+_TAKE: Final = """
+    select key, pg_try_advisory_lock(key) from hashtextextended(coalesce(current_schema(), ''), %s) as key
+"""
+"""Try the lock of a thread. The schema is in its number: those of a database share its advisory locks."""
+
+_GUARD: Final = 0x5F3759DF_2545F491
+"""What makes the number of a thread's guard of the number of its lease."""
+
+_DEAD_AFTER: Final = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+"""Seconds, seconds and times, for both ends: a machine that is gone keeps its leases for 25 seconds, not for hours."""
+
+_SETTINGS: Final = {"idle_session_timeout": 0, **{f"tcp_{name}": value for name, value in _DEAD_AFTER.items()}}
+"""Of the session in the server; a session that keeps leases is idle by nature."""
 
 
-class _Database(Place):
-    """Advisory locks of one session, which this process opens while it holds any."""
+class DatabasePlace(Place):
+    """Advisory locks of one session, which this process opens while it holds any.
+
+    Attributes:
+        token: number of a lock that only the present session holds; see `rlm_adapters.graph.fencing`.
+    """
 
     may_be_lost = True
 
@@ -113,6 +129,12 @@ class _Database(Place):
         super().__init__()
         self._conninfo = conninfo
         self._session: Any = None
+        self._keys: dict[str, int] = {}
+        self.token = 0
+
+    def guard_of(self, name: str) -> int:
+        """Number of the lock that is shared by the transactions that write to a thread whose lease is held."""
+        return self._keys[name] ^ _GUARD
 
     def holds(self, name: str) -> bool:
         """Whether it is still there; after a lost connection all are taken again, as far as they are free."""
@@ -122,40 +144,75 @@ class _Database(Place):
             if name not in self._held:
                 return False
             try:
-                self._session.execute("select 1")
+                if self._session is not None:
+                    self._session.execute("select 1")
+                    return True
             except psycopg.Error:
                 self._close()
-                self._held = {one for one in self._held if self._lock_for_others(one)}
-                if not self._held:
-                    self._close()
+            self._held = {one for one in self._held if self._lock_for_others(one)}
+            if not self._held:
+                self._close()
             return name in self._held
 
     def _lock_for_others(self, name: str) -> bool:
         import psycopg  # noqa: PLC0415 - of an extra
 
         if self._session is None:
-            self._session = psycopg.connect(self._conninfo, autocommit=True, application_name="rlm-adapters lease")
+            self._session, self.token = _session(self._conninfo)
         try:
-            row = self._session.execute(f"select pg_try_advisory_lock({_KEY})", [_number(name, 63)]).fetchone()
+            key, taken = self._session.execute(_TAKE, [_number(name, 63)]).fetchone()
+            if taken and not self._nobody_writes(key):
+                self._session.execute("select pg_advisory_unlock(%s)", [key])
+                taken = False
         except psycopg.Error:
             if not self._held:
                 self._close()  # the next attempt begins anew
             raise
-        if not row[0] and not self._held:
+        if taken:
+            self._keys[name] = key
+        elif not self._held:
             self._close()
-        return bool(row[0])
+        return bool(taken)
+
+    def _nobody_writes(self, key: int) -> bool:
+        """Whether no transaction of an owner whose session has ended is under way."""
+        (free,) = self._session.execute("select pg_try_advisory_xact_lock(%s)", [key ^ _GUARD]).fetchone()
+        return bool(free)
 
     def _unlock_for_others(self, name: str) -> None:
         import psycopg  # noqa: PLC0415 - of an extra
 
         if self._session is not None:
             with contextlib.suppress(psycopg.Error):  # else the session has ended, and its locks with it
-                self._session.execute(f"select pg_advisory_unlock({_KEY})", [_number(name, 63)])
+                self._session.execute("select pg_advisory_unlock(%s)", [self._keys.pop(name, 0)])
 
     def _close(self) -> None:
         if self._session is not None:
             self._session.close()
             self._session = None
+
+
+def _session(conninfo: str) -> tuple[Any, int]:
+    """A session for leases, and its token. What the conninfo says itself is left as it is."""
+    import psycopg  # noqa: PLC0415 - of an extra
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo  # noqa: PLC0415
+
+    options: dict[str, Any] = {"connect_timeout": 10, "tcp_user_timeout": 25_000, **_DEAD_AFTER}
+    options |= conninfo_to_dict(conninfo)
+    options["application_name"] = "rlm-adapters lease"
+    session = psycopg.connect(make_conninfo(**options), autocommit=True)
+    try:
+        for name, value in _SETTINGS.items():
+            session.execute(
+                "select set_config(name, %s, false) from pg_settings where name = %s and source <> 'client'",
+                [str(value), name],
+            )
+        token = secrets.randbits(63)
+        session.execute("select pg_advisory_lock(%s)", [token])
+    except BaseException:
+        session.close()
+        raise
+    return session, token
 
 
 def _number(name: str, bits: int) -> int:
@@ -207,7 +264,7 @@ def place_of(saver: Any) -> Steps[Place | None]:
         conninfo: str | None = yield from _asked(saver, _postgres_conninfo, _postgres_aconninfo)
         if conninfo is None:
             return None
-        place = _PLACES.get(("postgres", conninfo), lambda: _Database(conninfo))
+        place = _PLACES.get(("postgres", conninfo), lambda: DatabasePlace(conninfo))
     return _PLACES.of_savers.setdefault(saver, place)
 
 

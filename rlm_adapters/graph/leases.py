@@ -13,7 +13,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 from rlm_adapters.effects import Steps, Wait, off_loop, sleep
 from rlm_adapters.errors import InputError, ThreadBusyError
-from rlm_adapters.graph.lease_places import Place, place_of, running_loop
+from rlm_adapters.graph.fencing import Fence, taken_over
+from rlm_adapters.graph.lease_places import DatabasePlace, Place, place_of, running_loop
 
 MultitaskStrategy: TypeAlias = Literal["reject", "enqueue"]
 """What a call does whose thread is being run by another call: LangGraph's server names it so."""
@@ -52,23 +53,23 @@ class Lease:
         self._name = name
         self._thread = thread
         self._looked = time.monotonic()
+        self.fence = Fence(place, name, thread) if isinstance(place, DatabasePlace) else None
 
     def due(self) -> bool:
         """Whether to `check` it."""
+        if self.fence is not None and self.fence.lost:
+            return True
         return self._place.may_be_lost and time.monotonic() - self._looked > _CHECK_EVERY
 
     def check(self) -> None:
         """Look whether it is still held; may block.
 
         Raises:
-            ThreadBusyError: it was lost with the connection, and another call has taken it.
+            LeaseLostError: it was lost with the connection, and another call has taken it.
         """
         self._looked = time.monotonic()
-        if not self._place.holds(self._name):
-            raise ThreadBusyError(
-                f"thread {self._thread!r} was taken over by another call while the connection to its checkpointer's "
-                "database was lost: this call ends here, the other one goes on"
-            )
+        if (self.fence is not None and self.fence.lost) or not self._place.holds(self._name):
+            raise taken_over(self._thread)
 
     def release(self) -> Steps[None]:
         """Give it back."""

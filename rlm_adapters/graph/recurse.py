@@ -76,6 +76,8 @@ def _answer(request: Request, task: RecurseInput, node: NodeContext, config: Run
             outcome = yield from _make_call(request, given, task, node, call.made)
     except (GraphBubbleUp, ContentError):
         raise  # no failure of this call: the run waits, or its store is broken
+    except _BrokenError as broken:
+        raise broken.cause from None
     except Exception as error:  # a tool may raise anything, and the model can often go on
         usage = error.usage if isinstance(error, ModelCallError) else {}
         if isinstance(error, ModelCallError) and error.permanent:
@@ -241,10 +243,15 @@ def _ask_child(
     parent = f"cell-{call.id.partition(':')[0]}"
     node.emit("child_started", task["run_id"], task["iteration"], id=call.id, parent=parent, query=prompt)
     graph = node.graph
-    result = yield Wait(
-        lambda: graph.invoke(given_input, call.config, context=child),
-        lambda: graph.ainvoke(given_input, call.config, context=child),
-    )
+    try:
+        result = yield Wait(
+            lambda: graph.invoke(given_input, call.config, context=child),
+            lambda: graph.ainvoke(given_input, call.config, context=child),
+        )
+    except (GraphBubbleUp, ModelCallError, BudgetExceededError, InputError):
+        raise
+    except Exception as error:
+        raise _BrokenError(error) from error
     usage = result["usage"]
     if result["finish_reason"] in ("budget", "timeout", "error", "unsubmitted"):
         partial = result["answer"]
@@ -280,3 +287,15 @@ class _ChildEndedError(ModelCallError):
     def __init__(self, message: str, usage: Usage) -> None:
         super().__init__(message, kind="child")
         self.usage = usage
+
+
+class _BrokenError(Exception):
+    """A child's sandbox or checkpointer failed: no answer to a cell, which would keep it for good.
+
+    Attributes:
+        cause: that ends the run, which can be resumed.
+    """
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause

@@ -1,4 +1,4 @@
-"""Run a thread of a graph in a process of its own: ``python -m tests.graph.leasing KIND LOCATION STORE URL``."""
+"""Run a thread of a graph in a process of its own: ``python -m tests.graph.leasing KIND LOCATION STORE URL [resume]``."""
 
 import sys
 from typing import Any
@@ -24,9 +24,9 @@ def call(used: Opened, graph: Any, given: Any) -> Any:
     return used.runner.run(graph.ainvoke(given, THREAD))
 
 
-def main(kind: str, location: str, store: str, url: str) -> None:
+def main(kind: str, location: str, store: str, url: str, begin: str = "begin") -> None:
     with opened(kind, location) as used:
-        call(used, graph_of(used, url, store), {"query": "q"})
+        call(used, graph_of(used, url, store), {"query": "q"} if begin == "begin" else None)
 
 
 if __name__ == "__main__":

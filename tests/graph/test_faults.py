@@ -2,8 +2,10 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
 
 from rlm_adapters import InputError, Limits, ModelCallError, Sandbox, SandboxLimits, create_rlm_graph
 from tests.server import Reply, by_question, cell, flaky, rate_limited, server_error
@@ -188,3 +190,30 @@ def test_nothing_is_told_of_a_run_after_its_end(model_server, chat, sandbox):
         graph.invoke({"query": "q", "context": "x"})
     time.sleep(1.5)
     assert events[-1].type == "run_finished"
+
+
+class _Full(InMemorySaver):
+    """A saver whose disk is full, while a child run writes."""
+
+    full = True
+
+    def put(self, config: Any, *args: Any) -> Any:
+        if self.full and config["configurable"]["checkpoint_ns"]:
+            raise OSError(28, "No space left on device")
+        return super().put(config, *args)
+
+
+def test_a_saver_that_fails_in_a_child_ends_the_run_and_is_no_answer_to_the_cell(model_server, chat, sandbox):
+    model_server.script(
+        "root",
+        by_question(
+            {"PARENT": [cell("x = rlm_query('CHILD?')\nSUBMIT(x)")], "CHILD": [cell("SUBMIT('of the child')")]}
+        ),
+    )
+    saver = _Full()
+    graph = create_rlm_graph(chat("root"), sandbox=sandbox, checkpointer=saver, limits=Limits(max_depth=2))
+    thread = {"configurable": {"thread_id": "t"}}
+    with pytest.raises(OSError, match="No space left"):
+        graph.invoke({"query": "PARENT?"}, thread)
+    saver.full = False
+    assert graph.invoke(None, thread)["answer"] == "of the child"

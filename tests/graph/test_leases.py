@@ -14,7 +14,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-from rlm_adapters import InputError, ThreadBusyError, create_rlm_graph
+from rlm_adapters import InputError, LeaseLostError, ThreadBusyError, create_rlm_graph
 from rlm_adapters.effects import adrive, drive
 from rlm_adapters.graph.leases import leased
 from tests.graph.leasing import THREAD, call, graph_of
@@ -197,15 +197,9 @@ def test_a_lost_connection_is_made_again_unless_another_call_has_come_first(post
         lease = drive(leased(used.saver, "lost", "reject"))
         admin.execute(kill)
         lease.check()
-        locked = "select objid, classid from pg_locks where locktype = 'advisory'"
-        (row,) = admin.execute(locked).fetchall()
         admin.execute(kill)
-        until(lambda: not admin.execute(locked).fetchall())
-        admin.execute("select pg_advisory_lock(%s::bigint)", [_signed(row[1] << 32 | row[0])])
-        with pytest.raises(ThreadBusyError, match="thread 'lost' was taken over by another call"):
+        until(lambda: not admin.execute("select 1 from pg_locks where locktype = 'advisory'").fetchall())
+        admin.execute("select pg_advisory_lock(%s)", [lease._place._keys[lease._name]])
+        with pytest.raises(LeaseLostError, match="thread 'lost' was taken over by another call"):
             lease.check()
         drive(lease.release())
-
-
-def _signed(number: int) -> int:
-    return number - (1 << 64) if number >> 63 else number

@@ -1,0 +1,203 @@
+"""Fencing: a call that has lost its lease of a thread writes nothing more to it.
+
+A process may stand still for minutes (SIGSTOP, a paused machine), and the session that keeps its leases in PostgreSQL
+may end meanwhile. Another call takes the thread, and ends it perhaps. What the first one writes when it wakes would
+become the newest checkpoint of the thread. So each of its writes looks in its own transaction whether the session
+still lives: every session that keeps leases also holds a lock with a random number, its token.
+
+A transaction that has looked holds a shared lock of its thread until it ends, and whoever takes the thread waits for
+that one. So there is no moment between the look and the write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache
+from typing import Any, Final, TypeVar
+
+from rlm_adapters.errors import LeaseLostError
+from rlm_adapters.graph.lease_places import DatabasePlace
+
+R = TypeVar("R")
+
+_STATEMENTS: Final = (
+    "select pg_advisory_xact_lock_shared(%s)",
+    "select 1 / (not pg_try_advisory_xact_lock_shared(%s))::int",
+)
+"""The first keeps the thread's next owner waiting; the second divides by zero where nobody holds the token."""
+
+
+class Fence:
+    """What the writes of one call are checked against.
+
+    Args:
+        place: that keeps the lease.
+        name: of the thread there.
+        thread: as the caller knows it.
+    """
+
+    def __init__(self, place: DatabasePlace, name: str, thread: str) -> None:
+        self._place = place
+        self._name = name
+        self._thread = thread
+        self._guard = place.guard_of(name)
+        self._token = place.token
+        self._known: set[str | None] = set()
+        self.lost = False
+        """Whether a write was refused for good: the next step need not begin."""
+
+    def statements(self) -> Iterator[tuple[str, tuple[int]]]:
+        """What fails, and its transaction with it, unless the session that this call last saw still lives."""
+        return zip(_STATEMENTS, ((self._guard,), (self._token,)), strict=True)
+
+    def knows(self, config: Any, checkpoint: str | None) -> None:
+        """This call has read the thread's newest checkpoint, or is about to write it.
+
+        Args:
+            config: that the saver was called with.
+            checkpoint: its id; None: the thread is new.
+        """
+        if not config["configurable"].get("checkpoint_ns"):
+            self._known.add(checkpoint)
+
+    @property
+    def newest(self) -> Any:
+        """Config of the thread's newest checkpoint."""
+        return {"configurable": {"thread_id": self._thread, "checkpoint_ns": ""}}
+
+    def take_again(self) -> int:
+        """Take the lease again after its session has ended; may block.
+
+        Returns:
+            The new session's token.
+
+        Raises:
+            LeaseLostError: another call has it.
+        """
+        if not self._place.holds(self._name):
+            self.lost = True
+            raise taken_over(self._thread)
+        return self._place.token
+
+    def go_on(self, token: int, newest: Any) -> None:
+        """Go on with a lease that was taken again, unless another call has had it.
+
+        Args:
+            token: of the new session.
+            newest: LangGraph's tuple of the thread's newest checkpoint, read since then; None: there is none.
+
+        Raises:
+            LeaseLostError: the checkpoint is not of this call.
+        """
+        if (None if newest is None else newest.config["configurable"]["checkpoint_id"]) not in self._known:
+            self.lost = True
+            raise taken_over(self._thread)
+        self._token = token
+
+
+def taken_over(thread: str) -> LeaseLostError:
+    """What a call is told whose thread another one has taken."""
+    return LeaseLostError(
+        f"thread {thread!r} was taken over by another call while the connection to its checkpointer's database was "
+        "lost: this call ends here and has saved nothing since, the other one goes on"
+    )
+
+
+def fenced(saver: Any, fence: Fence) -> Any:
+    """The saver for one call: the same one, but that it refuses to write once the lease is lost."""
+    kind: Any = type(saver)
+    if not hasattr(kind, "_cursor"):
+        return saver  # of a version that this one does not know: the run looks at each step still
+    made = copy.copy(saver)  # with the same connection, and the same lock around it
+    made.__class__ = _async_kind(kind) if hasattr(saver, "loop") else _kind(kind)
+    made.fence = fence
+    return made
+
+
+@cache
+def _kind(kind: Any) -> Any:
+    class Fenced(kind):  # type: ignore[misc]
+        """`PostgresSaver`, of one call."""
+
+        fence: Fence
+
+        @contextmanager
+        def _cursor(self, *, pipeline: bool = False) -> Iterator[Any]:
+            with super()._cursor(pipeline=pipeline) as cursor:
+                if pipeline:  # something is written
+                    for statement in self.fence.statements():
+                        cursor.execute(*statement)
+                yield cursor
+
+        def get_tuple(self, config: Any) -> Any:
+            found = super().get_tuple(config)
+            if not config["configurable"].get("checkpoint_id"):
+                self.fence.knows(config, found and found.config["configurable"]["checkpoint_id"])
+            return found
+
+        def put(self, config: Any, checkpoint: Any, *args: Any) -> Any:
+            self.fence.knows(config, checkpoint["id"])
+            return self._written(lambda: super(Fenced, self).put(config, checkpoint, *args))
+
+        def put_writes(self, *args: Any, **kwargs: Any) -> Any:
+            return self._written(lambda: super(Fenced, self).put_writes(*args, **kwargs))
+
+        def _written(self, write: Callable[[], R]) -> R:
+            try:
+                return write()
+            except _refusals():
+                token = self.fence.take_again()
+                self.fence.go_on(token, super().get_tuple(self.fence.newest))
+                return write()
+
+    return Fenced
+
+
+@cache
+def _async_kind(kind: Any) -> Any:
+    class Fenced(kind):  # type: ignore[misc]
+        """`AsyncPostgresSaver`, of one call; its sync methods go through the async ones."""
+
+        fence: Fence
+
+        @asynccontextmanager
+        async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[Any]:
+            async with super()._cursor(pipeline=pipeline) as cursor:
+                if pipeline:
+                    for statement in self.fence.statements():
+                        await cursor.execute(*statement)
+                yield cursor
+
+        async def aget_tuple(self, config: Any) -> Any:
+            found = await super().aget_tuple(config)
+            if not config["configurable"].get("checkpoint_id"):
+                self.fence.knows(config, found and found.config["configurable"]["checkpoint_id"])
+            return found
+
+        async def aput(self, config: Any, checkpoint: Any, *args: Any) -> Any:
+            self.fence.knows(config, checkpoint["id"])
+            return await self._written(lambda: super(Fenced, self).aput(config, checkpoint, *args))
+
+        async def aput_writes(self, *args: Any, **kwargs: Any) -> Any:
+            return await self._written(lambda: super(Fenced, self).aput_writes(*args, **kwargs))
+
+        async def _written(self, write: Callable[[], Coroutine[Any, Any, R]]) -> R:
+            try:
+                return await write()
+            except _refusals():
+                token = await asyncio.to_thread(self.fence.take_again)
+                self.fence.go_on(token, await super().aget_tuple(self.fence.newest))
+                return await write()
+
+    return Fenced
+
+
+@cache
+def _refusals() -> tuple[type[Exception], ...]:
+    """What a write raises whose transaction has failed at the fence."""
+    from psycopg import errors  # noqa: PLC0415 - of an extra
+
+    return errors.DivisionByZero, errors.PipelineAborted
