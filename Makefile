@@ -12,7 +12,7 @@ SHORT := tests/cli tests/models tests/graph/test_runs.py tests/langchain/test_st
 	tests/dspy/test_rlm_module.py tests/test_examples.py tests/test_readme.py tests/test_architecture.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-short-ray test-postgres chaos test-server test-aegra test-browser test-tracers test-notebook test-ray pictures docs serve lint lock \
+.PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-short-ray test-postgres chaos workers test-server test-aegra test-browser test-tracers test-notebook test-ray pictures docs serve lint lock \
 	lock-upgrade prices security fuzz bench bench-peers bench-peers-quick model-table clean
 
 help:  ## print the targets
@@ -32,8 +32,8 @@ demo: $(VENV)/.installed  ## run the engine on 10 MB of source code, with a scri
 test: $(VENV)/.installed lint  ## lint, type check and run the tests
 	$(BIN)/python -m pytest
 
-test-postgres: $(VENV)/.installed  ## suspended runs and leases in PostgreSQL (starts a server of its own; needs its programs)
-	$(BIN)/python -m pytest -m postgres tests/langchain tests/graph
+test-postgres: $(VENV)/.installed  ## suspended runs, leases and workers in PostgreSQL (starts a server of its own; needs its programs)
+	$(BIN)/python -m pytest -m postgres tests/langchain tests/graph tests/workers
 
 $(VENV)-tracers/.installed: $(VENV)/.installed
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-tracers
@@ -82,6 +82,9 @@ test-browser: $(VENV)/.installed  ## reports in a real browser (needs chromium)
 
 chaos: $(VENV)/.installed  ## kill KILLS processes at random moments, on SQLite and a PostgreSQL of its own, and count what was lost
 	$(BIN)/python -m tests.chaos --kills $(KILLS)
+
+workers: $(VENV)/.installed  ## two workers on a PostgreSQL of its own, 50 runs, one worker killed in the middle
+	$(BIN)/python -m tests.workers
 
 $(VENV)-server/.installed $(VENV)-aegra/.installed: $(VENV)-%/.installed: $(VENV)/.installed
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-$*
