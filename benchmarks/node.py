@@ -94,10 +94,8 @@ async def _measure(url: str, folder: str, models: str, options: argparse.Namespa
             "(select sum(octet_length(blob)) from checkpoint_blobs) + "
             "(select sum(octet_length(checkpoint::text)) from checkpoints)"
         ).fetchone()
-    load = os.getloadavg()[0]
-    print(
-        f"{options.runs} runs, {options.at_once} at once, {options.latency} s a model call, load of the machine {load:.1f}"
-    )
+    print(f"{options.runs} runs, {options.at_once} at once, {options.latency} s a model call")
+    print(f"load of the machine      {os.getloadavg()[0]:.1f}")
     print(f"runs per second          {options.runs / seconds:.2f}")
     print(f"CPU per run              {cpu / options.runs * 1000:.0f} ms")
     print(f"memory at the peak       {memory / 2**20:.0f} MiB PSS, without runs {alone / 2**20:.0f} MiB")

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,8 @@ class Killer:
         pid = os.getpid() if aim.target == "host" else processes.sandbox_process(aim.target)
         if pid is not None:
             (Path(self.job.folder) / f"killed-{time.time_ns()}").write_text(f"{aim.target} {aim.phase}")
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(pid, signal.SIGKILL)
 
 
 def run(job: Job) -> None:
