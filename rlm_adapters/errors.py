@@ -11,14 +11,14 @@ from typing import Any, Final
 
 
 class RLMError(Exception):
-    """Base of all exceptions that this package raises on purpose. They pickle, whatever they were made with."""
+    """Base class of all exceptions of this package. All of them can be pickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (type(self), self.args, self.__dict__)
 
 
 class InputError(RLMError, ValueError):
-    """The caller gave something unusable: the message names the value and the remedy."""
+    """An argument, a file or an input cannot be used. The message names the value and says what to do."""
 
 
 class MissingExtraError(RLMError, ImportError):
@@ -37,15 +37,15 @@ class CheckpointError(RLMError):
 
 
 class OutputError(RLMError):
-    """Answers cannot be written: the disk is full, or nobody reads the pipe. What was written before is kept."""
+    """Answers cannot be written: the disk is full, or the pipe is closed. Answers that were written before are kept."""
 
 
 class ThreadBusyError(RLMError):
-    """A thread is being run by another call already, here or in another process: the message names the thread."""
+    """Another call is already running this thread, in this or another process. The message names the thread."""
 
 
 class LeaseLostError(ThreadBusyError):
-    """This call has lost its thread to another one, which goes on with it; what it had saved before is kept."""
+    """Another call has taken over the thread of this call and continues it. What this call had saved is kept."""
 
 
 class SandboxError(RLMError):

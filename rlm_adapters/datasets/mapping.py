@@ -35,9 +35,9 @@ async def amap_rows(
     ordered: bool = False,
     on_progress: Callable[[MapResult], object] | None = None,
 ) -> MapResult:
-    """Ask each row of a data set, and write each answer as a line of JSON as soon as it is there.
+    """Ask a question about each row of a data set. Each answer is written at once, as a line of JSON.
 
-    A second start with the same file goes on: rows that are answered are not asked again. See docs/map.md.
+    If you call it again with the same output file, it continues: answered rows are not asked again. See docs/map.md.
 
     Args:
         engine: a graph of `create_rlm_graph`, a `ChatRLM`, or an `RLM` (dspy). Its limits are those of one row, but for
@@ -106,7 +106,7 @@ def map_rows(
     ordered: bool = False,
     on_progress: Callable[[MapResult], object] | None = None,
 ) -> MapResult:
-    """Sync form of `amap_rows`; blocks, in a notebook as well."""
+    """Sync form of `amap_rows`. It blocks, and it also works in a notebook."""
     return run_coroutine(
         lambda: amap_rows(
             engine,

@@ -9,7 +9,7 @@ from rlm_adapters.models.usage import Usage, empty_usage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapResult:
-    """What a start has done; while it goes on, what it has done so far.
+    """The result of one call of `map_rows`; during the call, its result so far.
 
     Attributes:
         rows: of the data, those that were skipped included; None: nobody knows yet.

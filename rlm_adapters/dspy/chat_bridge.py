@@ -22,9 +22,9 @@ _INHERITED: Final = frozenset({"temperature", "max_tokens", "top_p", "stop", "se
 
 
 class ChatDSPy(BaseChatModel):
-    """A DSPy LM under LangChain's chat model interface: text, content blocks and tool calls.
+    """A LangChain chat model that calls a DSPy LM. It supports text, content blocks and tool calls.
 
-    Caching, retries and history are the LM's own.
+    Cache, retries and history are those of the LM.
     """
 
     lm: Any

@@ -20,12 +20,12 @@ _CODE_CHARS, _OUTPUT_CHARS = 1_500, 800  # of a step; the reflecting LM reads se
 def gepa_metric(
     metric: Metric, *, cost_weight: float = 0.0, cost: Callable[[Mapping[str, Any]], float] | None = None
 ) -> Callable[..., Any]:
-    """A metric in GEPA's form whose feedback is the trajectory and its cost.
+    """Make a metric for GEPA. Its feedback includes the trajectory and its cost.
 
     Args:
         metric: ``metric(example, prediction)``, giving a score from 0 to 1, or a ``dspy.Prediction`` with ``score``
             and ``feedback``.
-        cost_weight: the score is lowered by this times the cost of the run.
+        cost_weight: the score is reduced by ``cost_weight`` times the cost of the run.
         cost: the cost of a run from its usage; default: dollars where prices are known, else thousands of tokens.
 
     Returns:

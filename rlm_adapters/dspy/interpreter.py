@@ -44,10 +44,10 @@ _MAX_CONCURRENT: Final = 32
 
 
 class RestrictedPythonInterpreter:
-    """Runs Python in a confined worker process; state lasts from one execution to the next.
+    """Runs Python in a confined worker process. Variables stay from one execution to the next.
 
-    A variable is handed over when it is new or has another value than at the last execution; what code has bound to
-    its name meanwhile stays otherwise.
+    A variable is sent to the worker if it is new, or if its value has changed since the last execution. Otherwise the
+    worker keeps what the code has assigned to its name.
 
     Args:
         tools: host functions by name, sync or async, called by position or keyword. Arguments and results are JSON

@@ -29,7 +29,7 @@ _OPTIONS = ("temperature", "max_tokens", "top_p", "seed", "frequency_penalty", "
 
 
 def lm_from_chat_model(model: BaseChatModel, name: str | None = None, **options: Any) -> dspy.LM:
-    """A LangChain chat model as a ``dspy.LM``, with DSPy's cache, retries, history and usage tracking.
+    """Make a ``dspy.LM`` from a LangChain chat model, with DSPy's cache, retries, history and usage tracking.
 
     Args:
         model: any chat model, a `ChatRLM` too.
@@ -37,7 +37,7 @@ def lm_from_chat_model(model: BaseChatModel, name: str | None = None, **options:
         **options: of ``dspy.LM``: ``temperature``, ``max_tokens``, ``cache``, ``num_retries``, ...
 
     Raises:
-        InputError: it is no chat model.
+        InputError: ``model`` is not a chat model.
     """
     if not isinstance(model, BaseChatModel):
         raise InputError(f"model={model!r}: give a LangChain chat model")

@@ -72,9 +72,9 @@ def _remedy(name: str, value: Any) -> str:
 class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
     """Recursive Language Model (arXiv 2512.24601) as a DSPy module.
 
-    Everything of ``dspy.RLM`` works here, optimizers and saved programs included: the predictors are called
-    ``generate_action`` and ``extract`` and have the same fields, so a saved file of the one loads in the other. A
-    prediction has one more field, ``rlm``: how the run ended, and what it used.
+    It takes the place of ``dspy.RLM``, also for optimizers and saved programs. The predictors have the same names
+    (``generate_action``, ``extract``) and fields, so each class loads files that the other one saved. A prediction has
+    one more field, ``rlm``: how the run ended, and what it used.
 
     Args:
         signature: inputs and outputs, ``"context, query -> answer"`` or a ``dspy.Signature``.

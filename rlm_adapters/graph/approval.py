@@ -37,7 +37,7 @@ _LISTED_CALLS: Final = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalRequest:
-    """What waits for approval."""
+    """A cell or a tool call that waits for approval."""
 
     kind: Literal["cell", "tool"]
     name: str

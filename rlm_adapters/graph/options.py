@@ -57,7 +57,7 @@ class LimitOptions(dict[str, Any]):
 
 
 class RLMOptions(BaseModel):
-    """What a caller may set for a run; what is left empty is as the graph was made."""
+    """Settings of one run, given as ``context=``. An empty field keeps the setting of the graph."""
 
     # Descriptions as arguments: read from docstrings they take 30 times as long at the import.
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -54,9 +54,9 @@ _RunManager: TypeAlias = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRu
 class ChatRLM(RLMSettings):
     """A chat model that answers with a Recursive Language Model (arXiv 2512.24601).
 
-    ``ChatRLM(model=ChatOpenAI(...))`` stands wherever a chat model can stand: in chains, agents and graphs. Long texts,
-    documents and files in the messages become variables of a Python REPL in which the inner model works, so the input
-    may be far longer than its window.
+    Use ``ChatRLM(model=ChatOpenAI(...))`` like any chat model: in chains, agents and graphs. Long texts, documents and
+    files in the messages become variables of a Python REPL. The inner model writes code for this REPL, so the input may
+    be far longer than its context window.
 
     The last human message is the question, system messages are standing instructions. ``ChatRLM(context=...)``, a
     `context_block` in a message, or ``config={"configurable": {"rlm_context": ...}}`` give the context explicitly.

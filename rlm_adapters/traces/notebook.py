@@ -35,7 +35,7 @@ _Bundle = dict[str, str]
 
 
 class NotebookView:
-    """Shows runs in a notebook while they go on: give it as ``on_event``, and put it on the last line of a cell.
+    """Shows runs in a notebook while they run. Give it as ``on_event``, and put it on the last line of a cell.
 
         view = NotebookView()
         graph = create_rlm_graph("openai:gpt-5", "openai:gpt-5-mini", on_event=view)

@@ -31,15 +31,15 @@ _ROLES: Final = frozenset({"system", "user", "assistant", "tool"})
 
 @dataclass(slots=True, kw_only=True, repr=False)
 class Trajectory(Run):
-    """What a run did: its iterations, their cells, the calls of these, and the child runs that answered some of them.
+    """What a run did: its iterations, their cells, the calls of each cell, and child runs.
 
         trajectory = Trajectory.from_trace("run.jsonl")
         trajectory.show()
         for call in trajectory.calls:
             print(call.model, call.seconds, call.prompt.head)
 
-    Prompts, answers, code and outputs are `Text` objects: ``str(text)`` is the whole, ``text.head`` its beginning,
-    ``text.chars`` its length. Those of a trace are read when they are asked for.
+    Prompts, answers, code and outputs are `Text` objects: ``str(text)`` is the whole text, ``text.head`` its beginning,
+    ``text.chars`` its length in characters. Those of a trace are read when they are asked for.
     """
 
     @classmethod

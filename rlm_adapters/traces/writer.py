@@ -55,11 +55,11 @@ _writers: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 
 
 class TraceWriter:
-    """Writes what runs tell into a file: give it as ``trace``, or as ``on_event``.
+    """Writes the events of runs into a file. Give it as ``trace`` or ``on_event``.
 
-    A thread of its own writes, so no run and no event loop waits for a disk. What it has written is the operating
-    system's: a process that is killed loses at most the events of its last milliseconds. Runs that write into one file,
-    at the same time or one after the other, stand in it together; lines are added to a file that is there.
+    A separate thread writes, so no run and no event loop waits for the disk. If the process is killed, at most the
+    events of its last milliseconds are lost. Several runs can write into one file, at the same time or one after the
+    other. Lines are appended to an existing file.
 
     Args:
         path: of the file. Texts of more than 1,000 characters are in the folder ``<path>.content`` beside it.

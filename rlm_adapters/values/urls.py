@@ -29,11 +29,11 @@ class URL:
 
     Args:
         address: ``http://`` or ``https://``.
-        max_bytes: of its content.
-        seconds: for each wait of the download.
+        max_bytes: largest size of the content, in bytes.
+        seconds: longest time without data while it downloads.
 
     Raises:
-        InputError: it is no such address.
+        InputError: the address does not begin with ``http://`` or ``https://``.
     """
 
     address: str

@@ -19,7 +19,7 @@ killable process with what limits the platform has."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxLimits:
-    """Limits of one session. A limit that is hit becomes an error of the cell, never of the host."""
+    """Limits of one session. A cell that reaches a limit fails with an error; the host is not affected."""
 
     cpu_seconds: float = 60.0
     """CPU time of one cell."""
