@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
-from rlm_adapters import ChatRLM, Limits, create_rlm_graph
+from rlm_adapters import ChatRLM, Limits, Trajectory, create_rlm_graph
 from rlm_adapters.errors import ModelCallError
 from rlm_adapters.graph.context import RLMContext
 from tests.server import Reply, cell, drops_connection, rate_limited
@@ -77,6 +77,7 @@ def test_the_calls_of_a_loop_leave_before_the_reply_is_complete(model_server, gr
     assert all(sub.time < root.time + root.seconds for sub in subs), "asked while the root LM was writing"
     (early,) = early_of(events)
     assert (early["calls"], early["used"]) == (8, 8)
+    assert Trajectory.from_events(events).iterations[0].cells[0].early_seconds == early["seconds"]
     assert 0.01 < early["seconds"] <= root.seconds + 0.5
     told = [event for event in events if event.type == "call_started"]
     code = next(event for event in events if event.type == "code")
