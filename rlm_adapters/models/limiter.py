@@ -13,8 +13,10 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from typing import Self
 
 from rlm_adapters.effects import Steps, sleep, wait_for_future
+from rlm_adapters.models.limits import Limits
 
 _WINDOW = 60.0  # seconds of the per-minute limits
 
@@ -45,6 +47,15 @@ class Limiter:
         self._queues: OrderedDict[str, deque[Future[None]]] = OrderedDict()
         self._started: deque[tuple[float, int]] = deque()
         self._started_tokens = 0
+
+    @classmethod
+    def of(cls, limits: Limits) -> Self:
+        """One for what such limits allow at once and a minute."""
+        return cls(
+            limits.max_concurrency,
+            requests_per_minute=limits.requests_per_minute,
+            tokens_per_minute=limits.tokens_per_minute,
+        )
 
     def slot(
         self, owner: str, tokens: int, seconds_left: Callable[[], float | None] = lambda: None
