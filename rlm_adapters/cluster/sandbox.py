@@ -20,8 +20,9 @@ from rlm_adapters.effects import drive
 from rlm_adapters.errors import InputError, SandboxError
 from rlm_adapters.forking import forget_in_children
 from rlm_adapters.sandbox.host.driving import describe_functions
+from rlm_adapters.sandbox.host.executor import check_require
 from rlm_adapters.sandbox.host.inputs import Inputs
-from rlm_adapters.sandbox.host.runahead import DEFAULT_WIDTH, AheadAccount, Parallel, check_parallel
+from rlm_adapters.sandbox.host.runahead import DEFAULT_WIDTH, AheadAccount, Parallel, runs_ahead
 from rlm_adapters.sandbox.host.threads import Threads
 from rlm_adapters.sandbox.protocol.types import CellRecord, HostFunction, Isolation, LaterInputs, SandboxLimits
 
@@ -94,12 +95,11 @@ class RaySandbox:
             raise InputError(f"num_cpus={num_cpus!r}: give a number of CPUs, or 0")
         if address is not None and (not isinstance(address, str) or not address):
             raise InputError(f'address={address!r}: give "host:port", "ray://host:port" or "local"')
-        if require not in (None, "os", "process"):
-            raise InputError(f'require={require!r} is unknown: use "os", "process" or None')
+        check_require(require)
         self._library = Library("RaySandbox")
         self._address = address
         self._connect_seconds = connect_seconds
-        self._ahead = check_parallel(parallel) == "ahead"
+        self._ahead = runs_ahead(parallel)
         self._max_ahead = max_ahead
         self._settings = HostSettings(
             limits=limits, require=require, allow_modules=tuple(allow_modules), ahead=self._ahead
@@ -176,9 +176,7 @@ class RaySandbox:
         """
         described, _ = describe_functions(functions)
         inputs = Inputs(variables, files, later)
-        clash = sorted({function.name for function in described} & inputs.names())
-        if clash:
-            raise InputError(f"{clash[0]!r} is the name of both a variable and a function: rename one")
+        inputs.check_apart_from(described)
         session = RaySession(
             self._running_pool(),
             self._puts,
