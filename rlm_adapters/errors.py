@@ -33,7 +33,7 @@ class ContentError(RLMError):
 
 
 class CheckpointError(RLMError):
-    """The checkpoints of a thread are not whole: the message says what is missing, and what to use."""
+    """The checkpoints of a thread are not whole, or are ahead of this machine's clock: the message says what to do."""
 
 
 class OutputError(RLMError):

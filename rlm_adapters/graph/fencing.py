@@ -111,7 +111,9 @@ def fenced(saver: Any, fence: Fence) -> Any:
     kind: Any = type(saver)
     if not hasattr(kind, "_cursor"):
         return saver  # of a version that this one does not know: the run looks at each step still
-    made = copy.copy(saver)  # with the same connection, and the same lock around it
+    # With the same connection, and the same lock around it. `put_writes` names its arguments: LangGraph looks at them,
+    # and leaves out the path of a task, by which writes are ordered, where they do not take it.
+    made = copy.copy(saver)
     made.__class__ = _async_kind(kind) if hasattr(saver, "loop") else _kind(kind)
     made.fence = fence
     return made
@@ -142,8 +144,8 @@ def _kind(kind: Any) -> Any:
             self.fence.knows(config, checkpoint["id"])
             return self._written(lambda: super(Fenced, self).put(config, checkpoint, *args))
 
-        def put_writes(self, *args: Any, **kwargs: Any) -> Any:
-            return self._written(lambda: super(Fenced, self).put_writes(*args, **kwargs))
+        def put_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> Any:
+            return self._written(lambda: super(Fenced, self).put_writes(config, writes, task_id, task_path))
 
         def _written(self, write: Callable[[], R]) -> R:
             try:
@@ -181,8 +183,8 @@ def _async_kind(kind: Any) -> Any:
             self.fence.knows(config, checkpoint["id"])
             return await self._written(lambda: super(Fenced, self).aput(config, checkpoint, *args))
 
-        async def aput_writes(self, *args: Any, **kwargs: Any) -> Any:
-            return await self._written(lambda: super(Fenced, self).aput_writes(*args, **kwargs))
+        async def aput_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> Any:
+            return await self._written(lambda: super(Fenced, self).aput_writes(config, writes, task_id, task_path))
 
         async def _written(self, write: Callable[[], Coroutine[Any, Any, R]]) -> R:
             try:
