@@ -386,7 +386,9 @@ def test_an_interrupted_run_leaves_no_process_behind(model_server, text, busy, e
     last = "[output of cell 1]" if busy is None else "[cell 2]"
     try:
         assert any(last in line for line in iter(process.stderr.readline, ""))
-        members = family(process.pid)
+        end = time.monotonic() + 30
+        while len(members := family(process.pid)) < 3 and time.monotonic() < end:
+            time.sleep(0.02)
         assert len(members) >= 3  # the command, the fork server, the worker
         os.killpg(process.pid, ending)  # as the terminal does: to all processes of the group
         printed, shown = process.communicate(timeout=60)
