@@ -419,6 +419,19 @@ def test_an_interrupted_run_tells_what_it_has_used(model_server, text):
     assert told["usage"]["by_model"]["root"]["input_tokens"] > 0
 
 
+@pytest.mark.parametrize("parallel", ["off", "ahead", "stream"])
+def test_how_sub_calls_are_made_is_an_option(model_server, invoke, text, parallel):
+    loop = "out = [llm_query(f'line {n}') for n in range(4)]\nprint(out)\nSUBMIT(len(out))"
+    model_server.script("root", [cell(loop)])
+    model_server.script("sub", lambda messages, request: "fine")
+    result = invoke("q", text, "--sub-model", "openai:sub", "--json", "--parallel", parallel)
+    assert result.exit_code == 0, result.stderr
+    usage = json.loads(result.stdout)["usage"]
+    assert usage["calls"] == 4
+    assert (usage.get("ahead_calls", 0) > 0) == (parallel != "off")
+    assert bool(model_server.requests_of("root")[0].body.get("stream")) == (parallel == "stream")
+
+
 # Options
 
 

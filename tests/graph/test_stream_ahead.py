@@ -11,7 +11,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from rlm_adapters import ChatRLM, Limits, Trajectory, create_rlm_graph
 from rlm_adapters.errors import ModelCallError
 from rlm_adapters.graph.context import RLMContext
-from tests.server import Reply, cell, drops_connection, rate_limited
+from tests.server import Reply, cell, drops_connection, rate_limited, turn_of
 
 LOOP = "out = []\nfor c in range(8):\n    out.append(llm_query(f'item {c}').strip())\nmany = len(out)\n# more\n"
 REST = "# and more, so that it is on its way\nshown = [line for line in out if line]\nprint(len(shown))\nprint(shown[0])\nSUBMIT(out)"
@@ -303,3 +303,37 @@ def test_chat_rlm_offers_it(model_server, chat, sandbox, held):
     assert model.invoke("q").content == ", ".join(ANSWER)
     root, subs = model_server.requests_of("root")[0], model_server.requests_of("sub")
     assert all(sub.time < root.time + root.seconds for sub in subs)
+
+
+def test_a_server_that_refuses_to_stream_is_asked_without(model_server, graph, arun):
+    refusal = "Your organization must be verified to stream this model."
+
+    def root(messages, request):
+        if request.body.get("stream"):
+            return Reply(refusal, status=400)
+        return cell("SUBMIT(x)") if turn_of(messages) else cell("x = 1")
+
+    model_server.script("root", root)
+    events, context = listen()
+    assert arun(graph(), GIVEN, context=context)["answer"] == 1
+    assert [bool(record.body.get("stream")) for record in model_server.requests_of("root")] == [True, False, False]
+    (warning,) = (event.data["message"] for event in events if event.type == "warning")
+    assert "does not stream" in warning
+    assert refusal in warning
+    assert [event.id for event in events if event.type == "root_replied"] == ["lm-1", "lm-1-again", "lm-2"]
+
+
+def test_a_refusal_for_another_reason_is_not_asked_again(model_server, graph, arun):
+    model_server.script("root", lambda messages, request: Reply("temperature must be 1", status=400))
+    with pytest.raises(ModelCallError, match="temperature"):
+        arun(graph(), GIVEN)
+    assert len(model_server.requests) == 1
+
+
+def test_a_server_that_streams_without_usage_streams_once(model_server, graph, arun):
+    def root(messages, request):
+        return Reply(cell("SUBMIT(x)") if turn_of(messages) else cell("x = 1"), counts_streams=False)
+
+    model_server.script("root", root)
+    assert arun(graph(), GIVEN)["answer"] == 1
+    assert [bool(record.body.get("stream")) for record in model_server.requests_of("root")] == [True, False]
