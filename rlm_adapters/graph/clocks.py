@@ -28,8 +28,9 @@ _EPOCH: Final = 0x01B21DD213814000
 
 def in_order(saver: Any) -> Any:
     """The saver for one call: the same one, but that it gives no checkpoint that this process cannot add to."""
+    kind: Any = type(saver)
     made = copy.copy(saver)  # with the same connection, and the same lock around it
-    made.__class__ = _async_kind(type(saver)) if hasattr(saver, "loop") else _kind(type(saver))
+    made.__class__ = _async_kind(kind) if hasattr(saver, "loop") else _kind(kind)
     return made
 
 

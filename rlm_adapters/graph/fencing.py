@@ -30,6 +30,10 @@ _STATEMENTS: Final = (
 """The first keeps the thread's next owner waiting; the second divides by zero where nobody holds the token."""
 
 
+_MOST_LOSSES: Final = 4
+"""Of the lease while one write is tried: whatever ends sessions may end the next one too."""
+
+
 class Fence:
     """What the writes of one call are checked against.
 
@@ -148,12 +152,13 @@ def _kind(kind: Any) -> Any:
             return self._written(lambda: super(Fenced, self).put_writes(config, writes, task_id, task_path))
 
         def _written(self, write: Callable[[], R]) -> R:
-            try:
-                return write()
-            except _refusals():
-                token = self.fence.take_again()
-                self.fence.go_on(token, super().get_tuple(self.fence.newest))
-                return write()
+            for _ in range(_MOST_LOSSES):
+                try:
+                    return write()
+                except _refusals():
+                    token = self.fence.take_again()
+                    self.fence.go_on(token, super().get_tuple(self.fence.newest))
+            return write()
 
     return Fenced
 
@@ -187,12 +192,13 @@ def _async_kind(kind: Any) -> Any:
             return await self._written(lambda: super(Fenced, self).aput_writes(config, writes, task_id, task_path))
 
         async def _written(self, write: Callable[[], Coroutine[Any, Any, R]]) -> R:
-            try:
-                return await write()
-            except _refusals():
-                token = await asyncio.to_thread(self.fence.take_again)
-                self.fence.go_on(token, await super().aget_tuple(self.fence.newest))
-                return await write()
+            for _ in range(_MOST_LOSSES):
+                try:
+                    return await write()
+                except _refusals():
+                    token = await asyncio.to_thread(self.fence.take_again)
+                    self.fence.go_on(token, await super().aget_tuple(self.fence.newest))
+            return await write()
 
     return Fenced
 

@@ -106,7 +106,7 @@ def test_a_worker_whose_clock_is_behind_takes_nothing_over(model_server, kind, l
         for given in (None, {"query": "again"}):
             with pytest.raises(CheckpointError, match=r"3,600 s ahead of this machine's.*Set the clocks"):
                 call(used, graph, given)
-        clock.of_another_process(HOUR)
+        clock.of_another_process(HOUR + 1)
         assert call(used, graph, None)["answer"] == "<first><second>"
         assert state_of(used, graph).values["answer"] == "<first><second>"
         graph.close()

@@ -8,11 +8,14 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from rlm_adapters import ContentError, ContentStore, create_rlm_graph
+from rlm_adapters import ContentStore, create_rlm_graph
+from rlm_adapters.errors import ContentError
+from rlm_adapters.values.refs import thread_owner
 from tests.graph.leasing import THREAD
 from tests.server import cell
 
 BIG = "long " * 2_000
+OWNER = thread_owner("t")
 CELLS = [cell("a = llm_query('first')\nprint(a)"), cell("SUBMIT(a + llm_query('second'))")]
 
 
@@ -113,17 +116,17 @@ def test_a_store_that_is_away_at_the_first_write_is_used_when_it_is_back(tmp_pat
     store = ContentStore(place.location)
     place.fail()
     with pytest.raises(ContentError, match="check that the content store can be reached"):
-        store.put(BIG, owner="thread-1")
+        store.put(BIG, owner=OWNER)
     place.come_back()
-    ref = store.put(BIG, owner="thread-1")
+    ref = store.put(BIG, owner=OWNER)
     assert ContentStore(place.location).get(ref) == BIG
 
 
 def test_what_a_store_that_is_away_holds_is_not_said_to_be_gone(place):
     store, other = ContentStore(place.location), ContentStore(place.location)
-    ref = store.put(BIG, owner="thread-1")
+    ref = store.put(BIG, owner=OWNER)
     place.fail()
-    for use in (lambda: other.get(ref), lambda: other.forget("thread-1")):
+    for use in (lambda: other.get(ref), lambda: other.forget(OWNER)):
         with pytest.raises(ContentError, match="check that the content store can be reached"):
             use()
     place.come_back()
