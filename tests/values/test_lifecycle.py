@@ -87,6 +87,57 @@ def test_what_nobody_saves_goes_with_the_run(outcome, model_server, chat, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+TEXTS = {
+    "ascii": SECRET,
+    "wide": "größer 漢字 😀 " * 1000,
+    "surrogates": "lone \ud800 " * 1000,
+    "bytes": b"\0\xff" * 4000,
+}
+
+
+@pytest.mark.parametrize("door", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("value", TEXTS.values(), ids=TEXTS)
+async def test_text_given_to_a_run_that_nobody_saves_is_written_nowhere(
+    door, value, model_server, chat, sandbox, tmp_path
+):
+    found = []
+
+    def root(messages, request):
+        found.append(list(tmp_path.iterdir()))
+        return cell("SUBMIT([type(context).__name__, len(context), str(context[:12]), open('a.bin', 'rb').read(3)[0]])")
+
+    model_server.script("root", root)
+    graph = create_rlm_graph(chat("root"), store=ContentStore(tmp_path), sandbox=sandbox)
+    given = {"query": "q", "context": value, "files": {"a.bin": b"\1\2\3" * 3000}}
+    result = graph.invoke(given) if door == "invoke" else await graph.ainvoke(given)
+    seen = value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    assert result["answer"] == [type(value).__name__, len(value), str(seen[:12]), 1]
+    assert found == [[]]
+    assert list(tmp_path.iterdir()) == []
+    assert graph.rlm.store._kept._values == {}
+
+
+def test_a_child_run_and_a_new_worker_share_what_is_kept_in_memory(model_server, chat, sandbox, tmp_path):
+    big, holders = SECRET * 200, []  # more than a worker decodes itself: a process holds it
+
+    def root(messages, request):
+        told = str(messages)
+        holders.append(len(sandbox._held_inputs._held))
+        if "child question" in told.partition("print(")[0]:
+            return cell("SUBMIT(len(context))")
+        if "child question" not in told:
+            return cell("child = rlm_query('child question', context)\nprint('asked')")
+        for kept in list(graph.rlm.sessions._kept.values()):
+            kept.session.kill()
+        return cell("SUBMIT([len(context), int(child)])")
+
+    model_server.script("root", root)
+    graph = create_rlm_graph(chat("root"), store=ContentStore(tmp_path), sandbox=sandbox, limits={"max_depth": 2})
+    assert graph.invoke({"query": "q", "context": big})["answer"] == [len(big), len(big)]
+    assert holders[1:] == [1, 1]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_content_is_sealed_with_the_saver_s_cipher(model_server, chat, tmp_path):
     saver = InMemorySaver(serde=EncryptedSerializer.from_pycryptodome_aes(key=b"0123456789abcdef"))
     model_server.script(
