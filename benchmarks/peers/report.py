@@ -38,8 +38,8 @@ library from a local file. What took too long was ended, and is shown as such.
 
 _WHERE = """All results: [results.jsonl](../benchmarks/peers/results.jsonl). Drivers and cells:
 [benchmarks/peers](../benchmarks/peers/__init__.py). `make bench-peers` goes on with the results that are there;
-`make bench-peers-quick` takes a minute. `make bench-floor` compares our front doors with `exec()` in processes that are warm,
-in two minutes, as ratios of alternating rounds.
+`make bench-peers-quick` takes a minute. `make bench-floor` compares our front doors with `exec()` in warm processes, in
+two minutes, as ratios of alternating rounds.
 """
 
 _WRONG = """## When something goes wrong

@@ -15,7 +15,7 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from rlm_adapters import ContentStore, InputError, create_rlm_graph
 from rlm_adapters.errors import ContentError
 from rlm_adapters.values.refs import run_owner, thread_owner
-from tests.server import cell
+from tests.server import cell, question_text, turn_of
 
 SECRET = "the secret of the thread " * 1000
 
@@ -121,11 +121,10 @@ def test_a_child_run_and_a_new_worker_share_what_is_kept_in_memory(model_server,
     big, holders = SECRET * 200, []  # more than a worker decodes itself: a process holds it
 
     def root(messages, request):
-        told = str(messages)
         holders.append(len(sandbox._held_inputs._held))
-        if "child question" in told.partition("print(")[0]:
+        if "child question" in question_text(messages):
             return cell("SUBMIT(len(context))")
-        if "child question" not in told:
+        if not turn_of(messages):
             return cell("child = rlm_query('child question', context)\nprint('asked')")
         for kept in list(graph.rlm.sessions._kept.values()):
             kept.session.kill()
