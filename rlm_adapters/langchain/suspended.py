@@ -1,7 +1,7 @@
-"""Runs that wait for the results of tools, how long they are kept, and how they go.
+"""Runs that wait for the results of tools: how long they are kept, and how they are deleted.
 
-A saver may be shared with other processes, and a run that one of them suspended may go on in another. So what is
-remembered here is only whose turn it is to clean up; the saver's own time stamps say whether somebody came back.
+Other processes may use the same checkpointer, and a run that one process suspended can continue in another. So this
+process only remembers which runs it must clean up. The time stamps in the checkpointer show whether a run continued.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from rlm_adapters.graph.leases import Lease, leased
 _LOG = logging.getLogger("rlm_adapters")
 
 OURS = "rlm_suspendable"
-"""Key in the metadata of the checkpoints of runs that may be suspended: savers list by metadata, not by name."""
+"""Key in the metadata of the checkpoints of these runs, because checkpointers list by metadata, not by name."""
 
 _PREFIX = "rlm-"
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A run that was suspended here.
+    """A run that was suspended in this process.
 
     Attributes:
-        since: seconds of the clock.
-        runs: the session keys of the runs of its tree, whose workers wait too.
-        returned: hash of the results that it was last resumed with.
-        given_up: whether nobody can come back for it.
+        since: time on the clock, in seconds.
+        runs: session keys of the runs of its call tree. Their workers wait, too.
+        returned: hash of the results with which it was last resumed.
+        given_up: whether it can not be continued.
     """
 
     since: float
@@ -48,15 +48,15 @@ class Waiting:
 
 
 class SuspendedRuns:
-    """Forgets saved runs that nobody came back for.
+    """Deletes saved runs that were not continued in time.
 
     Args:
         saver: where LangGraph saves them.
         seconds: how long a suspended run is kept.
-        count: how many are kept at most; the oldest go first.
+        count: most runs that are kept; the oldest are deleted first.
         end_worker: ends the worker of a run, by its session key.
-        end_content: removes the stored content of a saver's thread; may block.
-        clock: seconds since the epoch, as the saver's time stamps.
+        end_content: removes the stored content of a thread; may block.
+        clock: seconds since the epoch, as the time stamps of the checkpointer.
     """
 
     def __init__(
@@ -83,21 +83,21 @@ class SuspendedRuns:
     # -- a run's turns
 
     def take(self, thread: str) -> Steps[Waiting | None]:
-        """Begin a turn of a run: until `put_back` or `forget` it cannot expire, and nobody else can take it.
+        """Begin a turn of a run. Until `put_back` or `forget` it cannot expire, and nobody else can take it.
 
-        Nobody in another process either, where the saver has leases (`rlm_adapters.graph.leases`).
+        If the checkpointer has leases (`rlm_adapters.graph.leases`), this holds for other processes, too.
 
-        A client that repeats a request while the first is still at work must not run the same cell twice.
+        A client may repeat a request while the first one still runs. This must not run the same cell twice.
 
         Returns:
-            What is known of it here, None if it was suspended elsewhere.
+            What this process knows of the run; None if another process suspended it.
         """
         while True:
             with self._lock:
                 busy = self._going_on.get(thread)
                 if busy is None:
                     turn: Future[None] = Future()
-                    turn.set_running_or_notify_cancel()  # so that a waiter that is cancelled does not cancel it
+                    turn.set_running_or_notify_cancel()  # otherwise a cancelled waiter would cancel it
                     self._going_on[thread] = turn
                     break
             yield wait_for_future(busy)
@@ -110,31 +110,31 @@ class SuspendedRuns:
             return self._waiting.pop(thread, None)
 
     def lease(self, thread: str) -> Lease | None:
-        """That of a run whose turn it is."""
+        """The lease of a run in its turn."""
         return self._leases.get(thread)
 
     def put_back(self, thread: str, runs: Iterable[str] = (), returned: str = "", *, given_up: bool = False) -> None:
-        """End a turn: the run waits, or (``given_up``) goes with the next sweep."""
+        """End a turn: the run waits, or with ``given_up`` the next sweep deletes it."""
         with self._lock:
             self._waiting.pop(thread, None)
             self._waiting[thread] = Waiting(self._clock(), frozenset(runs), returned, given_up)
         self._free(thread)
 
     def forget(self, thread: str) -> Steps[None]:
-        """End a turn: delete a run that has ended."""
+        """End a turn, and delete the run, which has ended."""
         try:
             yield from self._delete(thread)
         finally:
             self._free(thread)
 
     def has_expired(self, stamp: str | None) -> bool:
-        """Whether a run that was saved at this time is too old to go on."""
+        """Whether a run that was saved at this time is too old to continue."""
         return stamp is not None and _seconds_of(stamp) < self._clock() - self._seconds
 
     # -- cleaning up
 
     def sweep(self) -> Steps[list[str]]:
-        """Delete what was suspended here and has expired.
+        """Delete the expired runs that this process suspended.
 
         Returns:
             The ids of the deleted runs.
@@ -159,10 +159,10 @@ class SuspendedRuns:
         return deleted
 
     def sweep_all(self) -> Steps[int]:
-        """Delete every expired run of the saver, those of other processes included.
+        """Delete all expired runs in the checkpointer, also those of other processes.
 
         Returns:
-            How many there were.
+            Number of deleted runs.
         """
         newest: dict[str, str] = {}
         mine = {OURS: True}
@@ -186,7 +186,7 @@ class SuspendedRuns:
     # -- parts
 
     def _went_on(self, thread: str, since: float) -> Steps[bool]:
-        """Whether another process has worked on a run since then."""
+        """Whether another process has continued a run since then."""
         config: RunnableConfig = {"configurable": {"thread_id": thread_name(thread), "checkpoint_ns": ""}}
         try:
             saved: CheckpointTuple | None = yield Wait(
@@ -197,7 +197,7 @@ class SuspendedRuns:
         return saved is not None and _seconds_of(saved.checkpoint["ts"]) > since
 
     def _delete(self, thread: str) -> Steps[None]:
-        """Delete a run. Where the saver fails, it is tried again later: an answer must not be lost with it."""
+        """Delete a run. If the checkpointer fails, try again later, because the answer must not be lost."""
         name = thread_name(thread)
         try:
             yield Wait(lambda: self.saver.delete_thread(name), lambda: self.saver.adelete_thread(name))
@@ -217,7 +217,7 @@ class SuspendedRuns:
 
 
 def thread_name(thread: str) -> str:
-    """LangGraph's thread of a run: apart from other threads of a saver that is shared."""
+    """LangGraph's thread id of a run. It differs from other threads in a shared checkpointer."""
     return f"{_PREFIX}{thread}"
 
 

@@ -116,7 +116,7 @@ def test_a_second_process_is_refused_and_an_interrupted_one_keeps_its_rows(model
     _, said = first.communicate(timeout=60)
     assert first.returncode == 130, said
     assert "rlm: 4 answered, 0 failed" in said
-    assert "interrupted; a second start goes on" in said
+    assert "interrupted; start again to continue" in said
     model_server.script("root", river)
     assert invoke(model_server, rows, output).exit_code == 0
     assert len(records(output)) == 12
