@@ -34,6 +34,7 @@ from rlm_adapters.graph.state import RLMInput, RLMOutput, RLMState
 from rlm_adapters.sandbox import Executor
 from rlm_adapters.traces.trajectory import Trajectory
 from rlm_adapters.values.content import ContentStore
+from rlm_adapters.values.refs import is_run_owner
 from rlm_adapters.views.drawing import Arrow, drawing_html
 
 
@@ -129,7 +130,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
             if ready.run is not None and not ready.depth and ready.run.must_settle():
                 await asyncio.to_thread(ready.run.settle)
             if ready.run is not None and _ends_here(ready.run, context):
-                await asyncio.to_thread(ready.run.store.forget)
+                await ready.run.store.aforget()
 
     def invoke(
         self,
@@ -388,7 +389,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
 def _ends_here(run: Run, given: Any) -> bool:
     """Whether to delete the content of a run now: it is not saved, and this graph made its live parts."""
     made_here = not isinstance(given, RLMContext) or given.run is None
-    return made_here and run.store.owner.startswith("run-")
+    return made_here and is_run_owner(run.store.owner)
 
 
 def _with_updates(result: Any) -> Any:

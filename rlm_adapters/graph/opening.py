@@ -82,6 +82,8 @@ def _variable(value: Packed, store: OwnedStore, plain: ExitStack) -> Any:
     if not is_ref(value):
         return value
     ref = ContentRef.from_state(value)
+    if (kept := store.store.kept(ref)) is not None:
+        return kept
     if not ref.cipher:
         return FileVariable(path=store.store.path(ref), kind=ref.kind, chars=ref.size)
     if ref.kind == "json":
@@ -96,4 +98,4 @@ def _file(value: Packed, store: OwnedStore) -> Any:
     if not is_ref(value):
         raise InputError(f"the state's 'files' were edited: a file is text, not a {type(value).__name__}")
     ref = ContentRef.from_state(value)
-    return store.store.get(ref) if ref.cipher else store.store.path(ref)
+    return store.store.get(ref) if ref.cipher or store.store.kept(ref) is not None else store.store.path(ref)

@@ -143,12 +143,13 @@ def _pack_variable(
 ) -> tuple[Packed, InputInfo]:
     if isinstance(value, ContentRef):
         return value.to_state(), describe(store.store.get(value))
+    given = value
     if isinstance(value, bytearray | memoryview):
         value = bytes(value)
     try:
         value, note = _resolve(value, name, files)
         try:
-            packed = store.pack(value)
+            packed = store.pack_given(value) if value is given else store.pack(value)
         except InputError:
             value, note = plain_items(value)  # there is a table, a date or a similar value inside
             packed = store.pack(value)
@@ -198,6 +199,7 @@ def _file_name(name: Any) -> str:
 
 
 def _pack_file(name: str, data: Any, store: OwnedStore) -> Packed:
+    given = data
     if isinstance(data, ContentRef):
         return data.to_state()
     if isinstance(data, str):  # text: JSON from a client can never name a file of this machine
@@ -210,7 +212,7 @@ def _pack_file(name: str, data: Any, store: OwnedStore) -> Packed:
             raise InputError(f"file {name!r}: cannot read {os.fspath(path)!r} ({error.strerror or error})") from error
     if not isinstance(data, bytes | bytearray):
         raise InputError(f"file {name!r} of type {type(data).__name__}: give text, bytes, or a pathlib.Path")
-    return store.pack(bytes(data))
+    return store.pack_given(data) if data is given else store.pack(bytes(data))
 
 
 def _instructions(given: Mapping[str, Any]) -> str:
