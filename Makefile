@@ -13,7 +13,7 @@ SHORT := tests/cli tests/models tests/graph/test_runs.py tests/langchain/test_st
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-short-ray test-postgres chaos workers test-server test-aegra test-browser test-tracers test-notebook test-ray pictures docs serve lint lock \
-	lock-upgrade prices security fuzz bench bench-peers bench-peers-quick model-table clean
+	lock-upgrade prices security fuzz bench bench-peers bench-peers-quick bench-floor model-table clean
 
 help:  ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -150,6 +150,9 @@ bench-peers: $(VENV)-bench/.installed  ## this package beside others: writes doc
 
 bench-peers-quick: $(VENV)/.installed  ## a short form of it, for a terminal
 	$(BIN)/python -m benchmarks.peers --quick
+
+bench-floor: $(VENV)/.installed  ## the front doors beside a bare client with exec(), in two minutes
+	$(BIN)/python -m benchmarks.floor
 
 model-table: $(VENV)/.installed  ## evaluate MODELS (ROOT or ROOT=SUB, with commas), write docs/models.md; keys from the environment
 	$(BIN)/python tools/model_table.py $(MODELS) $(OPTIONS)

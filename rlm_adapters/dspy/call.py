@@ -29,6 +29,7 @@ from rlm_adapters.graph.requests import describe_inputs
 from rlm_adapters.prompts.fields import FieldsSpec
 from rlm_adapters.prompts.steps import Step
 from rlm_adapters.traces.trajectory import Trajectory
+from rlm_adapters.values.refs import is_run_owner
 
 _KEYS = ("answer", "finish_reason", "usage", "iterations", "error", "turns")
 _UNREAD = "the extract predictor's reply could not be parsed, it began"
@@ -104,7 +105,8 @@ class Call:
         except PredictorError as error:
             raise _for_caller(error) from error
         finally:
-            await asyncio.to_thread(self._forget)
+            if self._run is not None and is_run_owner(self._run.store.owner):
+                await self._run.store.aforget()
         return self._prediction(result, steps)
 
     # -- in
@@ -149,7 +151,7 @@ class Call:
         return self._run
 
     def _forget(self) -> None:
-        if self._run is not None and self._run.store.owner.startswith("run-"):
+        if self._run is not None and is_run_owner(self._run.store.owner):
             self._run.store.forget()
 
     def _input(self, run: Run, saved: StateSnapshot | None) -> Any:

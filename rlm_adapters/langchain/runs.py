@@ -283,7 +283,7 @@ class Runs:
         try:
             result = yield from self._result(self.graph, given, _config(None, ask.callbacks), run)
         finally:
-            yield off_loop(run.store.forget)
+            yield Wait(run.store.forget, run.store.aforget)
         return _outcome(result, run.ledger.used, run.progress.run_id)
 
     def _result(

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from rlm_adapters.errors import ContentError, InputError, RLMError
+from rlm_adapters.values.kept import Kept
 from rlm_adapters.values.places import Place, place_of
 from rlm_adapters.values.recent import Recent
-from rlm_adapters.values.refs import SHARED, ContentRef, Kind, Packed, is_ref, thread_owner
+from rlm_adapters.values.refs import SHARED, ContentRef, Kind, Packed, is_ref, is_run_owner, thread_owner
 
 INLINE_CHARS: Final = 4_000
 """Longest string that stays in the state itself."""
@@ -76,6 +77,7 @@ class ContentStore:
         self.ttl = _seconds(ttl)
         self._place: Place = place_of(location)
         self._recent = Recent()
+        self._kept = Kept()
         self._verified: dict[str, set[tuple[str, int, int]]] = {}
         self._swept = not self.durable
 
@@ -116,6 +118,13 @@ class ContentStore:
         """Async form of `put`."""
         return await asyncio.to_thread(self.put, value, owner=owner)
 
+    def keep(self, value: str | bytes, *, owner: str) -> ContentRef:
+        """Keep a value in memory as it is, until the owner is forgotten; never blocks for long.
+
+        For a run that no saver keeps: its state, and so the reference, is read in this process alone.
+        """
+        return self._kept.keep(value, owner)
+
     # -- reading
 
     def get(self, ref: ContentRef) -> Any:
@@ -136,8 +145,15 @@ class ContentStore:
 
     def known(self, ref: ContentRef) -> Any:
         """The value if it is in memory, else None; never blocks."""
+        value = self._kept.get(ref)
+        if value is not None:
+            return value
         kept = self._recent.get(_name(ref))
         return json.loads(kept) if ref.kind == "json" and kept is not None else kept
+
+    def kept(self, ref: ContentRef) -> Any:
+        """The value if it was given to `keep`, else None."""
+        return self._kept.get(ref)
 
     def unpack(self, value: Packed) -> Any:
         """The value that stands packed in a state."""
@@ -147,8 +163,11 @@ class ContentStore:
         """A local file with the stored bytes (fetched first when the store is remote), checked.
 
         Raises:
-            ContentError: the store does not have it, it is damaged, or it is sealed (see `open_plain`).
+            ContentError: the store does not have it, it is damaged, it is sealed (see `open_plain`), or it is kept in
+                memory (see `kept`).
         """
+        if self._kept.get(ref) is not None:
+            raise ContentError(f"content {ref.sha256[:12]} is kept in memory and has no file: read it with get()")
         if ref.cipher:
             raise ContentError(f"content {ref.sha256[:12]} is sealed with {ref.cipher!r}: its file is no plain content")
         path = self._find(ref)
@@ -171,7 +190,8 @@ class ContentStore:
         Raises:
             ContentError: the store does not have it.
         """
-        self._find(ref)
+        if self._kept.get(ref) is None:
+            self._find(ref)
 
     def open_plain(self, ref: ContentRef) -> Any:
         """A binary file object with the unsealed bytes, in memory where the system has such files."""
@@ -193,10 +213,16 @@ class ContentStore:
         Raises:
             ContentError: the place cannot be reached.
         """
+        if self.forget_memory(owner):
+            self._remove(owner)
+
+    def forget_memory(self, owner: str) -> bool:
+        """Let go of what is in memory of an owner; whether there may be more to remove. Never blocks."""
+        self._kept.forget(owner)
         self._recent.forget(f"{owner}/")
         self._verified.pop(owner, None)
-        with _told("removed", owner):
-            self._place.remove(owner)
+        # No other process writes for this one's runs.
+        return not is_run_owner(owner) or self._place.has_written(owner)
 
     def delete_thread(self, thread_id: object) -> None:
         """Remove the content of a LangGraph thread; call it when the saver's thread is deleted."""
@@ -219,8 +245,9 @@ class ContentStore:
         removed = 0
         with _told("swept", "all owners"):
             for owner, age in list(self._place.owners()):
-                if (most is not None and age > most) or (owner.startswith("run-") and age > _ABANDONED_SECONDS):
-                    self.forget(owner)
+                if (most is not None and age > most) or (is_run_owner(owner) and age > _ABANDONED_SECONDS):
+                    self.forget_memory(owner)
+                    self._remove(owner)
                     removed += 1
         return removed
 
@@ -230,9 +257,14 @@ class ContentStore:
 
     def close(self) -> None:
         """Remove what is private to this process; a durable store's content stays."""
+        self._kept.clear()
         self._place.close()
 
     # -- parts
+
+    def _remove(self, owner: str) -> None:
+        with _told("removed", owner):
+            self._place.remove(owner)
 
     def _write(self, chunks: Iterable[bytes], kind: Kind, size: int, owner: str) -> ContentRef:
         if not self._swept:
@@ -315,6 +347,15 @@ class OwnedStore:
         """The form of a value for the state: itself when small, else a reference."""
         return value if is_small(value) else self.put(value).to_state()
 
+    def pack_given(self, value: Any) -> Packed:
+        """As `pack`, for a value that the caller holds until the run has ended.
+
+        Text and bytes of a run that no saver keeps stay in memory then: nothing is hashed, and no file is written.
+        """
+        if type(value) in (str, bytes) and is_run_owner(self.owner) and not is_small(value):
+            return self.store.keep(value, owner=self.owner).to_state()
+        return self.pack(value)
+
     def unpack(self, value: Packed) -> Any:
         """Inverse of `pack`."""
         return self.store.unpack(value)
@@ -322,6 +363,11 @@ class OwnedStore:
     def forget(self) -> None:
         """Remove the owner's content."""
         self.store.forget(self.owner)
+
+    async def aforget(self) -> None:
+        """Async form of `forget`; in no thread where there is no file."""
+        if self.store.forget_memory(self.owner):
+            await asyncio.to_thread(self.forget)
 
 
 def is_small(value: object, limit: int = INLINE_CHARS) -> bool:

@@ -24,10 +24,9 @@ from typing import Any, Final, Protocol
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.forking import forget_in_children
-from rlm_adapters.values.refs import check_key, check_owner
+from rlm_adapters.values.refs import check_key, check_owner, is_run_owner
 
 _PREFIX = "rlm-content-"
-_OF_A_RUN = "run-"
 _PASSES: Final = 100
 """Attempts to remove a folder into which runs still write."""
 
@@ -49,6 +48,10 @@ class Place(Protocol):
 
     def find(self, owner: str, key: str) -> Path | None:
         """A local file with the content, None when it is not there."""
+        ...
+
+    def has_written(self, owner: str) -> bool:
+        """Whether this process has written content of an owner that is not removed; never blocks."""
         ...
 
     def remove(self, owner: str) -> None:
@@ -135,6 +138,10 @@ class LocalPlace:
         self._check_there()
         return None
 
+    def has_written(self, owner: str) -> bool:
+        """Whether this process has made the owner's folder."""
+        return owner in self._made
+
     def remove(self, owner: str) -> None:
         """Remove the owner's folder; a folder that is gone already is no fault."""
         folder = self.root / check_owner(owner)
@@ -216,7 +223,7 @@ class RemotePlace:
     def write(self, owner: str, chunks: Iterable[bytes], name: NameOf) -> str:
         """Write into the cache, then upload. A reader of half an upload sees that its hash is wrong."""
         key = self._cache.write(owner, chunks, name)
-        if owner.startswith(_OF_A_RUN):
+        if is_run_owner(owner):
             return key
         fs, prefix = self._open()
         folder = f"{prefix}/{check_owner(owner)}"
@@ -232,7 +239,7 @@ class RemotePlace:
     def find(self, owner: str, key: str) -> Path | None:
         """The cached file; fetched when it is not there."""
         cached = self._cache.find(owner, key)
-        if cached is not None or owner.startswith(_OF_A_RUN):
+        if cached is not None or is_run_owner(owner):
             return cached
         fs, prefix = self._open()
         target = f"{prefix}/{check_owner(owner)}/{check_key(key)}"
@@ -244,10 +251,14 @@ class RemotePlace:
             self._cache.write(owner, iter(lambda: file.read(1 << 20), b""), lambda: key)
         return self._cache.find(owner, key)
 
+    def has_written(self, owner: str) -> bool:
+        """Whether this process has written for the owner: whatever is written lies in the cache too."""
+        return self._cache.has_written(owner)
+
     def remove(self, owner: str) -> None:
         """Remove the owner's folder there and in the cache."""
         self._cache.remove(owner)
-        if owner.startswith(_OF_A_RUN):
+        if is_run_owner(owner):
             return
         with self._lock:
             self._made.discard(owner)

@@ -23,6 +23,7 @@ Packed: TypeAlias = Any
 SHARED: Final = "shared"
 """Owner of what a caller has put into a store by hand: it stays until it is deleted or too old."""
 
+_OF_A_RUN: Final = "run-"
 _KEY = re.compile(r"[0-9a-f]{64}")
 _OWNER = re.compile(r"shared|(?:thread|run)-[0-9a-f]{32}")
 _CIPHER = re.compile(r"[A-Za-z0-9_.-]{0,40}")
@@ -35,7 +36,8 @@ class ContentRef:
     """Reference to a stored value.
 
     Attributes:
-        sha256: hash of the stored bytes, 64 hexadecimal digits.
+        sha256: hash of the stored bytes, 64 hexadecimal digits; random ones for a value that was never stored, but
+            is kept in memory for a run that no saver keeps.
         kind: ``text`` (UTF-8), ``bytes`` or ``json`` (UTF-8 JSON).
         size: characters of a text, bytes, or items of a list or dict.
         nbytes: number of stored bytes; a read takes no more.
@@ -124,4 +126,9 @@ def thread_owner(thread_id: object) -> str:
 
 def run_owner() -> str:
     """A new owner, for a run that no saver keeps: its content goes at its end."""
-    return f"run-{uuid.uuid4().hex}"
+    return f"{_OF_A_RUN}{uuid.uuid4().hex}"
+
+
+def is_run_owner(owner: str) -> bool:
+    """Whether it is the owner of what a run that no saver keeps has stored."""
+    return owner.startswith(_OF_A_RUN)

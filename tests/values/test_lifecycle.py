@@ -17,7 +17,7 @@ from rlm_adapters import ContentStore, InputError, create_rlm_graph
 from rlm_adapters.errors import ContentError
 from rlm_adapters.values import places
 from rlm_adapters.values.refs import run_owner, thread_owner
-from tests.server import cell
+from tests.server import cell, question_text, turn_of
 
 SECRET = "the secret of the thread " * 1000
 
@@ -86,6 +86,56 @@ def test_what_nobody_saves_goes_with_the_run(outcome, model_server, chat, tmp_pa
     else:
         with pytest.raises(Exception, match="turns"):
             graph.invoke({"query": "q", "context": SECRET})
+    assert list(tmp_path.iterdir()) == []
+
+
+TEXTS = {
+    "ascii": SECRET,
+    "wide": "größer 漢字 😀 " * 1000,
+    "surrogates": "lone \ud800 " * 1000,
+    "bytes": b"\0\xff" * 4000,
+}
+
+
+@pytest.mark.parametrize("door", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("value", TEXTS.values(), ids=TEXTS)
+async def test_text_given_to_a_run_that_nobody_saves_is_written_nowhere(
+    door, value, model_server, chat, sandbox, tmp_path
+):
+    found = []
+
+    def root(messages, request):
+        found.append(list(tmp_path.iterdir()))
+        return cell("SUBMIT([type(context).__name__, len(context), str(context[:12]), open('a.bin', 'rb').read(3)[0]])")
+
+    model_server.script("root", root)
+    graph = create_rlm_graph(chat("root"), store=ContentStore(tmp_path), sandbox=sandbox)
+    given = {"query": "q", "context": value, "files": {"a.bin": b"\1\2\3" * 3000}}
+    result = graph.invoke(given) if door == "invoke" else await graph.ainvoke(given)
+    seen = value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    assert result["answer"] == [type(value).__name__, len(value), str(seen[:12]), 1]
+    assert found == [[]]
+    assert list(tmp_path.iterdir()) == []
+    assert graph.rlm.store._kept._values == {}
+
+
+def test_a_child_run_and_a_new_worker_share_what_is_kept_in_memory(model_server, chat, sandbox, tmp_path):
+    big, holders = SECRET * 200, []  # more than a worker decodes itself: a process holds it
+
+    def root(messages, request):
+        holders.append(len(sandbox._held_inputs._held))
+        if "child question" in question_text(messages):
+            return cell("SUBMIT(len(context))")
+        if not turn_of(messages):
+            return cell("child = rlm_query('child question', context)\nprint('asked')")
+        for kept in list(graph.rlm.sessions._kept.values()):
+            kept.session.kill()
+        return cell("SUBMIT([len(context), int(child)])")
+
+    model_server.script("root", root)
+    graph = create_rlm_graph(chat("root"), store=ContentStore(tmp_path), sandbox=sandbox, limits={"max_depth": 2})
+    assert graph.invoke({"query": "q", "context": big})["answer"] == [len(big), len(big)]
+    assert holders[1:] == [1, 1]
     assert list(tmp_path.iterdir()) == []
 
 

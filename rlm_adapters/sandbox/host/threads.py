@@ -18,6 +18,9 @@ _MOST: Final = 512
 class Threads(Executor):
     """A pool whose threads end when they have had nothing to do for a while; ThreadPoolExecutor keeps them for ever.
 
+    Work goes to the thread that became idle last. So after a burst those that are not needed end, though others work
+    on: were it the one that has waited longest, a little work now and then would keep all of them.
+
     They do not hold up the end of the process. After `shutdown` it can be used again.
 
     Args:
@@ -28,21 +31,24 @@ class Threads(Executor):
 
     def __init__(self, name: str, *, most: int = _MOST, idle_seconds: float = 10.0) -> None:
         self._name, self._most, self._idle_seconds = name, most, idle_seconds
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._work: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._threads: set[threading.Thread] = set()
-        self._waiting = 0
+        self._idle: list[threading.Condition] = []
+        """Of each thread that waits, the last one to become idle at the end."""
+        self._coming = 0
+        """Threads that were started or woken and have not looked for work yet."""
         self._ending: set[threading.Thread] = set()
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Have a function called by a thread of the pool."""
         future: Future[_T] = Future()
-        with self._changed:
+        with self._lock:
             self._work.append((future, lambda: fn(*args, **kwargs)))
-            if len(self._work) > self._waiting and len(self._threads) < self._most:
+            if self._idle:
+                self._wake(self._idle[-1])
+            elif len(self._work) > self._coming and len(self._threads) < self._most:
                 self._start()
-            else:
-                self._changed.notify()
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -52,7 +58,7 @@ class Threads(Executor):
             wait: until they have ended.
             cancel_futures: cancel what no thread has begun; otherwise it is done first.
         """
-        with self._changed:
+        with self._lock:
             ending = self._threads - {threading.current_thread()}
             self._ending |= self._threads
             self._threads = set()
@@ -60,7 +66,8 @@ class Threads(Executor):
                 for future, _ in self._work:
                     future.cancel()
                 self._work.clear()
-            self._changed.notify_all()
+            for idle in tuple(self._idle):
+                self._wake(idle)
         if wait:
             for thread in ending:
                 thread.join()
@@ -69,11 +76,20 @@ class Threads(Executor):
         """How many threads there are."""
         return len(self._threads)
 
+    # -- parts; all but `_run` are called with the lock held, or take it
+
+    def _wake(self, idle: threading.Condition) -> None:
+        self._idle.remove(idle)
+        self._coming += 1
+        idle.notify()
+
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._coming += 1
         try:
             thread.start()
         except RuntimeError:  # the system gives no more threads
+            self._coming -= 1
             if not self._threads:
                 self._work.pop()
                 raise
@@ -81,6 +97,8 @@ class Threads(Executor):
             self._threads.add(thread)  # it waits for the lock
 
     def _run(self) -> None:
+        with self._lock:
+            self._coming -= 1
         while (given := self._next()) is not None:
             _fulfil(*given)
             del given  # the next one may be long in coming
@@ -88,18 +106,26 @@ class Threads(Executor):
     def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
         """What to do next; None: this thread ends."""
         me = threading.current_thread()
-        with self._changed:
+        with self._lock:
+            told = True
             while not self._work:
-                self._waiting += 1
-                try:
-                    told = me in self._ending or self._changed.wait(self._idle_seconds)
-                finally:
-                    self._waiting -= 1
-                if not self._work and (not told or me in self._ending):
+                if me in self._ending or not told:
                     self._threads.discard(me)
                     self._ending.discard(me)
                     return None
+                told = self._wait()
             return self._work.popleft()
+
+    def _wait(self) -> bool:
+        """Wait for work; whether somebody has said that there is some."""
+        idle = threading.Condition(self._lock)
+        self._idle.append(idle)
+        idle.wait(self._idle_seconds)
+        if idle in self._idle:
+            self._idle.remove(idle)
+            return False
+        self._coming -= 1
+        return True
 
 
 def _fulfil(future: Future[Any], work: Callable[[], Any]) -> None:
