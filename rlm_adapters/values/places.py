@@ -145,7 +145,7 @@ class LocalPlace:
     def remove(self, owner: str) -> None:
         """Remove the owner's folder; a folder that is gone already is no fault."""
         folder = self.root / check_owner(owner)
-        if not owner.startswith(_OF_A_RUN):  # what ends with a run must not take its answer along
+        if not is_run_owner(owner):  # what ends with a run must not take its answer along
             self._check_there()
         with self._lock:
             self._made.discard(owner)
