@@ -83,7 +83,9 @@ def test_a_line_that_was_edited_is_named(path, line):
 
 def test_another_question_is_refused_and_both_are_named(path):
     write(path, Answer(id="a"))
-    with pytest.raises(InputError, match=r"started with the question 'Who\?', and now it is 'What\?': give another file"):
+    with pytest.raises(
+        InputError, match=r"started with the question 'Who\?', and now it is 'What\?': give another file"
+    ):
         write(path, asked={**ASKED, "question": "What?"})
     with pytest.raises(InputError, match="started with the model 'm', and now it is 'n'"):
         write(path, asked={**ASKED, "model": "n"})
