@@ -262,7 +262,7 @@ def test_a_thread_is_deleted_while_others_write(tmp_path):
 
 @pytest.mark.parametrize("ttl", [-1, float("nan"), "1 day", True])
 def test_an_impossible_time_to_live_is_refused(ttl):
-    with pytest.raises(InputError, match="no time to live"):
+    with pytest.raises(InputError, match="not a time to live"):
         ContentStore(ttl=ttl)
 
 
