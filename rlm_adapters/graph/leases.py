@@ -98,7 +98,7 @@ def leased(saver: Any, thread: str, strategy: MultitaskStrategy | None) -> Steps
         The lease; None if this checkpointer has no leases, or ``strategy`` is None.
 
     Raises:
-    ThreadBusyError: another call has it.
+        ThreadBusyError: another call has it.
     """
     place = None if strategy is None else (yield from place_of(saver))
     if place is None:

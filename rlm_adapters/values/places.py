@@ -1,7 +1,7 @@
-"""Where stored content lies: a local directory, or a remote file system with a local cache before it.
+"""Places for stored content: a local directory, or a remote file system with a local cache.
 
-One folder for each owner, one file for each content in it, named by the hash of its bytes. Directories have mode 0700
-and files 0600. Nothing is touched before the first use, so that a store can be made on an event loop.
+Each owner has a folder, with a file for each content. Its name is the hash of its bytes. Directories have mode 0700 and
+files 0600. No file is used before the first use, so a store can be made on an event loop.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from rlm_adapters.values.refs import check_key, check_owner, is_run_owner
 
 _PREFIX = "rlm-content-"
 _PASSES: Final = 100
-"""Attempts to remove a folder into which runs still write."""
+"""Most attempts to remove a folder into which runs still write."""
 
 
 class NameOf(Protocol):
-    """Tells the name of a file when its last chunk is written."""
+    """Returns the name of a file after its last chunk is written."""
 
     def __call__(self) -> str:
         """The name."""
@@ -46,15 +46,15 @@ class Place(Protocol):
     """A place for content. All methods may block, and may be called from several threads and processes at once."""
 
     def write(self, owner: str, chunks: Iterable[bytes], name: NameOf) -> str:
-        """Write a file under the name that ``name`` tells when all chunks are through; returns it."""
+        """Write a file. After the last chunk, ``name`` returns its name. Returns the name."""
         ...
 
     def find(self, owner: str, key: str) -> Path | None:
-        """A local file with the content, None when it is not there."""
+        """A local file with the content; None if it does not exist."""
         ...
 
     def has_written(self, owner: str) -> bool:
-        """Whether this process has written content of an owner that is not removed; never blocks."""
+        """Whether this process has written content of an owner that still exists. Never blocks."""
         ...
 
     def remove(self, owner: str) -> None:
@@ -62,11 +62,11 @@ class Place(Protocol):
         ...
 
     def owners(self) -> Iterator[tuple[str, float]]:
-        """The owners and how many seconds ago each of them last got content."""
+        """The owners, each with the seconds since its last addition."""
         ...
 
     def close(self) -> None:
-        """Remove what is private to this process."""
+        """Remove content that is private to this process."""
         ...
 
 
@@ -74,8 +74,8 @@ class LocalPlace:
     """A local directory.
 
     Args:
-        location: None for a directory of this process's own in the temporary directory, removed at its end. A relative
-            path is taken from the working directory at the first use. What is written there is synced to the disk.
+        location: None for a private directory in the temporary directory, which is removed when the process ends. A
+            relative path is relative to the working directory at the first use. Writes there are synced to the disk.
     """
 
     def __init__(self, location: Path | None = None) -> None:
@@ -89,7 +89,7 @@ class LocalPlace:
         forget_in_children(self)
 
     def forget_parent(self) -> None:
-        """In a forked copy of this process: write into a directory of its own, and still find what the parent's has."""
+        """In a forked child: write into a new directory, and still read from that of the parent."""
         self._lock = threading.Lock()
         if self._location is None and self._root is not None:
             self._inherited, self._root = self._root, None
@@ -97,7 +97,7 @@ class LocalPlace:
 
     @property
     def root(self) -> Path:
-        """The directory; made at the first use."""
+        """The directory. It is created at the first use."""
         if self._root is None:
             with self._lock:
                 if self._root is None:
@@ -116,7 +116,7 @@ class LocalPlace:
         return root
 
     def write(self, owner: str, chunks: Iterable[bytes], name: NameOf) -> str:
-        """Write to a temporary name and rename, so that a reader sees all or nothing."""
+        """Write to a temporary name and rename, so that a reader sees all of it or nothing."""
         folder = self._folder(owner)
         partial = folder / f".{uuid.uuid4().hex}.part"
         try:
@@ -133,7 +133,7 @@ class LocalPlace:
         return key
 
     def find(self, owner: str, key: str) -> Path | None:
-        """The file, if it is a regular one: no link, device or pipe that somebody has put there."""
+        """The file, if it is a regular file, and not a link, device or pipe."""
         name = Path(check_owner(owner), check_key(key))
         for root in (self.root, self._inherited):
             path = root / name if root is not None else None
@@ -142,29 +142,29 @@ class LocalPlace:
         return None
 
     def has_written(self, owner: str) -> bool:
-        """Whether this process has made the owner's folder."""
+        """Whether this process has created the owner's folder."""
         return owner in self._made
 
     def remove(self, owner: str) -> None:
-        """Remove the owner's folder; a folder that is gone already is no fault."""
+        """Remove the owner's folder, if it exists."""
         folder = self.root / check_owner(owner)
         with self._lock:
             self._made.discard(owner)
-        shutil.rmtree(folder, ignore_errors=True)  # as much as can be
+        shutil.rmtree(folder, ignore_errors=True)  # as much as possible
         for left in reversed(range(_PASSES)):
             if not folder.exists():
                 return
             try:
                 shutil.rmtree(folder)
             except OSError as error:
-                # A run that still writes adds a file, or has moved one away, between the look and the removal.
+                # A run that still writes has added or moved a file between the check and the removal.
                 if not left or error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
                     raise
             else:
-                return  # it may be there again: of what was written since
+                return  # it may exist again, with newer content
 
     def owners(self) -> Iterator[tuple[str, float]]:
-        """Owners with the age of their folder, which every new file renews."""
+        """Owners with the age of their folder. Every new file updates the age."""
         now = time.time()
         for folder in list(self.root.iterdir()):
             if _is_owner(folder.name):
@@ -174,7 +174,7 @@ class LocalPlace:
                     continue
 
     def close(self) -> None:
-        """Remove the private directory; another one stays."""
+        """Remove a private directory. Other directories are kept."""
         if self._remove is not None:
             self._remove()
 
@@ -188,9 +188,9 @@ class LocalPlace:
 
 
 class RemotePlace:
-    """A file system of fsspec's, and a private local cache of what was written or read here.
+    """A file system of fsspec, with a private local cache of written and read content.
 
-    Content of unsaved runs stays in the cache: no other process will ever ask for it.
+    Content of unsaved runs stays in the cache, because no other process needs it.
 
     Args:
         url: such as ``s3://bucket/prefix`` or ``memory://x``.
@@ -216,7 +216,7 @@ class RemotePlace:
             return self._opened
 
     def write(self, owner: str, chunks: Iterable[bytes], name: NameOf) -> str:
-        """Write into the cache, then upload. A reader of half an upload sees that its hash is wrong."""
+        """Write into the cache, then upload. A reader detects an incomplete upload by its hash."""
         key = self._cache.write(owner, chunks, name)
         if is_run_owner(owner):
             return key
@@ -231,7 +231,7 @@ class RemotePlace:
         return key
 
     def find(self, owner: str, key: str) -> Path | None:
-        """The cached file; fetched when it is not there."""
+        """The cached file. If it is missing, it is fetched."""
         cached = self._cache.find(owner, key)
         if cached is not None or is_run_owner(owner):
             return cached
@@ -244,11 +244,11 @@ class RemotePlace:
         return self._cache.find(owner, key)
 
     def has_written(self, owner: str) -> bool:
-        """Whether this process has written for the owner: whatever is written lies in the cache too."""
+        """Whether this process has written for the owner. All written content is also in the cache."""
         return self._cache.has_written(owner)
 
     def remove(self, owner: str) -> None:
-        """Remove the owner's folder there and in the cache."""
+        """Remove the owner's remote folder, and its folder in the cache."""
         self._cache.remove(owner)
         if is_run_owner(owner):
             return
@@ -278,7 +278,7 @@ class RemotePlace:
 
 
 def place_of(location: str | os.PathLike[str] | None) -> LocalPlace | RemotePlace:
-    """The place that a location names."""
+    """The place for a location."""
     if location is None:
         return LocalPlace()
     text = os.fspath(location)
@@ -321,13 +321,13 @@ def _remove_put_off() -> None:
             root, pid = _put_off.popleft()
         except IndexError:  # another thread took the last one
             return
-        if os.getpid() == pid:  # a forked child must not remove what its parent uses
+        if os.getpid() == pid:  # a forked child must not remove the directory of its parent
             shutil.rmtree(root, ignore_errors=True)
 
 
 @cache
 def _remove_abandoned() -> None:
-    """Remove private directories whose process was killed before it could do so itself; once in a process's life."""
+    """Remove private directories of killed processes, once per process."""
     for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         found = re.fullmatch(rf"{_PREFIX}(\d+)-\w+", path.name)
         if found and not _alive(int(found[1])):
