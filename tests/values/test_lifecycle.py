@@ -267,7 +267,7 @@ def test_a_place_that_cannot_be_written_is_named_without_its_path(tmp_path):
         ContentStore("nowhere://x").put(SECRET)
 
 
-async def test_a_private_store_that_goes_on_an_event_loop_blocks_it_not():
+async def test_a_private_store_that_goes_away_on_an_event_loop_does_not_block_it():
     """Its files are removed when the next private store makes its directory."""
     with blockbuster_ctx():
         store = ContentStore()
