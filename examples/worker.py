@@ -5,7 +5,8 @@
 
 A run's checkpoints lie in the same database, its inputs in RLM_CONTENT_STORE, which all workers must reach. Kill any
 worker at any time: after some seconds the others go on with its runs where they were saved. The queue says whose turn
-it is; that no thread is run by two is guaranteed by the lease (docs/storage.md), not by the queue.
+it is; that no thread is run by two is guaranteed by the lease (docs/storage.md), not by the queue. While the database
+is away, workers wait for it.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from typing import Any
 
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from psycopg import OperationalError
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
@@ -78,25 +80,30 @@ async def work(pool: AsyncConnectionPool, *, once: bool) -> None:
     )
     at_work: dict[asyncio.Task[None], str] = {}
     while True:
-        async with pool.connection() as db:
-            await db.execute(KEEP, [TAKEN_SECONDS, list(at_work.values())])
-            while len(at_work) < AT_ONCE and (row := await (await db.execute(TAKE, [TAKEN_SECONDS])).fetchone()):
-                at_work[asyncio.create_task(answer(graph, pool, row))] = row["thread"]
-            left = await (
-                await db.execute("select 1 from rlm_questions where answer is null and error is null limit 1")
-            ).fetchone()
+        left = True
+        try:
+            async with pool.connection() as db:
+                await db.execute(KEEP, [TAKEN_SECONDS, list(at_work.values())])
+                while len(at_work) < AT_ONCE and (row := await (await db.execute(TAKE, [TAKEN_SECONDS])).fetchone()):
+                    at_work[asyncio.create_task(answer(graph, pool, row))] = row["thread"]
+                found = await db.execute("select 1 from rlm_questions where answer is null and error is null limit 1")
+                left = await found.fetchone() is not None
+        except OperationalError as error:
+            print(f"the database is away: {error}", file=sys.stderr)
         if once and not left:
             break
         await asyncio.wait({*at_work, asyncio.create_task(asyncio.sleep(0.5))}, return_when=asyncio.FIRST_COMPLETED)
         for done in [task for task in at_work if task.done()]:
             del at_work[done]
-            done.result()
+            if not isinstance(done.exception(), OperationalError):  # else its answer is saved, and noted by the next
+                done.result()
     graph.close()
 
 
 async def main(arguments: list[str]) -> None:
     kwargs = {"autocommit": True, "row_factory": dict_row, "prepare_threshold": 0}
-    async with AsyncConnectionPool(DATABASE, max_size=min(AT_ONCE, 10), kwargs=kwargs) as pool:
+    check = AsyncConnectionPool.check_connection  # a restart of the server ends all connections
+    async with AsyncConnectionPool(DATABASE, max_size=min(AT_ONCE, 10), kwargs=kwargs, check=check) as pool:
         async with pool.connection() as db:
             await db.execute("select pg_advisory_lock(1)")  # two workers that start at once
             await db.execute(TABLE)

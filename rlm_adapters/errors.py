@@ -33,7 +33,7 @@ class ContentError(RLMError):
 
 
 class CheckpointError(RLMError):
-    """Checkpoints of a thread are missing. The message says which, and which checkpointer to use."""
+    """Checkpoints of a thread are missing, or newer than this machine's clock. The message says what to do."""
 
 
 class OutputError(RLMError):

@@ -55,6 +55,11 @@ class Lease:
         self._looked = time.monotonic()
         self.fence = Fence(place, name, thread) if isinstance(place, DatabasePlace) else None
 
+    @property
+    def of_processes(self) -> bool:
+        """Whether other processes may have run the thread."""
+        return self._place.blocks
+
     def due(self) -> bool:
         """Whether it is time for `check`."""
         if self.fence is not None and self.fence.lost:

@@ -139,6 +139,7 @@ class LocalPlace:
             path = root / name if root is not None else None
             if path is not None and _is_regular(path):
                 return path
+        self._check_there()
         return None
 
     def has_written(self, owner: str) -> bool:
@@ -148,6 +149,8 @@ class LocalPlace:
     def remove(self, owner: str) -> None:
         """Remove the owner's folder, if it exists."""
         folder = self.root / check_owner(owner)
+        if not is_run_owner(owner):  # what ends with a run must not take its answer along
+            self._check_there()
         with self._lock:
             self._made.discard(owner)
         shutil.rmtree(folder, ignore_errors=True)  # as much as possible
@@ -165,7 +168,8 @@ class LocalPlace:
 
     def owners(self) -> Iterator[tuple[str, float]]:
         """Owners with the age of their folder. Every new file updates the age."""
-        now = time.time()
+        with tempfile.NamedTemporaryFile(dir=self.root, prefix=".clock-") as probe:
+            now = _now(Path(probe.name).stat().st_mtime)
         for folder in list(self.root.iterdir()):
             if _is_owner(folder.name):
                 try:
@@ -177,6 +181,11 @@ class LocalPlace:
         """Remove a private directory. Other directories are kept."""
         if self._remove is not None:
             self._remove()
+
+    def _check_there(self) -> None:
+        """Nothing is said to be missing while the directory is away, such as one that is mounted from elsewhere."""
+        if not self.root.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     def _folder(self, owner: str) -> Path:
         folder = self.root / check_owner(owner)
@@ -224,9 +233,10 @@ class RemotePlace:
         folder = f"{prefix}/{check_owner(owner)}"
         with self._lock:
             known = owner in self._made
-            self._made.add(owner)
         if not known:
             fs.makedirs(folder, exist_ok=True)
+            with self._lock:
+                self._made.add(owner)
         fs.put_file(str(self._cache.find(owner, key)), f"{folder}/{key}")
         return key
 
@@ -237,9 +247,11 @@ class RemotePlace:
             return cached
         fs, prefix = self._open()
         target = f"{prefix}/{check_owner(owner)}/{check_key(key)}"
-        if not fs.exists(target):
+        try:  # `exists` of many file systems says no when they cannot be reached
+            opened = fs.open(target, "rb")
+        except FileNotFoundError:
             return None
-        with fs.open(target, "rb") as file:
+        with opened as file:
             self._cache.write(owner, iter(lambda: file.read(1 << 20), b""), lambda: key)
         return self._cache.find(owner, key)
 
@@ -255,22 +267,31 @@ class RemotePlace:
         with self._lock:
             self._made.discard(owner)
         fs, prefix = self._open()
-        folder = f"{prefix}/{check_owner(owner)}"
-        if fs.exists(folder):
-            with suppress(FileNotFoundError):  # another process was faster
-                fs.rm(folder, recursive=True)
+        with suppress(FileNotFoundError):  # it has nothing there, or another process was faster
+            fs.rm(f"{prefix}/{check_owner(owner)}", recursive=True)
 
     def owners(self) -> Iterator[tuple[str, float]]:
         """Owners with the age of their newest file."""
         fs, prefix = self._open()
-        if not fs.exists(prefix):
+        try:
+            folders = fs.ls(prefix, detail=False, refresh=True)
+        except FileNotFoundError:
             return
-        now = time.time()
-        for folder in fs.ls(prefix, detail=False, refresh=True):
+        now = None
+        for folder in folders:
             owner = folder.rstrip("/").rpartition("/")[2]
             if _is_owner(owner):
                 times = [fs.modified(file).timestamp() for file in fs.find(folder)]
+                now = self._now(fs, prefix) if now is None else now
                 yield owner, now - max(times) if times else float("inf")
+
+    def _now(self, fs: Any, prefix: str) -> float:
+        probe = f"{prefix}/.clock-{uuid.uuid4().hex}"
+        fs.pipe_file(probe, b"now")
+        try:
+            return _now(fs.modified(probe).timestamp())
+        finally:
+            fs.rm_file(probe)
 
     def close(self) -> None:
         """Remove the cache."""
@@ -285,6 +306,18 @@ def place_of(location: str | os.PathLike[str] | None) -> LocalPlace | RemotePlac
     if "\0" in text or not text.strip():
         raise InputError(f"location={text!r} of a content store: give a directory, or a URL such as 's3://bucket/x'")
     return RemotePlace(text) if isinstance(location, str) and "://" in text else LocalPlace(Path(text))
+
+
+def _now(there: float) -> float:
+    """The time by the clock that dates what is stored.
+
+    Where the place is on another machine, the clock of this one may be wrong by an hour, and what others need would be
+    taken for old. Within a second it is believed: it is finer.
+
+    Args:
+        there: when a file was written there just now.
+    """
+    return max(there, min(time.time(), there + 1.0))
 
 
 def _is_regular(path: Path) -> bool:

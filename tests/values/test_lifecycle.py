@@ -10,6 +10,7 @@ import threading
 import time
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from blockbuster import blockbuster_ctx
@@ -18,6 +19,7 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 
 from rlm_adapters import ContentStore, InputError, create_rlm_graph
 from rlm_adapters.errors import ContentError
+from rlm_adapters.values import places
 from rlm_adapters.values.refs import run_owner, thread_owner
 from tests.server import cell, question_text, turn_of
 
@@ -195,6 +197,16 @@ def test_a_time_to_live_is_kept_by_the_next_process(tmp_path):
     assert folder.exists()
     ContentStore(tmp_path, ttl=timedelta(minutes=30)).put("x")
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("place", ["path", "memory"])
+def test_a_process_whose_clock_is_wrong_sweeps_nothing_that_others_need(place, tmp_path, monkeypatch):
+    location = tmp_path if place == "path" else "memory://lifecycle-clock"
+    ref = ContentStore(location).put(SECRET, owner=thread_owner("in use"))
+    for ahead in (3_600, -3_600):
+        monkeypatch.setattr(places, "time", SimpleNamespace(time=lambda ahead=ahead: time.time() + ahead))
+        ContentStore(location, ttl=timedelta(minutes=30)).put("x", owner=thread_owner("new"))
+        assert ContentStore(location).get(ref) == SECRET
 
 
 def test_what_an_unsaved_run_of_a_killed_process_left_is_swept_after_a_day(tmp_path):
