@@ -52,5 +52,5 @@ _deployment = _Deployment()
 
 
 async def make_graph() -> RLMGraph:
-    """The graph. The server adds its checkpointer. Not made on the event loop, because the models' clients read files."""
+    """The graph. The server adds its checkpointer. Not made on the event loop: model clients read files."""
     return await asyncio.to_thread(_deployment.graph)
