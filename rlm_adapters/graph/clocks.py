@@ -72,7 +72,10 @@ def _to_wait(found: CheckpointTuple | None) -> float:
     mine = str(uuid6(clock_seq=0))
     if name < mine:
         return 0.0
-    seconds = _seconds_of(name) - _seconds_of(mine) + 0.001
+    try:
+        seconds = _seconds_of(name) - _seconds_of(mine) + 0.001
+    except ValueError:  # no name of LangGraph's own: nothing is known about its order
+        return 0.0
     if seconds > _PATIENCE:
         moment = datetime.fromtimestamp(_seconds_of(name), UTC)
         raise CheckpointError(

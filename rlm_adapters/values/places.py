@@ -6,6 +6,8 @@ files 0600. No file is used before the first use, so a store can be made on an e
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import errno
 import os
 import re
@@ -16,6 +18,7 @@ import threading
 import time
 import uuid
 import weakref
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cache
@@ -104,6 +107,7 @@ class LocalPlace:
     def _make(self) -> Path:
         if self._location is None:
             _remove_abandoned()
+            _remove_put_off()
             root = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
             self._remove = weakref.finalize(self, _remove_own, str(root), os.getpid())
             return root
@@ -332,8 +336,26 @@ def _is_owner(name: str) -> bool:
 
 
 def _remove_own(root: str, pid: int) -> None:
-    if os.getpid() == pid:  # a forked child must not remove the directory of its parent
-        shutil.rmtree(root, ignore_errors=True)
+    """Remove a private directory; later, if its last user went away on an event loop, which must not wait for files."""
+    _put_off.append((root, pid))
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        _remove_put_off()
+
+
+_put_off: Final[deque[tuple[str, int]]] = deque()
+
+
+@atexit.register
+def _remove_put_off() -> None:
+    while _put_off:
+        try:
+            root, pid = _put_off.popleft()
+        except IndexError:  # another thread took the last one
+            return
+        if os.getpid() == pid:  # a forked child must not remove the directory of its parent
+            shutil.rmtree(root, ignore_errors=True)
 
 
 @cache

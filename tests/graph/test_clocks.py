@@ -126,3 +126,9 @@ def test_a_worker_whose_clock_is_a_moment_behind_waits(model_server, kind, locat
         assert state_of(used, graph).values["answer"] == "<first><second>"
         graph.close()
     assert sum(clock.slept) == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["zzzz", "ffffffff-not-a-uuid", "~"])
+def test_names_that_are_not_langgraphs_own_hold_nothing_up(name):
+    found: Any = SimpleNamespace(checkpoint={"id": name})
+    assert clocks._to_wait(found) == 0.0

@@ -1,5 +1,7 @@
 """The life of stored content: who can read it, how long it stays, and that deleting it hits nothing else."""
 
+import asyncio
+import gc
 import os
 import stat
 import subprocess
@@ -7,9 +9,11 @@ import sys
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from blockbuster import blockbuster_ctx
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 
@@ -273,3 +277,35 @@ def test_a_place_that_cannot_be_written_is_named_without_its_path(tmp_path):
     assert str(tmp_path) not in str(error.value)
     with pytest.raises(InputError, match="cannot be opened"):
         ContentStore("nowhere://x").put(SECRET)
+
+
+async def test_a_private_store_that_goes_away_on_an_event_loop_does_not_block_it():
+    """Its files are removed when the next private store makes its directory."""
+    with blockbuster_ctx():
+        store = ContentStore()
+        ref = await store.aput("x" * 10_000)
+        root = (await asyncio.to_thread(store.path, ref)).parents[1]
+        del store
+        gc.collect()
+        other = ContentStore()
+        await other.aput("y" * 10_000)
+    assert not root.exists()
+    other.close()
+
+
+def test_what_is_left_then_is_removed_at_the_end_of_the_process():
+    code = """if True:
+        import asyncio, gc
+        from rlm_adapters import ContentStore
+        async def main():
+            store = ContentStore()
+            print(store.path(await store.aput("x" * 10_000)).parents[1])
+            del store
+            gc.collect()
+        asyncio.run(main())
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    root = Path(done.stdout.strip())
+    assert root.name.startswith("rlm-content-")
+    assert not root.exists()
+    assert done.stderr == ""
