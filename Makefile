@@ -33,7 +33,7 @@ test: $(VENV)/.installed lint  ## lint, type check and run the tests
 	$(BIN)/python -m pytest
 
 test-postgres: $(VENV)/.installed  ## suspended runs, leases and workers in PostgreSQL (starts a server of its own; needs its programs)
-	$(BIN)/python -m pytest -m postgres tests/langchain tests/graph tests/workers
+	$(BIN)/python -m pytest -m postgres tests/langchain tests/graph tests/workers tests/chaos
 
 $(VENV)-tracers/.installed: $(VENV)/.installed
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-tracers

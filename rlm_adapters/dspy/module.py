@@ -226,8 +226,8 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             answer, the fields are None and ``rlm`` says why.
 
         Raises:
-        ValueError: inputs are missing or unknown.
-        CodeInterpreterError: the interpreter itself failed.
+            ValueError: inputs are missing or unknown.
+            CodeInterpreterError: the interpreter itself failed.
         """
         with self._call(self._only(interpreter, more), interpreter_factory, input_args) as call:
             return call.run()

@@ -19,6 +19,7 @@ from rlm_adapters.effects import Steps, adrive, drive
 from rlm_adapters.errors import InputError, ModelCallError
 from rlm_adapters.events import Event
 from rlm_adapters.graph.afterwards import plain_trajectory
+from rlm_adapters.graph.clocks import in_order
 from rlm_adapters.graph.context import RLMConfig, RLMContext, Run
 from rlm_adapters.graph.fencing import fenced
 from rlm_adapters.graph.form import input_form, input_model, output_form
@@ -307,8 +308,9 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         """The same graph with a checkpointer for this call, prepared to save only at the end if requested."""
         changed: dict[str, Any] = {}
         lease = None if ready.run is None or ready.depth else ready.run.lease
-        if lease is not None and lease.fence is not None and isinstance(self.checkpointer, BaseCheckpointSaver):
-            changed["checkpointer"] = fenced(self.checkpointer, lease.fence)
+        if lease is not None and lease.of_processes and isinstance(self.checkpointer, BaseCheckpointSaver):
+            saver = self.checkpointer if lease.fence is None else fenced(self.checkpointer, lease.fence)
+            changed["checkpointer"] = in_order(saver)
         if saves_at_exit(called or {}, asked):
             changed["channels"] = at_exit(self.channels)
         return self.copy(changed) if changed else self

@@ -30,6 +30,10 @@ _STATEMENTS: Final = (
 """The first statement lets the thread's next owner wait. The second divides by zero if nobody holds the token."""
 
 
+_MOST_LOSSES: Final = 4
+"""Of the lease while one write is tried: whatever ends sessions may end the next one too."""
+
+
 class Fence:
     """The check for the writes of one call.
 
@@ -111,7 +115,9 @@ def fenced(saver: Any, fence: Fence) -> Any:
     kind: Any = type(saver)
     if not hasattr(kind, "_cursor"):
         return saver  # an unknown version of the checkpointer: the lease is still checked at each step
-    made = copy.copy(saver)  # with the same connection, and the same lock around it
+    # With the same connection, and the same lock around it. `put_writes` names its arguments, because LangGraph looks
+    # for `task_path` among them, and leaves it out if it is not there.
+    made = copy.copy(saver)
     made.__class__ = _async_kind(kind) if hasattr(saver, "loop") else _kind(kind)
     made.fence = fence
     return made
@@ -142,16 +148,17 @@ def _kind(kind: Any) -> Any:
             self.fence.knows(config, checkpoint["id"])
             return self._written(lambda: super(Fenced, self).put(config, checkpoint, *args))
 
-        def put_writes(self, *args: Any, **kwargs: Any) -> Any:
-            return self._written(lambda: super(Fenced, self).put_writes(*args, **kwargs))
+        def put_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> Any:
+            return self._written(lambda: super(Fenced, self).put_writes(config, writes, task_id, task_path))
 
         def _written(self, write: Callable[[], R]) -> R:
-            try:
-                return write()
-            except _refusals():
-                token = self.fence.take_again()
-                self.fence.go_on(token, super().get_tuple(self.fence.newest))
-                return write()
+            for _ in range(_MOST_LOSSES):
+                try:
+                    return write()
+                except _refusals():
+                    token = self.fence.take_again()
+                    self.fence.go_on(token, super().get_tuple(self.fence.newest))
+            return write()
 
     return Fenced
 
@@ -181,16 +188,17 @@ def _async_kind(kind: Any) -> Any:
             self.fence.knows(config, checkpoint["id"])
             return await self._written(lambda: super(Fenced, self).aput(config, checkpoint, *args))
 
-        async def aput_writes(self, *args: Any, **kwargs: Any) -> Any:
-            return await self._written(lambda: super(Fenced, self).aput_writes(*args, **kwargs))
+        async def aput_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> Any:
+            return await self._written(lambda: super(Fenced, self).aput_writes(config, writes, task_id, task_path))
 
         async def _written(self, write: Callable[[], Coroutine[Any, Any, R]]) -> R:
-            try:
-                return await write()
-            except _refusals():
-                token = await asyncio.to_thread(self.fence.take_again)
-                self.fence.go_on(token, await super().aget_tuple(self.fence.newest))
-                return await write()
+            for _ in range(_MOST_LOSSES):
+                try:
+                    return await write()
+                except _refusals():
+                    token = await asyncio.to_thread(self.fence.take_again)
+                    self.fence.go_on(token, await super().aget_tuple(self.fence.newest))
+            return await write()
 
     return Fenced
 

@@ -139,23 +139,43 @@ class DatabasePlace(Place):
 
     def holds(self, name: str) -> bool:
         """Whether a lease still exists. After a lost connection, all leases that are free are taken again."""
-        import psycopg  # noqa: PLC0415 - of an extra
-
         with self._lock:
             if name not in self._held:
                 return False
-            try:
-                if self._session is not None:
-                    self._session.execute("select 1")
-                    return True
-            except psycopg.Error:
-                self._close()
-            self._held = {one for one in self._held if self._lock_for_others(one)}
-            if not self._held:
-                self._close()
+            if not self._lives():
+                self._take_again()
             return name in self._held
 
+    def _lives(self) -> bool:
+        """Whether there is a session, and the server answers it."""
+        import psycopg  # noqa: PLC0415 - of an extra
+
+        try:
+            if self._session is not None:
+                self._session.execute("select 1")
+                return True
+        except psycopg.Error:
+            self._close()
+        return False
+
+    def _take_again(self) -> None:
+        """Take the leases of a session that has ended, as far as they are free; while there is no server all stay."""
+        self._held = {one for one in self._held if self._try_lock(one)}
+        if not self._held:
+            self._close()
+
     def _lock_for_others(self, name: str) -> bool:
+        import psycopg  # noqa: PLC0415 - of an extra
+
+        try:
+            return self._try_lock(name)
+        except psycopg.Error:
+            if not self._held or self._lives():
+                raise
+        self._take_again()  # else nothing could be taken until the next step of a call that waits for a model
+        return self._try_lock(name)
+
+    def _try_lock(self, name: str) -> bool:
         import psycopg  # noqa: PLC0415 - of an extra
 
         if self._session is None:
@@ -280,11 +300,13 @@ _KINDS: Final = {
 def _kind(saver: Any) -> str | None:
     if type(saver) is InMemorySaver:  # the server uses a subclass
         return "memory"
-    return next((_KINDS[name] for one in type(saver).__mro__ if (name := _name(one)) in _KINDS), None)
+    return _KINDS.get(_known_name(saver))
 
 
-def _name(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
+def _known_name(saver: Any) -> str:
+    """Name of LangGraph's class that the saver's is made of; empty: of none."""
+    names = (f"{one.__module__}.{one.__qualname__}" for one in type(saver).__mro__)
+    return next((name for name in names if name in _KINDS), "")
 
 
 def _asked(saver: Any, ask: Callable[[Any], Any], aask: Callable[[Any], Any]) -> Steps[Any]:
@@ -292,9 +314,9 @@ def _asked(saver: Any, ask: Callable[[Any], Any], aask: Callable[[Any], Any]) ->
 
     None if this is not possible: in a sync call on that loop, which the checkpointer refuses, too.
     """
-    loop = getattr(saver, "loop", None)
-    if loop is None or not _name(type(saver)).split(".")[-1].startswith("Async"):
+    if ".aio." not in _known_name(saver):
         return (yield off_loop(lambda: ask(saver)))
+    loop = saver.loop
 
     def run() -> Any:
         if running_loop() is loop:
@@ -322,6 +344,7 @@ _SQLITE_FILE: Final = "select file from pragma_database_list where name = 'main'
 
 def _sqlite_path(saver: Any) -> str:
     with saver.lock:
+        saver.setup()  # before calls use copies of it, see `rlm_adapters.graph.clocks`
         (path,) = saver.conn.execute(_SQLITE_FILE).fetchone()
     return path or ""
 

@@ -55,6 +55,11 @@ class Lease:
         self._looked = time.monotonic()
         self.fence = Fence(place, name, thread) if isinstance(place, DatabasePlace) else None
 
+    @property
+    def of_processes(self) -> bool:
+        """Whether other processes may have run the thread."""
+        return self._place.blocks
+
     def due(self) -> bool:
         """Whether it is time for `check`."""
         if self.fence is not None and self.fence.lost:
@@ -98,7 +103,7 @@ def leased(saver: Any, thread: str, strategy: MultitaskStrategy | None) -> Steps
         The lease; None if this checkpointer has no leases, or ``strategy`` is None.
 
     Raises:
-    ThreadBusyError: another call has it.
+        ThreadBusyError: another call has it.
     """
     place = None if strategy is None else (yield from place_of(saver))
     if place is None:

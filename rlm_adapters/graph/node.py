@@ -12,7 +12,7 @@ from rlm_adapters.effects import Steps, adrive, drive, off_loop
 from rlm_adapters.errors import RLMError, SandboxError
 from rlm_adapters.graph.context import NodeContext, RLMContext
 from rlm_adapters.graph.shapes import check_state, check_task
-from rlm_adapters.graph.state import FORM, is_readable
+from rlm_adapters.graph.state import FORM, is_later, is_readable
 from rlm_adapters.graph.stored import Stored
 
 Update: TypeAlias = dict[str, Any]
@@ -52,7 +52,8 @@ class Node(Runnable[Any, Update]):
 
     def _steps(self, state: Any, config: RunnableConfig) -> Steps[Update]:
         """Run the body, and then store its results."""
-        if self.name != "prepare" and not is_readable(state):
+        # After an earlier form, a new question starts anew. A later form is not empty: it is refused.
+        if not is_readable(state) and (self.name != "prepare" or is_later(state)):
             raise RLMError(
                 f"this run was saved by another version of rlm-adapters (form {state.get('form')!r} of the state, this "
                 f"version has {FORM}): finish it with that version, or ask again in a new thread"

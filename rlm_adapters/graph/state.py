@@ -189,6 +189,12 @@ def is_readable(state: Mapping[str, Any]) -> bool:
     return isinstance(form, int) and form in READABLE
 
 
+def is_later(state: Mapping[str, Any]) -> bool:
+    """Whether a later version of this package has saved it."""
+    form = state.get("form")
+    return isinstance(form, int) and form > FORM
+
+
 def append(left: list[Any], right: list[Any] | None) -> list[Any]:
     """Append entries; None starts an empty list."""
     if right is None:

@@ -35,16 +35,28 @@ class Waiting:
     """A run that was suspended in this process.
 
     Attributes:
-        since: time on the clock, in seconds.
-        runs: session keys of the runs of its call tree. Their workers wait, too.
-        returned: hash of the results with which it was last resumed.
-        given_up: whether it can not be continued.
+        since: seconds of the clock by which it expires.
+        saved: seconds of the clock that dates checkpoints.
+        runs: the session keys of the runs of its tree, whose workers wait too.
+        returned: hash of the results that it was last resumed with.
+        given_up: whether nobody can come back for it.
     """
 
     since: float
+    saved: float = 0.0
     runs: frozenset[str] = frozenset()
     returned: str = ""
     given_up: bool = False
+
+
+class _Patient:
+    """Seconds since the epoch, by a clock that is never set forward: what waits must not expire by that."""
+
+    def __init__(self) -> None:
+        self._began = time.time() - time.monotonic()
+
+    def __call__(self) -> float:
+        return min(time.time(), self._began + time.monotonic())
 
 
 class SuspendedRuns:
@@ -55,8 +67,7 @@ class SuspendedRuns:
         seconds: how long a suspended run is kept.
         count: most runs that are kept; the oldest are deleted first.
         end_worker: ends the worker of a run, by its session key.
-        end_content: removes the stored content of a thread; may block.
-        clock: seconds since the epoch, as the time stamps of the checkpointer.
+        end_content: removes the stored content of a saver's thread; may block.
     """
 
     def __init__(
@@ -67,14 +78,13 @@ class SuspendedRuns:
         count: int,
         end_worker: Callable[[str], None] = lambda _: None,
         end_content: Callable[[str], None] = lambda _: None,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self.saver = saver
         self._seconds = seconds
         self._count = count
         self._end_worker = end_worker
         self._end_content = end_content
-        self._clock = clock
+        self._clock = _Patient()
         self._waiting: OrderedDict[str, Waiting] = OrderedDict()
         self._going_on: dict[str, Future[None]] = {}
         self._leases: dict[str, Lease | None] = {}
@@ -117,7 +127,7 @@ class SuspendedRuns:
         """End a turn: the run waits, or with ``given_up`` the next sweep deletes it."""
         with self._lock:
             self._waiting.pop(thread, None)
-            self._waiting[thread] = Waiting(self._clock(), frozenset(runs), returned, given_up)
+            self._waiting[thread] = Waiting(self._clock(), time.time(), frozenset(runs), returned, given_up)
         self._free(thread)
 
     def forget(self, thread: str) -> Steps[None]:
@@ -153,7 +163,7 @@ class SuspendedRuns:
         for thread, one in gone.items():
             for run in one.runs:
                 self._end_worker(run)
-            if one.given_up or not (yield from self._went_on(thread, one.since)):
+            if one.given_up or not (yield from self._went_on(thread, one.saved)):
                 yield from self._delete(thread)
                 deleted.append(thread)
         return deleted
@@ -185,16 +195,16 @@ class SuspendedRuns:
 
     # -- parts
 
-    def _went_on(self, thread: str, since: float) -> Steps[bool]:
-        """Whether another process has continued a run since then."""
+    def _went_on(self, thread: str, saved: float) -> Steps[bool]:
+        """Whether another process has continued a run since it was put back here."""
         config: RunnableConfig = {"configurable": {"thread_id": thread_name(thread), "checkpoint_ns": ""}}
         try:
-            saved: CheckpointTuple | None = yield Wait(
+            found: CheckpointTuple | None = yield Wait(
                 lambda: self.saver.get_tuple(config), lambda: self.saver.aget_tuple(config)
             )
         except Exception:  # noqa: BLE001 - see `_delete`
             return False
-        return saved is not None and _seconds_of(saved.checkpoint["ts"]) > since
+        return found is not None and _seconds_of(found.checkpoint["ts"]) > saved
 
     def _delete(self, thread: str) -> Steps[None]:
         """Delete a run. If the checkpointer fails, try again later, because the answer must not be lost."""
@@ -205,7 +215,7 @@ class SuspendedRuns:
         except Exception:  # noqa: BLE001 - savers fail in their database's ways
             _LOG.exception("run %s could not be deleted from %s", name, type(self.saver).__name__)
             with self._lock:
-                self._waiting[thread] = Waiting(self._clock(), given_up=True)
+                self._waiting[thread] = Waiting(self._clock(), time.time(), given_up=True)
 
     def _free(self, thread: str) -> None:
         if (lease := self._leases.pop(thread, None)) is not None:

@@ -1,5 +1,7 @@
 """The life of stored content: who can read it, how long it stays, and that deleting it hits nothing else."""
 
+import asyncio
+import gc
 import os
 import stat
 import subprocess
@@ -7,13 +9,17 @@ import sys
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from blockbuster import blockbuster_ctx
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 
 from rlm_adapters import ContentStore, InputError, create_rlm_graph
 from rlm_adapters.errors import ContentError
+from rlm_adapters.values import places
 from rlm_adapters.values.refs import run_owner, thread_owner
 from tests.server import cell, question_text, turn_of
 
@@ -193,6 +199,16 @@ def test_a_time_to_live_is_kept_by_the_next_process(tmp_path):
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("place", ["path", "memory"])
+def test_a_process_whose_clock_is_wrong_sweeps_nothing_that_others_need(place, tmp_path, monkeypatch):
+    location = tmp_path if place == "path" else "memory://lifecycle-clock"
+    ref = ContentStore(location).put(SECRET, owner=thread_owner("in use"))
+    for ahead in (3_600, -3_600):
+        monkeypatch.setattr(places, "time", SimpleNamespace(time=lambda ahead=ahead: time.time() + ahead))
+        ContentStore(location, ttl=timedelta(minutes=30)).put("x", owner=thread_owner("new"))
+        assert ContentStore(location).get(ref) == SECRET
+
+
 def test_what_an_unsaved_run_of_a_killed_process_left_is_swept_after_a_day(tmp_path):
     owners = run_owner(), run_owner()
     for owner in owners:
@@ -250,7 +266,7 @@ def test_a_thread_is_deleted_while_others_write(tmp_path):
 
 @pytest.mark.parametrize("ttl", [-1, float("nan"), "1 day", True])
 def test_an_impossible_time_to_live_is_refused(ttl):
-    with pytest.raises(InputError, match="no time to live"):
+    with pytest.raises(InputError, match="not a time to live"):
         ContentStore(ttl=ttl)
 
 
@@ -261,3 +277,35 @@ def test_a_place_that_cannot_be_written_is_named_without_its_path(tmp_path):
     assert str(tmp_path) not in str(error.value)
     with pytest.raises(InputError, match="cannot be opened"):
         ContentStore("nowhere://x").put(SECRET)
+
+
+async def test_a_private_store_that_goes_away_on_an_event_loop_does_not_block_it():
+    """Its files are removed when the next private store makes its directory."""
+    with blockbuster_ctx():
+        store = ContentStore()
+        ref = await store.aput("x" * 10_000)
+        root = (await asyncio.to_thread(store.path, ref)).parents[1]
+        del store
+        gc.collect()
+        other = ContentStore()
+        await other.aput("y" * 10_000)
+    assert not root.exists()
+    other.close()
+
+
+def test_what_is_left_then_is_removed_at_the_end_of_the_process():
+    code = """if True:
+        import asyncio, gc
+        from rlm_adapters import ContentStore
+        async def main():
+            store = ContentStore()
+            print(store.path(await store.aput("x" * 10_000)).parents[1])
+            del store
+            gc.collect()
+        asyncio.run(main())
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    root = Path(done.stdout.strip())
+    assert root.name.startswith("rlm-content-")
+    assert not root.exists()
+    assert done.stderr == ""
