@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlm_adapters.cluster.sandbox import RaySandbox
+    from rlm_adapters.datasets.cluster.batches import AskRows, JobBudget
+    from rlm_adapters.datasets.cluster.engine import RayEngine
     from rlm_adapters.datasets.mapping import amap_rows, map_rows
     from rlm_adapters.datasets.result import MapResult
     from rlm_adapters.dspy.chat_bridge import ChatDSPy
@@ -47,6 +49,8 @@ _HOMES = {
     "RLM": "dspy.module",
     "URL": "values.urls",
     "ApprovalRequest": "graph.approval",
+    "JobBudget": "datasets.cluster.batches",
+    "AskRows": "datasets.cluster.batches",
     "ChatDSPy": "dspy.chat_bridge",
     "ChatRLM": "langchain.chat_model",
     "ContentRef": "values.refs",
@@ -65,6 +69,7 @@ _HOMES = {
     "RLMError": "errors",
     "ThreadBusyError": "errors",
     "RLMOptions": "graph",
+    "RayEngine": "datasets.cluster.engine",
     "RaySandbox": "cluster.sandbox",
     "RestrictedPythonInterpreter": "dspy.interpreter",
     "Sandbox": "sandbox",
@@ -83,6 +88,7 @@ __all__ = [
     "RLM",
     "URL",
     "ApprovalRequest",
+    "AskRows",
     "ChatDSPy",
     "ChatRLM",
     "ContentRef",
@@ -90,6 +96,7 @@ __all__ = [
     "Decision",
     "Event",
     "InputError",
+    "JobBudget",
     "LeaseLostError",
     "Limits",
     "MapResult",
@@ -100,6 +107,7 @@ __all__ = [
     "OutputError",
     "RLMError",
     "RLMOptions",
+    "RayEngine",
     "RaySandbox",
     "RestrictedPythonInterpreter",
     "Sandbox",

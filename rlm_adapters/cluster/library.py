@@ -19,6 +19,7 @@ from rlm_adapters.errors import InputError, MissingExtraError, RLMError, Sandbox
 LOCAL: Final = "local"
 AUTO: Final = "auto"
 _CLIENT: Final = "ray://"
+_LOCAL_SECONDS: Final = 180.0  # for a cluster that is started: on a busy machine it takes half a minute
 
 
 class LostError(SandboxError):
@@ -138,8 +139,13 @@ class Library:
         except Exception:  # noqa: BLE001 - it is gone, or the cluster is
             return
 
+    def beside_this_process(self) -> Any:
+        """Where an actor is to be that this process needs more than others do, if there is room."""
+        strategies: Any = importlib.import_module("ray.util.scheduling_strategies")
+        return strategies.NodeAffinitySchedulingStrategy(node_id=self.node(), soft=True)
+
     def node(self) -> str:
-        """In an actor: the id of its node."""
+        """The id of the node on which this process is."""
         return str(self._ray.get_runtime_context().get_node_id())
 
     def is_lost(self, error: BaseException) -> bool:
@@ -206,7 +212,7 @@ class Library:
             self._ray.init(address=where, **quiet)
 
         try:
-            _within(join, seconds)
+            _within(join, max(seconds, _LOCAL_SECONDS) if where == LOCAL else seconds)
         except TimeoutError:
             raise ClusterError(
                 f"the cluster at {where} did not take this process within {seconds:g} s: look at ray status there"

@@ -11,7 +11,7 @@ import itertools
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from rlm_adapters.errors import RLMError, SandboxError
 
 _names: Final = itertools.count()
 _MOST_CALLS: Final = 1_000_000
+_END_SECONDS: Final = 5.0
 _FAILED_STARTS: Final = 5
 """In a row: then the next one would fail as well."""
 
@@ -78,8 +79,8 @@ class Pool:
     Args:
         library: Ray, connected.
         placement: of the actors.
-        host: their class. It has ``hello()``, which gives a `Hello` when it is ready, and ``close(name)``, which ends
-            what is at a place; the caller's version of this package is its first argument.
+        host: their class. It has ``hello()``, which gives a `Hello` when it is ready, ``close(name)``, which ends what
+            is at a place, and ``end()``; the caller's version of this package is its first argument.
         given: its other arguments.
     """
 
@@ -181,8 +182,12 @@ class Pool:
         with self._lock:
             return tuple((actor.hello.node, len(actor.seats)) for actor in self._actors if actor.hello)
 
-    def close(self) -> None:
-        """End all actors."""
+    def close(self, seconds: float = _END_SECONDS) -> None:
+        """End all actors.
+
+        Args:
+            seconds: that they have for it; 0: nobody waits, and Ray ends them when they have.
+        """
         with self._lock:
             self._closed = True
             self._failed = SandboxError("the RaySandbox is closed")
@@ -190,8 +195,12 @@ class Pool:
             for actor in actors:
                 self._remove(actor)
             self._wake()
+        ending = [self._library.ask(actor.handle, "end") for actor in actors if actor.hello is not None]
+        if seconds:
+            wait(ending, seconds)
         for actor in actors:
-            self._library.kill(actor.handle)
+            if seconds or actor.hello is None:
+                self._library.kill(actor.handle)
 
     # -- parts
 

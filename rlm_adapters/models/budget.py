@@ -271,12 +271,6 @@ class Ledger:
         with self._lock:
             self._used = add_usage(self._used, usage)
 
-    def book_with_job(self, usage: Usage) -> None:
-        """`book`, here and in the job that this is a part of: of calls that another process has made."""
-        self.book(usage)
-        if self._around is not None:
-            self._around.book_with_job(usage)
-
     def restore_time(self, seconds: float) -> None:
         """Count seconds that passed before a resume."""
         self._start -= seconds

@@ -19,6 +19,7 @@ TEXT = (ROOT / "docs" / "ray.md").read_text()
 
 def test_its_code_runs_in_a_process_of_its_own_and_prints_what_it_says(openai_address, tmp_path):
     openai_address.script("gpt-5", [cell("SUBMIT(len(context.split()))")])
+    openai_address.script("gpt-5-mini", [cell("SUBMIT(int(context['text'][-5:-1]))")])
     for number, block in enumerate(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)):
         script = tmp_path / f"block{number}.py"
         script.write_text(block)
