@@ -21,7 +21,6 @@ import gc
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from typing import Any, Self
 
 import aiohttp
@@ -29,28 +28,18 @@ from langchain_core.language_models import BaseChatModel
 from langchain_openai import ChatOpenAI
 from openai import DefaultAioHttpClient
 
+from benchmarks._graph_runs import run
 from benchmarks._loop_shapes import SHAPES, Shape
 from benchmarks._thin_model import ThinChatModel
 from benchmarks.measure import machine
 from rlm_adapters import Limits, create_rlm_graph
 from rlm_adapters.graph import RLMGraph
-from rlm_adapters.graph.context import RLMContext
 
 WANTED = {"nothing": 15.0, "levels": 10.0, "each": 0.85}
 """Times as fast, by what the calls need; 0.85 is the machine's noise."""
 NOTES = {"nothing": "", "levels": "  (levels)", "each": "  (chain)"}
 SETUP = "out = []\n"
 BATCH = Shape("one batch", "out = llm_query_batched([f'Summarize {c}' for c in range(100)])\nprint(len('|'.join(out)))")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one run of a shape gave."""
-
-    seconds: float
-    calls: int
-    wasted: int
-    seen: tuple[Any, ...]
 
 
 def serve(latency: float) -> None:
@@ -76,20 +65,6 @@ def serve(latency: float) -> None:
 def record(text: str) -> str:
     """Take a note."""
     return text
-
-
-async def run(graph: Any, shape: Shape) -> Outcome:
-    seen: list[Any] = []
-
-    def note(event: Any) -> None:
-        if event.type == "cell_output":
-            seen.append((event.data["stdout"], event.data["error"]))
-
-    start = time.perf_counter()
-    result = await graph.ainvoke({"query": f"[[{shape.name}]]", "context": "x"}, context=RLMContext(on_event=note))
-    seconds = time.perf_counter() - start
-    usage = result["usage"]
-    return Outcome(seconds, usage["calls"], usage.get("ahead_wasted", 0), (result["answer"], *seen))
 
 
 class Client:
@@ -134,12 +109,12 @@ async def measure(client: Client, shapes: list[Shape], in_flight: int, repeats: 
 
     plain, ahead = graph("off"), graph("ahead")
     for warm in (plain, ahead, ahead):  # connections, imports, the zygote
-        await run(warm, SHAPES[0])
+        await run(warm, SHAPES[0].name)
     gc.collect()
     gc.freeze()  # as services do: a full collection of all that the frameworks have imported takes 150 ms
     bare = min([await alone(client.model("sub"), in_flight) for _ in range(repeats)])
-    one_by_one = await run(plain, SHAPES[0])
-    batch = min([await run(plain, BATCH) for _ in range(repeats)], key=lambda outcome: outcome.seconds)
+    one_by_one = await run(plain, SHAPES[0].name)
+    batch = min([await run(plain, BATCH.name) for _ in range(repeats)], key=lambda outcome: outcome.seconds)
     print(
         f"100 calls: one by one {one_by_one.seconds:.2f} s; by the client alone, {in_flight} in flight, {bare:.2f} s "
         f"({one_by_one.seconds / bare:.1f}x); as one batch of a cell {batch.seconds:.2f} s "
@@ -148,9 +123,9 @@ async def measure(client: Client, shapes: list[Shape], in_flight: int, repeats: 
     print(f"{'shape':<38}{'sequential':>11}{'ahead':>9}{'':>8}{'calls':>12}{'wasted':>8}  same output")
     good = True
     for shape in shapes:
-        before = await run(plain, shape)
+        before = await run(plain, shape.name)
         # The best of some runs: other load on the machine can only make it slower.
-        after = min([await run(ahead, shape) for _ in range(repeats)], key=lambda outcome: outcome.seconds)
+        after = min([await run(ahead, shape.name) for _ in range(repeats)], key=lambda outcome: outcome.seconds)
         factor = before.seconds / after.seconds
         same = before.seen == after.seen
         wanted = WANTED["each"] if shape.name == "threads" else WANTED[shape.needs]  # threads are parallel already

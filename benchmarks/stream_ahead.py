@@ -18,17 +18,15 @@ import asyncio
 import statistics
 import subprocess
 import sys
-import time
-from dataclasses import dataclass
 from typing import Any
 
 from langchain_openai import ChatOpenAI
 from openai import DefaultAioHttpClient
 
+from benchmarks._graph_runs import Outcome, run
 from benchmarks._written_cells import CELLS, CONTEXT, Written
 from benchmarks.measure import machine
 from rlm_adapters import Limits, create_rlm_graph
-from rlm_adapters.graph.context import RLMContext
 
 MODES = ("off", "ahead", "stream")
 GAIN = 0.25
@@ -37,16 +35,6 @@ MOST_OF = 0.7
 """Of what can be won, where it is less."""
 WORSE = 0.02
 END = "SUBMIT('done')"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One run."""
-
-    seconds: float
-    calls: int
-    wasted: int
-    seen: tuple[Any, ...]
 
 
 def serve() -> None:
@@ -79,21 +67,6 @@ def note(text: str) -> str:
     return f"noted: {text}"
 
 
-async def run(graph: Any, written: Written) -> Outcome:
-    seen: list[Any] = []
-
-    def take(event: Any) -> None:
-        if event.type == "cell_output":
-            seen.append((event.data["stdout"], event.data["error"]))
-
-    start = time.perf_counter()
-    given = {"query": f"[[{written.name}]]", "context": CONTEXT}
-    result = await graph.ainvoke(given, context=RLMContext(on_event=take))
-    seconds = time.perf_counter() - start
-    usage = result["usage"]
-    return Outcome(seconds, usage["calls"], usage.get("ahead_wasted", 0), (result["answer"], *seen))
-
-
 async def measure(server: subprocess.Popen[str], url: str, options: argparse.Namespace) -> bool:
     cells = [one for one in CELLS if not options.names or any(name in one.name for name in options.names)]
     async with DefaultAioHttpClient() as pool:
@@ -115,7 +88,7 @@ async def measure(server: subprocess.Popen[str], url: str, options: argparse.Nam
                     for mode in MODES
                 }
                 for graph in graphs.values():  # connections, imports, the zygote
-                    await run(graph, CELLS[-2])
+                    await run(graph, CELLS[-2].name, CONTEXT)
                 good &= await compare(graphs, cells, rate, latency, options)
                 for graph in graphs.values():
                     graph.close()
@@ -130,7 +103,7 @@ async def compare(
 
     async def once(mode: str, written: Written) -> None:
         async with free:
-            outcomes.setdefault((mode, written.name), []).append(await run(graphs[mode], written))
+            outcomes.setdefault((mode, written.name), []).append(await run(graphs[mode], written.name, CONTEXT))
 
     for number in range(options.rounds):  # alternating, so that other load of the machine meets all of them
         for mode in MODES:

@@ -226,19 +226,23 @@ def _run_within(run: Callable[[], R], timeout: float) -> R:
     """Run a blocking call in a daemon thread and give it up after ``timeout`` seconds."""
     if timeout <= 0:
         raise TimeoutError
+    return _in_thread(run, contextvars.copy_context(), "rlm-wait").result(timeout)
+
+
+def _in_thread(run: Callable[[], R], context: contextvars.Context, name: str) -> Future[R]:
+    """Run a blocking call in a daemon thread."""
     future: Future[R] = Future()
-    context = contextvars.copy_context()
 
     def work() -> None:
         try:
             result = context.run(run)
-        except BaseException as error:  # noqa: BLE001 - carried to the waiting thread
+        except BaseException as error:  # noqa: BLE001 - carried to whoever asks for the result
             future.set_exception(error)
         else:
             future.set_result(result)
 
-    threading.Thread(target=work, daemon=True, name="rlm-wait").start()
-    return future.result(timeout)
+    threading.Thread(target=work, daemon=True, name=name).start()
+    return future
 
 
 def run_coroutine(coroutine: Callable[[], Coroutine[Any, Any, R]]) -> R:
@@ -247,20 +251,7 @@ def run_coroutine(coroutine: Callable[[], Coroutine[Any, Any, R]]) -> R:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(coroutine())
-    future: Future[R] = Future()
-    context = contextvars.copy_context()
-
-    def work() -> None:
-        try:
-            result = context.run(asyncio.run, coroutine())
-        except BaseException as error:  # noqa: BLE001 - carried to the waiting thread
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-
-    thread = threading.Thread(target=work, daemon=True, name="rlm-coroutine")
-    thread.start()
-    return future.result()
+    return _in_thread(lambda: asyncio.run(coroutine()), contextvars.copy_context(), "rlm-coroutine").result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,22 +298,12 @@ def _start_task(work: Steps[T], loop: asyncio.AbstractEventLoop, context: contex
 
 
 def _start_thread(work: Steps[T], context: contextvars.Context) -> Started[T]:
-    future: Future[T] = Future()
     heard: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            result = context.copy().run(drive, work)
-        except BaseException as error:  # noqa: BLE001 - carried to whoever asks for the result
-            future.set_exception(error)
-        else:
-            future.set_result(result)
 
     def pass_on(done: Future[T]) -> None:
         if heard.set_running_or_notify_cancel():
             error = done.exception()
             heard.set_result(done.result()) if error is None else heard.set_exception(error)
 
-    future.add_done_callback(pass_on)
-    threading.Thread(target=run, daemon=True, name="rlm-early").start()
+    _in_thread(lambda: drive(work), context.copy(), "rlm-early").add_done_callback(pass_on)
     return Started(heard, heard.cancel)

@@ -19,9 +19,10 @@ ELSEWHERE = {
     "optimize_rlm.py": "tests/dspy/test_optimizers.py",
     "deep_agent.py": "tests/notebook/test_examples.py",
     "agent_tools.py": "tests/langchain/test_examples.py",
+    "worker.py": "tests/workers/crew.py",  # needs PostgreSQL
     "extract_log.py": "tests/langchain/test_examples.py",
 }
-"""Which other test runs them without arguments."""
+"""Which other test runs them."""
 
 COUNT_BEES = "SUBMIT(f'{len(context):,} characters, {context.count(\"bees\")} times')"
 BOOK = (EXAMPLES / "data" / "origin-of-species.txt").read_text()

@@ -60,7 +60,12 @@ def _picture(group: Group, measures: Sequence[Measure], lines: Sequence[Line], f
 def _bars(place: Any, measure: Measure, peers: Sequence[str], lines: Sequence[Line]) -> None:
     """One measure: a bar for each peer with its spread, on a logarithmic axis."""
     values = {peer: one for peer in peers if isinstance(one := found(lines, peer, measure), Found)}
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     place.set_xscale("log")
+    place.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    place.xaxis.set_minor_formatter(NullFormatter())
+    place.set_ylim(-0.6, len(peers) - 0.4)
     place.set_title(f"{measure.title}, s", loc="left", fontsize=10)
     least = min((one.median for one in values.values()), default=1.0) / 2
     for row, peer in enumerate(peers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 
@@ -24,9 +25,10 @@ the form that the package reads. So engines are compared, and nothing is said ab
 must take. Times in brackets are ratios to it.
 """
 
-_MEASURED = """{dates}, {machine}. Medians of at most {rounds} rounds, in turn over all packages, with the
-lowest and the highest value in brackets. The load of the machine was {least:.1f} to {most:.1f} (median {median:.1f}),
-and a fixed piece of work took {fastest:.0f} to {slowest:.0f} ms: compare ratios, and large ones only.
+_MEASURED = """{dates}, {machine}. {rounds}, in turn over all packages, with the
+lowest and the highest value in brackets where there is more than one. The load of the machine was {least:.1f} to
+{most:.1f} (median {median:.1f}), and a fixed piece of work took {fastest:.0f} to {slowest:.0f} ms: compare ratios, and
+large ones only.
 
 Each package has the newest version that PyPI had, and its defaults. Where a package can bound the time or the memory of
 a cell, the bounds are 5 s and 1,000 MB for the cells that do harm, and its defaults elsewhere. `predict-rlm` installs
@@ -45,6 +47,7 @@ _WRONG = """## When something goes wrong
 end a cell nor survive one.
 """
 
+_ERROR = re.compile(r"\b(\w+(?:Error|Exception)): .*")
 _WORDS = {"ok": "yes", "skipped": "no such call"}
 
 
@@ -111,7 +114,8 @@ def _compared() -> list[Measure]:
 def _name(measure: Measure) -> str:
     """A title that stands alone."""
     if measure.title in {"memory", "its memory"}:
-        return f"memory, {measure.scenario.replace('-', ' ')}{' MB' if measure.scenario.startswith('input') else ''}"
+        what, _, size = measure.scenario.partition("-")
+        return {"input": f"memory, {size} MB", "runs": f"memory, {size} runs"}.get(what, "memory, 1,000 sub-calls")
     return f"input of {measure.title}" if measure.scenario.startswith("input") else measure.title
 
 
@@ -119,13 +123,14 @@ def _about(lines: Sequence[Line]) -> str:
     loads, spins = [one.load for one in lines], [one.spin for one in lines]
     dates = sorted({one.date for one in lines})
     rows = [
-        f"| {_title(peer)} | {next(one.version for one in lines if one.peer == peer)} | {load(peer).DIALECT.limits} |"
+        f"| {_title(peer)} | {load(peer).DIALECT.version_of} {_version(lines, peer)} | {load(peer).DIALECT.limits} |"
         for peer in _peers(lines)
     ]
+    rounds = max(one.round for one in lines) + 1
     said = _MEASURED.format(
         dates=" to ".join(sorted({dates[0], dates[-1]})),
         machine=machine().rpartition(", load")[0],
-        rounds=max(one.round for one in lines) + 1,
+        rounds="One round" if rounds == 1 else f"Medians of up to {rounds} rounds",
         least=min(loads),
         most=max(loads),
         median=statistics.median(loads),
@@ -133,7 +138,13 @@ def _about(lines: Sequence[Line]) -> str:
         slowest=max(spins),
     )
     head = "| package | version | what bounds a cell |\n| --- | --- | --- |"
-    return "\n".join(["## How it was measured\n", said, head, *rows, "", _WHERE])
+    missing = [load(peer).DIALECT.title for peer in NAMES if peer not in _peers(lines)]
+    not_there = f"Not measured yet: {', '.join(missing)}.\n" if missing else ""
+    return "\n".join(["## How it was measured\n", said, head, *rows, "", not_there + _WHERE])
+
+
+def _version(lines: Sequence[Line], peer: str) -> str:
+    return next(one.version for one in lines if one.peer == peer)
 
 
 def _section(group: Group, lines: Sequence[Line], pictures: Mapping[str, str]) -> str:
@@ -168,8 +179,10 @@ def _cell(lines: Sequence[Line], peer: str, measure: Measure) -> str:
 
 
 def _told(outcome: str | None) -> str:
-    """Why there is no figure."""
-    return "-" if outcome is None else _WORDS.get(outcome, outcome).replace("|", "/")
+    """Why there is no figure; of an error its name."""
+    if outcome is None:
+        return "-"
+    return _ERROR.sub(r"\1", _WORDS.get(outcome, outcome)).replace("|", "/")
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

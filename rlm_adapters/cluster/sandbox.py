@@ -17,11 +17,12 @@ from rlm_adapters.cluster.pool import Placement, Pool
 from rlm_adapters.cluster.session import RaySession
 from rlm_adapters.cluster.settings import actor_options, check_address, check_counts, check_seconds
 from rlm_adapters.effects import drive
-from rlm_adapters.errors import InputError, SandboxError
+from rlm_adapters.errors import SandboxError
 from rlm_adapters.forking import forget_in_children
 from rlm_adapters.sandbox.host.driving import describe_functions
+from rlm_adapters.sandbox.host.executor import check_require
 from rlm_adapters.sandbox.host.inputs import Inputs
-from rlm_adapters.sandbox.host.runahead import DEFAULT_WIDTH, AheadAccount, Parallel, check_parallel
+from rlm_adapters.sandbox.host.runahead import DEFAULT_WIDTH, AheadAccount, Parallel, runs_ahead
 from rlm_adapters.sandbox.host.threads import Threads
 from rlm_adapters.sandbox.protocol.types import CellRecord, HostFunction, Isolation, LaterInputs, SandboxLimits
 
@@ -83,12 +84,11 @@ class RaySandbox:
         check_address(address)
         check_counts(actors=actors, sessions_per_actor=sessions_per_actor, max_ahead=max_ahead)
         check_seconds(connect_seconds=connect_seconds, start_seconds=start_seconds, wait_seconds=wait_seconds)
-        if require not in (None, "os", "process"):
-            raise InputError(f'require={require!r} is unknown: use "os", "process" or None')
+        check_require(require)
         self._library = Library("RaySandbox")
         self._address = address
         self._connect_seconds = connect_seconds
-        self._ahead = check_parallel(parallel) == "ahead"
+        self._ahead = runs_ahead(parallel)
         self._max_ahead = max_ahead
         self._settings = HostSettings(
             limits=limits, require=require, allow_modules=tuple(allow_modules), ahead=self._ahead
@@ -158,9 +158,7 @@ class RaySandbox:
         """
         described, _ = describe_functions(functions)
         inputs = Inputs(variables, files, later)
-        clash = sorted({function.name for function in described} & inputs.names())
-        if clash:
-            raise InputError(f"{clash[0]!r} is the name of both a variable and a function: rename one")
+        inputs.check_apart_from(described)
         session = RaySession(
             self._running_pool(),
             self._puts,

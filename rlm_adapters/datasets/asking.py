@@ -65,7 +65,7 @@ class LocalAsker:
     def __init__(self, engine: Engine, ledger: JobLedger) -> None:
         self._engine = engine
         self._ledger = ledger
-        self._limiter = limiter_of(engine.limits)
+        self._limiter = Limiter.of(engine.limits)
 
     async def __aenter__(self) -> Self:
         return self
@@ -77,21 +77,6 @@ class LocalAsker:
         """What becomes of a row, and what its run raised."""
         ledger = JobLedger(Limits(max_calls=None), self._engine.prices, around=self._ledger)
         return await ask_row(self._engine, row, Job(ledger, self._limiter))
-
-
-def limiter_of(limits: Limits, share: int = 1) -> Limiter:
-    """The limiter for rows of these limits.
-
-    Args:
-        limits: of the engine.
-        share: processes that share what the limits allow.
-    """
-    requests, tokens = limits.requests_per_minute, limits.tokens_per_minute
-    return Limiter(
-        max(1, limits.max_concurrency // share),
-        requests_per_minute=None if requests is None else max(1, requests // share),
-        tokens_per_minute=None if tokens is None else max(1, tokens // share),
-    )
 
 
 async def ask_row(engine: Engine, row: Row, job: Job) -> tuple[Answer, Exception | None]:

@@ -44,16 +44,11 @@ class Start:
         self._file = file
         self._on_result = on_result
         self._prices = PriceTable(asker.prices)
-        limits = asker.limits
-        whole = Limits(max_calls=None, max_cost=plan.budget, max_output_tokens=limits.max_output_tokens)
+        whole = Limits(max_calls=None, max_cost=plan.budget, max_output_tokens=asker.limits.max_output_tokens)
         self._ledger = JobLedger(whole, self._prices)
         for one in file.results:
             self._ledger.book(one.usage)
-        self._limiter = Limiter(
-            limits.max_concurrency,
-            requests_per_minute=limits.requests_per_minute,
-            tokens_per_minute=limits.tokens_per_minute,
-        )
+        self._limiter = Limiter.of(asker.limits)
         keys = {(setting.key, task.id) for setting in plan.settings for task in plan.tasks}
         before = {one.key: one for one in file.results if not one.void}
         self._done = set(before) & keys

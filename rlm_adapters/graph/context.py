@@ -124,13 +124,7 @@ class Run:
         self.ledger = Ledger(limits, config.prices, around=None if job is None else job.ledger)
         self.caller = ModelCaller(
             self.ledger,
-            job.limiter
-            if job is not None
-            else Limiter(
-                limits.max_concurrency,
-                requests_per_minute=limits.requests_per_minute,
-                tokens_per_minute=limits.tokens_per_minute,
-            ),
+            Limiter.of(limits) if job is None else job.limiter,
         )
         # Some rounds of what may be in flight: fewer would leave it idle between two waves.
         width = _ROUNDS_AHEAD * limits.max_concurrency

@@ -80,6 +80,9 @@ class _InFlight:
         self.cost = 0.0
         self.kinds: Counter[CallKind] = Counter()
 
+    def __len__(self) -> int:
+        return len(self._places)
+
     def add(self, place: Reservation) -> None:
         self._places.add(place)
         self._count(place, 1)

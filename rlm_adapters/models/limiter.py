@@ -13,8 +13,10 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from typing import Self
 
 from rlm_adapters.effects import Steps, sleep, wait_for_future
+from rlm_adapters.models.limits import Limits
 
 _WINDOW = 60.0  # seconds of the per-minute limits
 
@@ -45,6 +47,21 @@ class Limiter:
         self._queues: OrderedDict[str, deque[Future[None]]] = OrderedDict()
         self._started: deque[tuple[float, int]] = deque()
         self._started_tokens = 0
+
+    @classmethod
+    def of(cls, limits: Limits, *, share: int = 1) -> Self:
+        """One for what such limits allow at once and a minute, or for a part of that.
+
+        Args:
+            limits: of the whole.
+            share: processes that share it equally.
+        """
+        requests, tokens = limits.requests_per_minute, limits.tokens_per_minute
+        return cls(
+            max(1, limits.max_concurrency // share),
+            requests_per_minute=None if requests is None else max(1, requests // share),
+            tokens_per_minute=None if tokens is None else max(1, tokens // share),
+        )
 
     def slot(
         self, owner: str, tokens: int, seconds_left: Callable[[], float | None] = lambda: None

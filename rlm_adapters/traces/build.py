@@ -166,6 +166,7 @@ class Builder(Generic[R]):
         cell.error = text_or_none(data.get("error"))
         cell.cpu_seconds = number_or_none(data.get("seconds"))
         cell.replaced = data.get("replaced") is True
+        cell.early_seconds = number_or_none(mapping(data.get("early")).get("seconds"))
         cell.ended = True
         wall = number_or_none(data.get("wall"))
         cell.seconds = wall if wall is not None else None if cell.start is None else event.time - cell.start

@@ -110,6 +110,7 @@ class _Maker:
                     ("calls", f"{len(cell.calls):,}" if cell.calls else None),
                     ("printed", f"{cell.output_chars:,} characters" if cell.output_chars else None),
                     ("worker", "was replaced" if cell.replaced else None),
+                    ("while it was written", None if cell.early_seconds is None else in_seconds(cell.early_seconds)),
                 ]),
                 parts=[
                     *parts_of(Reasoning=cell.reasoning),

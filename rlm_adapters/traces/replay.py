@@ -88,6 +88,8 @@ class _Replay:
         ends = None if cell.start is None or cell.seconds is None else cell.start + cell.seconds
         told = {"stdout": cell.output or "", "stdout_chars": cell.output_chars, "error": cell.error}
         told |= {"seconds": cell.cpu_seconds, "wall": cell.seconds, "replaced": cell.replaced}
+        if cell.early_seconds is not None:
+            told["early"] = {"seconds": cell.early_seconds}
         yield self._event("cell_output", ends, told, number, **about)
 
     def _in_order(self, cell: Cell, number: int | None) -> Iterator[Event]:

@@ -111,6 +111,8 @@ class Cell:
     cpu_seconds: float | None = field(metadata=_NUMBER_OR_NONE, default=None)
     replaced: bool = field(metadata=_FLAG, default=False)
     """Its worker died and was rebuilt."""
+    early_seconds: float | None = field(metadata=_NUMBER_OR_NONE, default=None)
+    """How long its sub-calls were being answered while the root LM was still writing it; None: none was made then."""
     ended: bool = field(metadata=_FLAG, default=False)
     calls: list[Call] = field(default_factory=list)
 

@@ -88,7 +88,7 @@ class Chaos:
         asked: Counter[str] = Counter()
         committed: set[str] = set()
         chat = job.messages is not None
-        tools_committed, tools_seen, killed = False, 0, 0
+        tools_committed, tools_seen, killed, answer_lost = False, 0, 0, False
         while True:
             aimed = (aims or self._aims)() if killed < MOST_KILLS else ()
             before = len(self.server.requests)
@@ -115,8 +115,11 @@ class Chaos:
             # The first turn of a chat model has no id that its client could come back with: it begins again.
             known = not chat or len(job.messages or ()) > 1
             if known and not saved and all(asked[prompt] for prompt in script.prompts_of(job.tag)):
-                committed.clear()  # its thread was deleted: it had ended, and the answer was lost on its way to the client
-            if known:
+                # Its thread was deleted: it had ended, and the answer was lost on its way to the client. What the
+                # client begins then has a thread that it cannot name, as a first turn has.
+                answer_lost = True
+                committed.clear()
+            if known and not answer_lost:
                 committed |= {prompt for prompt in asked if script.answer_to(prompt).encode() in saved}
             tools_committed = tools_committed or f"noted tool {job.tag}".encode() in saved
             if ended["status"] == -9:

@@ -361,3 +361,9 @@ def test_a_closed_sandbox_says_so(nodes):
         session.start("1")
     with pytest.raises(SandboxError, match="closed"):
         sandbox.open()
+
+
+@pytest.mark.parametrize(("parallel", "ahead"), [("ahead", True), ("stream", True), ("off", False)])
+def test_every_choice_but_off_runs_ahead(parallel, ahead):
+    with RaySandbox(parallel=parallel) as sandbox:
+        assert sandbox.ahead_account().enabled is ahead

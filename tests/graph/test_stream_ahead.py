@@ -3,17 +3,18 @@
 import asyncio
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
-from rlm_adapters import ChatRLM, Limits, create_rlm_graph
+from rlm_adapters import ChatRLM, Limits, Trajectory, create_rlm_graph
 from rlm_adapters.errors import ModelCallError
 from rlm_adapters.graph.context import RLMContext
 from tests.server import Reply, cell, drops_connection, rate_limited
 
-LOOP = "out = []\nfor c in range(8):\n    out.append(llm_query(f'item {c}').strip())\n"
-REST = "shown = [line for line in out if line]\nprint(len(shown))\nprint(shown[0])\nSUBMIT(out)"
+LOOP = "out = []\nfor c in range(8):\n    out.append(llm_query(f'item {c}').strip())\nmany = len(out)\n# more\n"
+REST = "# and more, so that it is on its way\nshown = [line for line in out if line]\nprint(len(shown))\nprint(shown[0])\nSUBMIT(out)"
 ANSWER = [f"ITEM {c}" for c in range(8)]
 GIVEN = {"query": "q", "context": "x"}
 
@@ -22,9 +23,18 @@ def upper(messages, request):
     return messages[-1]["content"].upper()
 
 
-def slowly(code, *, seconds=0.8):
-    """A reply with one cell, of whose writing so much time is taken."""
-    return Reply(cell(code), tokens_per_second=len(cell(code)) / 4 / seconds)
+@pytest.fixture
+def held(model_server):
+    """A reply with one cell, whose writing stops behind a text until so many sub-calls were answered (or asked)."""
+
+    def make(code, calls=8, *, at="# more\n", asked_only=False):
+        def ready():
+            subs = model_server.requests_of("sub")
+            return sum(asked_only or sub.seconds is not None for sub in subs) >= calls
+
+        return Reply(cell(code), waits_at=at, waits_for=ready)
+
+    return make
 
 
 def listen():
@@ -34,6 +44,13 @@ def listen():
 
 def early_of(events):
     return [event.data.get("early") for event in events if event.type == "cell_output"]
+
+
+@pytest.fixture
+def arun():
+    """Run a graph to its end by ``ainvoke``."""
+    with asyncio.Runner() as runner:
+        yield lambda graph, given, *args, **kwargs: runner.run(graph.ainvoke(given, *args, **kwargs))
 
 
 @pytest.fixture
@@ -47,8 +64,8 @@ def graph(chat, sandbox):
     return make
 
 
-def test_the_calls_of_a_loop_leave_before_the_reply_is_complete(model_server, graph, run):
-    model_server.script("root", [slowly(LOOP + REST)])
+def test_the_calls_of_a_loop_leave_before_the_reply_is_complete(model_server, graph, run, held):
+    model_server.script("root", [held(LOOP + REST)])
     model_server.script("sub", upper, latency=0.02)
     events, context = listen()
     result = run(graph(), GIVEN, context=context)
@@ -60,20 +77,21 @@ def test_the_calls_of_a_loop_leave_before_the_reply_is_complete(model_server, gr
     assert all(sub.time < root.time + root.seconds for sub in subs), "asked while the root LM was writing"
     (early,) = early_of(events)
     assert (early["calls"], early["used"]) == (8, 8)
-    assert 0.01 < early["seconds"] <= root.seconds
+    assert Trajectory.from_events(events).iterations[0].cells[0].early_seconds == early["seconds"]
+    assert 0.01 < early["seconds"] <= root.seconds + 0.5
     told = [event for event in events if event.type == "call_started"]
     code = next(event for event in events if event.type == "code")
     assert {event.data["early"] for event in told} == {True}
     assert all(event.time >= code.time > event.data["since"] for event in told), "told with the cell, as its calls"
     finished = [event.data for event in events if event.type == "call_finished"]
-    assert all(data["seconds"] < 0.4 and data["tokens"]["output"] for data in finished)
+    assert all(data["seconds"] < root.seconds and data["tokens"]["output"] for data in finished)
 
 
-def test_the_usage_of_a_streamed_reply_is_the_providers(model_server, graph, run):
-    model_server.script("root", [slowly(LOOP + REST)])
+def test_the_usage_of_a_streamed_reply_is_the_providers(model_server, graph, arun, held):
+    model_server.script("root", [held(LOOP + REST)])
     model_server.script("sub", upper)
-    streamed = run(graph(), GIVEN)["usage"]["by_model"]["root"]
-    plain = run(graph(parallel="ahead"), GIVEN)["usage"]["by_model"]["root"]
+    streamed = arun(graph(), GIVEN)["usage"]["by_model"]["root"]
+    plain = arun(graph(parallel="ahead"), GIVEN)["usage"]["by_model"]["root"]
     assert streamed == plain
     first, second = (record.body for record in model_server.requests_of("root"))
     assert first["stream"] is True
@@ -82,9 +100,9 @@ def test_the_usage_of_a_streamed_reply_is_the_providers(model_server, graph, run
     assert "stream_usage" not in second
 
 
-def test_a_call_that_needs_earlier_answers_leaves_when_they_are_there(model_server, graph, run):
-    chain = "a = llm_query('one')\nb = llm_query(a + ' two')\n" + "# a long remark about nothing\n" * 14 + "SUBMIT(b)"
-    model_server.script("root", [slowly(chain)])
+def test_a_call_that_needs_earlier_answers_leaves_when_they_are_there(model_server, graph, run, held):
+    chain = "a = llm_query('one')\nb = llm_query(a + ' two')\n" + "# more\n" * 9 + "SUBMIT(b)"
+    model_server.script("root", [held(chain, 2)])
     model_server.script("sub", upper, latency=0.01)
     result = run(graph(), GIVEN)
     assert result["answer"] == "ONE TWO"
@@ -93,27 +111,27 @@ def test_a_call_that_needs_earlier_answers_leaves_when_they_are_there(model_serv
     assert subs[1].time < root.time + root.seconds
 
 
-def test_helpers_and_variables_of_earlier_cells_are_known(model_server, graph, run):
+def test_helpers_and_variables_of_earlier_cells_are_known(model_server, graph, arun, held):
     helper = "def ask(c):\n    return llm_query(f'item {c}').strip()\nnumbers = range(8)"
-    model_server.script("root", [cell(helper), slowly("out = [ask(c) for c in numbers]\n" + REST)])
+    model_server.script("root", [cell(helper), held("out = [ask(c) for c in numbers]\n# more\n" + REST)])
     model_server.script("sub", upper)
     events, context = listen()
-    assert run(graph(), GIVEN, context=context)["answer"] == ANSWER
+    assert arun(graph(), GIVEN, context=context)["answer"] == ANSWER
     assert [early and early["used"] for early in early_of(events)] == [None, 8]
 
 
-def test_what_is_still_under_way_when_the_cell_asks_is_waited_for(model_server, graph, run):
-    model_server.script("root", [slowly(LOOP + REST)])
-    model_server.script("sub", upper, latency=0.8)
-    result = run(graph(), GIVEN)
+def test_what_is_still_under_way_when_the_cell_asks_is_waited_for(model_server, graph, arun, held):
+    model_server.script("root", [held(LOOP + REST, asked_only=True)])
+    model_server.script("sub", upper, latency=0.5)
+    result = arun(graph(), GIVEN)
     assert result["answer"] == ANSWER
     assert len(model_server.requests_of("sub")) == 8, "nothing is asked twice"
 
 
-def test_a_reply_that_cannot_be_run_wastes_what_was_asked_and_stops_it(model_server, graph, run):
+def test_a_reply_that_cannot_be_run_wastes_what_was_asked_and_stops_it(model_server, graph, run, held):
     """The rest of the cell does not parse, so the root LM is asked again."""
-    broken = slowly(LOOP + "print(len(out))\nif out:\nprint('x'\n" + "# and so on, at some length\n" * 5)
-    model_server.script("root", [broken, slowly(LOOP + "print(len(out))"), slowly(LOOP + REST)])
+    broken = held(LOOP + "print(len(out))\nif out:\nprint('x'\n" + "# and so on, at some length\n" * 5)
+    model_server.script("root", [broken, cell(LOOP + "print(len(out))"), cell(LOOP + REST)])
     model_server.script("sub", upper)
     events, context = listen()
     result = run(graph(), GIVEN, context=context)
@@ -128,13 +146,13 @@ def test_a_reply_that_cannot_be_run_wastes_what_was_asked_and_stops_it(model_ser
     assert usage["output_tokens"] == sum(record.completion_tokens for record in model_server.requests)
 
 
-def test_a_reply_of_which_nothing_is_run_wastes_likewise(model_server, graph, run):
+def test_a_reply_of_which_nothing_is_run_wastes_likewise(model_server, graph, arun, held):
     """A thought whose opening mark was swallowed by a chat template: what stands before its end was never said."""
     thought = f"I could do this:\n{cell(LOOP + REST)}\nNo, rather not.\n</think>\nLet me think about it once more."
-    model_server.script("root", [Reply(thought, tokens_per_second=100), cell(LOOP + REST)])
+    model_server.script("root", [replace(held(""), text=thought), cell(LOOP + REST)])
     model_server.script("sub", upper)
     events, context = listen()
-    result = run(graph(), GIVEN, context=context)
+    result = arun(graph(), GIVEN, context=context)
     assert result["answer"] == ANSWER
     usage = result["usage"]
     assert usage["calls"] == len(model_server.requests_of("sub")) == 16
@@ -143,26 +161,26 @@ def test_a_reply_of_which_nothing_is_run_wastes_likewise(model_server, graph, ru
     assert usage["output_tokens"] == sum(record.completion_tokens for record in model_server.requests)
 
 
-def test_a_reply_without_sub_calls_and_one_with_a_tool_before_them_ask_nothing(model_server, graph, run):
+def test_a_reply_without_sub_calls_and_one_with_a_tool_before_them_ask_nothing(model_server, graph, arun, held):
     def note(text: str) -> str:
         """Take a note."""
         return text
 
     model_server.script(
         "root",
-        [slowly("print(len(context))\nx = [1, 2]\nprint(x)\ny = 2"), slowly("note('a')\n" + LOOP + REST)],
+        [cell("print(len(context))\nx = [1, 2]\nprint(x)\ny = 2"), cell("note('a')\n" + LOOP + REST)],
     )
     model_server.script("sub", upper)
     events, context = listen()
-    assert run(graph(tools=[note]), GIVEN, context=context)["answer"] == ANSWER
+    assert arun(graph(tools=[note]), GIVEN, context=context)["answer"] == ANSWER
     assert early_of(events) == [None, None]
     root, subs = model_server.requests_of("root")[1], model_server.requests_of("sub")
     assert all(sub.time > root.time + root.seconds for sub in subs)
 
 
-def test_it_listens_less_and_less_often_where_nothing_is_won(model_server, graph, run):
+def test_it_listens_less_and_less_often_where_nothing_is_won(model_server, graph, arun):
     model_server.script("root", [*(f"```repl\nx = {i}\nprint(x)\n```" for i in range(7)), cell("SUBMIT(1)")])
-    run(graph(), GIVEN)
+    arun(graph(), GIVEN)
     streamed = [bool(record.body.get("stream")) for record in model_server.requests_of("root")]
     assert streamed == [True, True, False, True, False, False, False, False]
 
@@ -170,38 +188,38 @@ def test_it_listens_less_and_less_often_where_nothing_is_won(model_server, graph
 @pytest.mark.parametrize(
     "options", [{"approve": "cells"}, {"limits": Limits(max_depth=0)}, {"limits": Limits(max_calls=0)}]
 )
-def test_where_nothing_may_be_asked_ahead_the_root_lm_is_asked_as_ever(model_server, graph, run, options):
-    model_server.script("root", [slowly("print(1)\nSUBMIT(2)")])
-    run(graph(checkpointer=InMemorySaver(), **options), GIVEN, {"configurable": {"thread_id": "t"}})
+def test_where_nothing_may_be_asked_ahead_the_root_lm_is_asked_as_ever(model_server, graph, arun, options, held):
+    model_server.script("root", [cell("print(1)\nSUBMIT(2)")])
+    arun(graph(checkpointer=InMemorySaver(), **options), GIVEN, {"configurable": {"thread_id": "t"}})
     assert not any(record.body.get("stream") for record in model_server.requests)
 
 
-def test_a_budget_keeps_half_of_its_calls_for_those_that_are_needed(model_server, graph, run):
-    model_server.script("root", [slowly(LOOP + REST), cell("SUBMIT(len(out))")])
+def test_a_budget_keeps_half_of_its_calls_for_those_that_are_needed(model_server, graph, arun, held):
+    model_server.script("root", [held(LOOP + REST, 4), cell("SUBMIT(len(out))")])
     model_server.script("sub", upper)
-    result = run(graph(limits=Limits(max_calls=8)), GIVEN)
+    result = arun(graph(limits=Limits(max_calls=8)), GIVEN)
     assert result["answer"] == ANSWER
     root, subs = model_server.requests_of("root")[0], model_server.requests_of("sub")
     assert sum(sub.time < root.time + root.seconds for sub in subs) == 4
     assert len(subs) == 8
 
 
-def test_a_root_call_that_breaks_off_is_asked_again_and_nothing_is_asked_twice(model_server, graph, run):
+def test_a_root_call_that_breaks_off_is_asked_again_and_nothing_is_asked_twice(model_server, graph, arun, held):
     text = cell(LOOP + REST)
 
     def root(messages, request):
         if request.attempt == 0:
             return drops_connection(text + "# more" * 100)
-        return slowly(LOOP + REST)
+        return held(LOOP + REST)
 
     model_server.script("root", root)
     model_server.script("sub", upper)
-    result = run(graph(), GIVEN)
+    result = arun(graph(), GIVEN)
     assert result["answer"] == ANSWER
     assert len(model_server.requests_of("sub")) == 8
 
 
-def test_a_call_that_was_refused_for_now_is_made_at_its_turn(model_server, graph, run):
+def test_a_call_that_was_refused_for_now_is_made_at_its_turn(model_server, graph, arun, held):
     seen = set()
 
     def busy(messages, request):
@@ -210,29 +228,28 @@ def test_a_call_that_was_refused_for_now_is_made_at_its_turn(model_server, graph
             return rate_limited()
         return upper(messages, request)
 
-    model_server.script("root", [slowly(LOOP + REST)])
+    model_server.script("root", [held(LOOP + REST)])
     model_server.script("sub", busy)
-    result = run(graph(limits=Limits(max_retries=0)), GIVEN)
+    result = arun(graph(limits=Limits(max_retries=0)), GIVEN)
     assert result["answer"] == ANSWER
     assert result["usage"]["failed_calls"] == 3
 
 
-def test_a_call_that_fails_for_good_fails_in_the_cell(model_server, graph, run):
+def test_a_call_that_fails_for_good_fails_in_the_cell(model_server, graph, arun, held):
     code = (
         "try:\n    a = llm_query('x')\nexcept SubCallError as error:\n    a = str(error)\n"
-        + "# on\n" * 60
-        + "SUBMIT(a)"
+        "b = 1\n# more\n" + "# on\n" * 60 + "SUBMIT(a)"
     )
-    model_server.script("root", [slowly(code)])
+    model_server.script("root", [held(code, 1)])
     model_server.script("sub", lambda messages, request: Reply("no such thing", status=400))
-    result = run(graph(), GIVEN)
+    result = arun(graph(), GIVEN)
     assert "no such thing" in result["answer"]
     assert len(model_server.requests_of("sub")) == 1
 
 
-def test_a_killed_run_keeps_nothing(model_server, chat, sandbox, graph):
+def test_a_killed_run_keeps_nothing(model_server, chat, sandbox, graph, held):
     """Cancelled in the middle of the reply: no call, no worker, no session is left."""
-    model_server.script("root", [slowly(LOOP + REST + "\n" + "# and more of this\n" * 200)])
+    model_server.script("root", [held(LOOP + REST)])
     model_server.script("sub", upper, latency=30.0)
     made = graph()
 
@@ -254,8 +271,8 @@ def test_a_killed_run_keeps_nothing(model_server, chat, sandbox, graph):
     assert not [one for one in left if not one.cancelling() and not one.done()]
 
 
-def test_a_run_whose_time_is_over_in_the_middle_of_the_reply_ends(model_server, graph, run):
-    model_server.script("root", [slowly(LOOP + REST + "\n" + "# and more of this\n" * 400)])
+def test_a_run_whose_time_is_over_in_the_middle_of_the_reply_ends(model_server, graph, run, held):
+    model_server.script("root", [held(LOOP + REST)])
     model_server.script("sub", upper, latency=20.0)
     made = graph(limits=Limits(max_seconds=1.0))
     started = time.monotonic()
@@ -267,20 +284,20 @@ def test_a_run_whose_time_is_over_in_the_middle_of_the_reply_ends(model_server, 
     assert sum(thread.name == "rlm-early" for thread in threading.enumerate()) <= 8
 
 
-def test_a_saved_run_goes_on_with_the_answers_that_are_saved(model_server, graph, run):
+def test_a_saved_run_goes_on_with_the_answers_that_are_saved(model_server, graph, arun, held):
     """The second cell fails for good; its thread goes on where it stood, and the first cell's calls are not made again."""
-    model_server.script("root", [slowly(LOOP + "print(len(out))"), Reply("gone", status=400)])
+    model_server.script("root", [held(LOOP + "# on\n" * 20 + "print(len(out))"), Reply("gone", status=400)])
     model_server.script("sub", upper)
     made, thread = graph(checkpointer=InMemorySaver()), {"configurable": {"thread_id": "t"}}
     with pytest.raises(ModelCallError):
-        run(made, GIVEN, thread)
+        arun(made, GIVEN, thread)
     model_server.script("root", [cell("1"), cell("SUBMIT(out)")])
-    assert run(made, None, thread)["answer"] == ANSWER
+    assert arun(made, None, thread)["answer"] == ANSWER
     assert len(model_server.requests_of("sub")) == 8
 
 
-def test_chat_rlm_offers_it(model_server, chat, sandbox):
-    model_server.script("root", [slowly(LOOP + "SUBMIT(', '.join(out))\n" + "# on\n" * 20)])
+def test_chat_rlm_offers_it(model_server, chat, sandbox, held):
+    model_server.script("root", [held(LOOP + "# on\n" * 20 + "SUBMIT(', '.join(out))")])
     model_server.script("sub", upper)
     model = ChatRLM(chat("root"), chat("sub"), sandbox=sandbox, parallel="stream", direct_below=0)
     assert model.invoke("q").content == ", ".join(ANSWER)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -38,6 +38,9 @@ class Reply:
     """Seconds between two chunks of a streamed answer."""
     tokens_per_second: float | None = None
     """How fast it is written, at four characters a token: streamed so, or sent when all of it would be there."""
+    waits_at: str = ""
+    """A streamed answer stops behind the first occurrence of this text, until ``waits_for`` gives true (at most 10 s)."""
+    waits_for: Callable[[], bool] | None = None
     status: int = 200
     """From 400 on ``text`` is the message of an OpenAI error body with the code ``error_code``."""
     error_code: str | None = None

@@ -20,6 +20,7 @@ from tests.server.replies import Reply
 from tests.server.scripts import Message, ModelRequest, Script, ScriptError, play, turn_of
 
 CHARS_PER_TOKEN = 4
+_MOST_HELD = 10.0  # seconds
 _ENDING = 2  # events of a streamed answer after its text, at least
 
 
@@ -308,6 +309,19 @@ def _drop(request: web.Request) -> web.Response:
     return web.Response()
 
 
+async def _held(response: web.StreamResponse, events: list[bytes], reply: Reply) -> None:
+    """Send a part, wait for what the test waits for, send the rest."""
+    text, waits_for = reply.text or "", reply.waits_for
+    assert waits_for is not None
+    end = text.index(reply.waits_at) + len(reply.waits_at)
+    first = 1 + -(-end // protocol.CHUNK_CHARS)
+    await response.write(b"".join(events[:first]))
+    deadline = time.monotonic() + _MOST_HELD
+    while not waits_for() and time.monotonic() < deadline:
+        await asyncio.sleep(0.005)
+    await response.write(b"".join(events[first:]))
+
+
 async def _paced(response: web.StreamResponse, events: list[bytes], seconds: float) -> None:
     """Send chunks of text at a steady rate: a chunk that is late does not delay the others."""
     first, *texts = events[:-_ENDING]
@@ -328,7 +342,9 @@ async def _stream(reply: Reply, record: RequestRecord, request: web.Request) -> 
         if request.transport is not None:
             request.transport.close()  # after what was written: abort() would lose it
         return response
-    if reply.tokens_per_second:
+    if reply.waits_for is not None:
+        await _held(response, events, reply)
+    elif reply.tokens_per_second:
         await _paced(response, events, protocol.CHUNK_CHARS / CHARS_PER_TOKEN / reply.tokens_per_second)
     elif reply.chunk_latency:
         for event in events:

@@ -78,11 +78,12 @@ def crew(url: str, folder: Path, *, runs: int, workers: int, kills: int, seed: i
         try:
             with psycopg.connect(url, autocommit=True) as db:
                 _fill(db, tags)
-                waits = sorted(dice.uniform(0.1, 0.7) * runs for _ in range(kills))
+                waits = sorted(dice.uniform(0, 0.4) * runs for _ in range(kills))
                 while any(process.poll() is None for process in crewmen.values()):
                     (done,) = db.execute("select count(*) from rlm_questions where answer is not null").fetchone()
-                    name = next(name for name in crewmen if name not in dead)
-                    if waits and done >= waits[0] and _is_in_the_middle(name, server.requests):
+                    alive = [name for name in crewmen if name not in dead]
+                    name = next((one for one in alive if _is_in_the_middle(one, server.requests)), None)
+                    if name and waits and done >= waits[0]:
                         waits.pop(0)
                         crewmen[name].send_signal(stop)
                         crewmen[name].wait()

@@ -15,13 +15,14 @@ from rlm_adapters.cluster.library import Library
 from rlm_adapters.cluster.settings import check_address, check_counts, check_seconds
 from rlm_adapters.cluster.versions import version_here
 from rlm_adapters.datasets.answers import Answer
-from rlm_adapters.datasets.asking import ask_row, limiter_of
+from rlm_adapters.datasets.asking import ask_row
 from rlm_adapters.datasets.cluster.host import Make, as_fields, entered
 from rlm_adapters.datasets.cluster.ledger import FarLedger, LedgerHost
 from rlm_adapters.datasets.engines import Engine, engine_of
 from rlm_adapters.datasets.rows import Row
 from rlm_adapters.errors import InputError, ModelCallError
 from rlm_adapters.models.job import Job, JobLedger
+from rlm_adapters.models.limiter import Limiter
 from rlm_adapters.models.limits import Limits
 from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.models.usage import Usage, empty_usage
@@ -133,7 +134,7 @@ class AskRows:
         self._engine: Engine = self._done(self._open(make, question, fields))
         if budget is not None:
             self._engine.check_prices(budget.limits)
-        self._limiter = limiter_of(self._engine.limits, share)
+        self._limiter = Limiter.of(self._engine.limits, share=share)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Ask the rows of a batch.

@@ -12,13 +12,14 @@ from rlm_adapters.cluster.library import Library
 from rlm_adapters.cluster.orders import Hello
 from rlm_adapters.cluster.versions import check_version
 from rlm_adapters.datasets.answers import Answer
-from rlm_adapters.datasets.asking import StoppedError, ask_row, limiter_of
+from rlm_adapters.datasets.asking import StoppedError, ask_row
 from rlm_adapters.datasets.cluster.ledger import FarLedger
 from rlm_adapters.datasets.engines import Engine, engine_of
 from rlm_adapters.datasets.rows import Row
 from rlm_adapters.errors import RLMError
 from rlm_adapters.models.failures import classify
 from rlm_adapters.models.job import Job
+from rlm_adapters.models.limiter import Limiter
 
 Make = Callable[[], Any]
 """Gives a graph of `create_rlm_graph`, a `ChatRLM` or an `RLM`; or an asynchronous context manager of one."""
@@ -73,7 +74,7 @@ class RowHost:
         """Answers when the engine is there."""
         settings = self._settings
         self._engine = engine_of(await entered(settings.make, self._stack), settings.question, settings.fields)
-        self._limiter = limiter_of(self._engine.limits, self._actors)
+        self._limiter = Limiter.of(self._engine.limits, share=self._actors)
         return Hello(node=self._library.node())
 
     async def ask(self, name: str, row: Row) -> tuple[Answer, RLMError | None]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from concurrent import futures
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_args, runtime_checkable
 
+from rlm_adapters.errors import InputError
 from rlm_adapters.sandbox.host.runahead import DEFAULT_WIDTH, AheadAccount
-from rlm_adapters.sandbox.protocol.types import Answer, CellRecord, Done, HostFunction, LaterInputs, Pending
+from rlm_adapters.sandbox.protocol.types import Answer, CellRecord, Done, HostFunction, Isolation, LaterInputs, Pending
 
 
 class ExecutorSession(Protocol):
@@ -108,3 +109,13 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Close all sessions; harmless when done twice."""
+
+
+def check_require(require: Any) -> None:
+    """Refuse what is no level of isolation that a user may require of an executor.
+
+    Raises:
+        InputError: it is none.
+    """
+    if require not in (None, *get_args(Isolation)):
+        raise InputError(f'require={require!r} is unknown: use "os", "process" or None')

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.sandbox.protocol.encoding import encode
-from rlm_adapters.sandbox.protocol.types import LaterInputs
+from rlm_adapters.sandbox.protocol.types import HostFunction, LaterInputs
 
 Target: TypeAlias = Literal["variable", "file"]
 Place: TypeAlias = "tuple[Target | Literal['held'], str, int]"
@@ -109,6 +109,16 @@ class Inputs:
     def names(self) -> set[str]:
         """Of the variables."""
         return {name for target, name, _ in self._all if target == "variable"}
+
+    def check_apart_from(self, functions: Sequence[HostFunction]) -> None:
+        """Refuse a variable that has the name of a function.
+
+        Raises:
+            InputError: one has.
+        """
+        clash = sorted({function.name for function in functions} & self.names())
+        if clash:
+            raise InputError(f"{clash[0]!r} is the name of both a variable and a function: rename one")
 
     def round_at(self, cells: int) -> int:
         """The number of the last `LaterInputs` that count when so many cells were run."""

@@ -46,6 +46,15 @@ def check_parallel(value: Any) -> Parallel:
     raise InputError(f'parallel={value!r} is unknown: use "ahead", "stream" or "off"')
 
 
+def runs_ahead(value: Any) -> bool:
+    """Whether a sandbox that was given this choice runs ahead.
+
+    Raises:
+        InputError: it is none.
+    """
+    return check_parallel(value) != "off"
+
+
 @dataclass(frozen=True, slots=True)
 class AheadTerms:
     """How far a session may run ahead now, for one whose account is in another process."""

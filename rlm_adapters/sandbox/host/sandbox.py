@@ -15,8 +15,9 @@ from rlm_adapters.errors import InputError, IsolationError, SandboxError
 from rlm_adapters.forking import forget_in_children
 from rlm_adapters.sandbox.hardening.confinement import ALL_LAYERS
 from rlm_adapters.sandbox.host.driving import describe_functions
+from rlm_adapters.sandbox.host.executor import check_require
 from rlm_adapters.sandbox.host.inputs import Inputs
-from rlm_adapters.sandbox.host.runahead import DEFAULT_WIDTH, AheadAccount, Parallel, check_parallel
+from rlm_adapters.sandbox.host.runahead import DEFAULT_WIDTH, AheadAccount, Parallel, runs_ahead
 from rlm_adapters.sandbox.host.session import Session
 from rlm_adapters.sandbox.host.spec import SessionSpec
 from rlm_adapters.sandbox.host.threads import Threads
@@ -86,14 +87,13 @@ class Sandbox:
         _layers: Sequence[str] | None = None,
     ) -> None:
         _check_limits(limits)
-        if require not in (None, "os", "process"):
-            raise InputError(f'require={require!r} is unknown: use "os", "process" or None')
+        check_require(require)
         if not hasattr(os, "fork"):
             raise SandboxError("the sandbox needs a platform with fork (Linux or macOS)")
         if max_ahead is not None and (type(max_ahead) is not int or max_ahead < 1):
             raise InputError(f"max_ahead={max_ahead!r}: give a number of calls, at least 1")
         self._limits = limits
-        self._ahead = check_parallel(parallel) != "off"
+        self._ahead = runs_ahead(parallel)
         self._max_ahead = max_ahead
         self._allow_modules = tuple(allow_modules)
         self._policy_off = _policy_off
@@ -167,9 +167,7 @@ class Sandbox:
         """
         described, callables = describe_functions(functions)
         inputs = Inputs(variables, files, later)
-        clash = sorted({function.name for function in described} & inputs.names())
-        if clash:
-            raise InputError(f"{clash[0]!r} is the name of both a variable and a function: rename one")
+        inputs.check_apart_from(described)
         spec = SessionSpec(
             inputs=inputs,
             functions=described,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from rlm_adapters.errors import InputError, IsolationError, MissingExtraError, SandboxError
 from rlm_adapters.forking import forget_in_children
 from rlm_adapters.sandbox.host.driving import describe_functions
+from rlm_adapters.sandbox.host.executor import check_require
 from rlm_adapters.sandbox.host.inputs import FileVariable, Inputs
 from rlm_adapters.sandbox.host.runahead import DEFAULT_WIDTH, AheadAccount
 from rlm_adapters.sandbox.host.threads import Threads
@@ -66,8 +67,7 @@ class MontySandbox:
             raise MissingExtraError(
                 'the executor "monty" needs pydantic-monty: pip install "rlm-adapters[monty]"'
             ) from None
-        if require not in (None, "os", "process"):
-            raise InputError(f'require={require!r} is unknown: use "os", "process" or None')
+        check_require(require)
         if require == "os":
             raise IsolationError('monty workers are not confined by the operating system: use Sandbox for require="os"')
         self._monty = pydantic_monty
