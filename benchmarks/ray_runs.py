@@ -1,4 +1,4 @@
-"""Runs with sandboxes on a Ray cluster of three nodes beside runs with a sandbox of this machine.
+"""Runs with sandboxes on a Ray cluster of three nodes, and rows asked there, beside the same on this machine.
 
     python -m benchmarks.ray_runs --runs 60 --rounds 3
 
@@ -12,11 +12,13 @@ import argparse
 import asyncio
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from rlm_adapters import RaySandbox, Sandbox, create_rlm_graph
+from rlm_adapters import RayEngine, RaySandbox, Sandbox, amap_rows, create_rlm_graph
 from rlm_adapters.sandbox import Executor
 from tests.cluster.nodes import Nodes, until
 from tests.server import ModelServer, cell, turn_of
@@ -56,6 +58,32 @@ async def runs(server: ModelServer, sandbox: Executor, count: int, at_once: int)
     return seconds
 
 
+def asks(url: str) -> Any:
+    """A graph that answers rows with the runs of `script`."""
+    from langchain_openai import ChatOpenAI
+
+    return create_rlm_graph(
+        *(ChatOpenAI(model=name, base_url=url, api_key="test", max_retries=0) for name in ("root", "sub"))
+    )
+
+
+async def rows(engine: Any, count: int, at_once: int) -> float:
+    """Rows a second, between the first answer and the last: the start of actors is not in it."""
+    times: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        done = await amap_rows(
+            engine,
+            "Count.",
+            ({"text": f"{number} " * 20_000} for number in range(count)),
+            f"{folder}/out.jsonl",
+            fields="text",
+            concurrency=at_once,
+            on_progress=lambda _: times.append(time.perf_counter()),
+        )
+    assert done.answered == count, done
+    return (count - 1) / (times[count - 1] - times[0])
+
+
 def cell_ms(sandbox: Executor) -> float:
     """Milliseconds of a cell that does nothing, in an open session."""
     session = sandbox.open()
@@ -84,16 +112,23 @@ def main() -> None:
         script(server)
         print(f"isolation on the nodes: {there.isolation}; load before: {os.getloadavg()[0]:.1f}")
         until(lambda: len(there.sessions()) == 3)
-        figures: dict[str, list[tuple[float, float]]] = {"this machine": [], "Ray, 3 nodes": []}
+        figures: dict[str, list[tuple[float, ...]]] = {"this machine": [], "Ray, 3 nodes": []}
+        graph = asks(server.url)
+        far = RayEngine(partial(asks, server.url), address=nodes.address, actors=3, num_cpus=0.25)
         for _ in range(given.rounds):
-            for name, sandbox in (("this machine", here), ("Ray, 3 nodes", there)):
+            for name, sandbox, engine in (("this machine", here, graph), ("Ray, 3 nodes", there, far)):
                 seconds = asyncio.run(runs(server, sandbox, given.runs, given.at_once))
-                figures[name].append((given.runs / seconds, cell_ms(sandbox)))
-        for name, rounds in figures.items():
-            rate, cells = (statistics.median(column) for column in zip(*rounds, strict=True))
-            print(f"{name:14} {rate:6.1f} runs/s, {cells:5.2f} ms a cell")
-        here_rate, there_rate = (statistics.median(rate for rate, _ in rounds) for rounds in figures.values())
-        print(f"ratio {there_rate / here_rate:.2f} of the runs per second; load after: {os.getloadavg()[0]:.1f}")
+                rate = asyncio.run(rows(engine, given.runs, given.at_once))
+                figures[name].append((given.runs / seconds, cell_ms(sandbox), rate))
+        graph.close()
+        medians = [[statistics.median(column) for column in zip(*rounds, strict=True)] for rounds in figures.values()]
+        for name, (rate, cells, asked) in zip(figures, medians, strict=True):
+            print(f"{name:14} {rate:6.1f} runs/s, {cells:5.2f} ms a cell, {asked:6.1f} rows/s")
+        (here_runs, _, here_rows), (there_runs, _, there_rows) = medians
+        print(
+            f"ratios: {there_runs / here_runs:.2f} of the runs, {there_rows / here_rows:.2f} of the rows a second; "
+            f"load after: {os.getloadavg()[0]:.1f}"
+        )
 
 
 if __name__ == "__main__":

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlm_adapters.cluster.sandbox import RaySandbox
-    from rlm_adapters.datasets.cluster.batches import AskRows, JobBudget
+    from rlm_adapters.datasets.cluster.batches import AskRows
     from rlm_adapters.datasets.cluster.engine import RayEngine
+    from rlm_adapters.datasets.cluster.job import RayJob
+    from rlm_adapters.datasets.cluster.program import RayProgram
     from rlm_adapters.datasets.mapping import amap_rows, map_rows
     from rlm_adapters.datasets.result import MapResult
     from rlm_adapters.dspy.chat_bridge import ChatDSPy
@@ -49,7 +51,8 @@ _HOMES = {
     "RLM": "dspy.module",
     "URL": "values.urls",
     "ApprovalRequest": "graph.approval",
-    "JobBudget": "datasets.cluster.batches",
+    "RayJob": "datasets.cluster.job",
+    "RayProgram": "datasets.cluster.program",
     "AskRows": "datasets.cluster.batches",
     "ChatDSPy": "dspy.chat_bridge",
     "ChatRLM": "langchain.chat_model",
@@ -96,7 +99,6 @@ __all__ = [
     "Decision",
     "Event",
     "InputError",
-    "JobBudget",
     "LeaseLostError",
     "Limits",
     "MapResult",
@@ -108,6 +110,8 @@ __all__ = [
     "RLMError",
     "RLMOptions",
     "RayEngine",
+    "RayJob",
+    "RayProgram",
     "RaySandbox",
     "RestrictedPythonInterpreter",
     "Sandbox",

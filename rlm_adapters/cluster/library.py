@@ -99,14 +99,14 @@ class Library:
         """Resources that nobody uses."""
         return dict(self._ray.available_resources())
 
-    def actor(self, cls: type, options: Mapping[str, Any], *args: object) -> Any:
+    def actor(self, cls: type, options: Mapping[str, Any], *args: object, **named: object) -> Any:
         """A new actor's handle; it comes to life by and by. Blocks for a moment.
 
         Raises:
             InputError: Ray refuses the options.
         """
         try:
-            return self._remote(cls).options(**options).remote(*args)
+            return self._remote(cls).options(**options).remote(*args, **named)
         except (TypeError, ValueError) as error:
             raise InputError(f"Ray refuses the options of the actors: {error}") from None
 
@@ -147,6 +147,10 @@ class Library:
     def node(self) -> str:
         """The id of the node on which this process is."""
         return str(self._ray.get_runtime_context().get_node_id())
+
+    def me(self) -> str:
+        """Id of the actor that this process is; empty: it is none."""
+        return str(self._ray.get_runtime_context().get_actor_id() or "")
 
     def is_lost(self, error: BaseException) -> bool:
         """In an actor: whether an object could not be had since the object store has lost it."""

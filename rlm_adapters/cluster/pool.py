@@ -74,7 +74,7 @@ class Seat:
 
 
 class Pool:
-    """The actors of a `RaySandbox`. Thread-safe.
+    """The actors of a `RaySandbox`, or of rows. Thread-safe.
 
     Args:
         library: Ray, connected.
@@ -190,7 +190,7 @@ class Pool:
         """
         with self._lock:
             self._closed = True
-            self._failed = SandboxError("the RaySandbox is closed")
+            self._failed = SandboxError("the actors were closed by whoever made them: make new ones")
             actors = list(self._actors)
             for actor in actors:
                 self._remove(actor)

@@ -7,14 +7,17 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
 
 pytest.importorskip("ray")
 
-from rlm_adapters import AskRows, JobBudget, Limits, RayEngine, amap_rows, create_rlm_graph, map_rows
+from rlm_adapters import AskRows, Limits, RayEngine, RayJob, amap_rows, create_rlm_graph, map_rows
 from rlm_adapters.cli.main import app
+from rlm_adapters.cluster.library import Library
+from rlm_adapters.datasets.cluster.ledger import LedgerLostError
 from rlm_adapters.errors import InputError
 from tests.cluster.nodes import until
 from tests.runner import CliRunner
@@ -121,23 +124,48 @@ def test_rows_that_fail_are_kept_with_their_reason(nodes, server, data, tmp_path
 
 
 async def test_rows_of_a_node_that_is_killed_are_asked_again_and_no_others(nodes, server, tmp_path):
-    server.latency = 0.2
+    server.latency = 3.0
     output = tmp_path / "out.jsonl"
     engine = RayEngine(partial(graph, server.url), address=nodes.address, **ACTORS)
-    job = asyncio.create_task(amap_rows(engine, QUESTION, towns(200), output, concurrency=12))
-    await asyncio.to_thread(until, lambda: len(server.requests) > 60)
+    job = asyncio.create_task(amap_rows(engine, QUESTION, towns(60), output, concurrency=12))
+    await asyncio.to_thread(until, lambda: server.in_flight == 12)  # an actor asks four: all three do
+    server.latency = 0.05
     await asyncio.to_thread(nodes.kill)
     try:
         done = await job
     finally:
         nodes.add()
-    assert (done.answered, done.failed) == (200, 0)
+    assert (done.answered, done.failed) == (60, 0)
     assert [line["answer"] for line in sorted(lines(output), key=lambda line: int(line["id"].split("-")[0]))] == [
-        f"river-{number}" for number in range(200)
+        f"river-{number}" for number in range(60)
     ]
-    twice = [name for name, count in asked_of(server).items() if count > 1]
-    assert len(twice) <= 4, "of those that were in progress on the node"
-    assert max(asked_of(server).values()) <= 2
+    asked = asked_of(server)
+    assert sum(count > 1 for count in asked.values()) <= 8, "of those that were in progress on the node"
+    assert max(asked.values()) <= 2
+
+
+def test_a_lost_ledger_ends_the_job_and_a_second_start_goes_on(nodes, server, tmp_path, monkeypatch):
+    import ray
+
+    made, make = [], Library.actor
+    monkeypatch.setattr(
+        Library, "actor", lambda self, cls, *args, **named: made.append(make(self, cls, *args, **named)) or made[-1]
+    )
+    output = tmp_path / "out.jsonl"
+    engine = RayEngine(partial(graph, server.url), address=nodes.address, **ACTORS)
+    killed = []
+
+    def kill(done):
+        if done.answered >= 5 and not killed:
+            killed.append(ray.kill(made[0]))
+
+    with pytest.raises(LedgerLostError, match="keeps the budget of the job was lost"):
+        map_rows(engine, QUESTION, towns(40), output, concurrency=6, on_progress=kill)
+    written = {line["id"] for line in lines(output) if not line["error"]}
+    assert len(written) >= 5
+    done = map_rows(engine, QUESTION, towns(40), output, concurrency=6, retry_failed=True)
+    assert (done.answered, done.skipped) == (40 - len(written), len(written))
+    assert sum(asked_of(server).values()) <= 40 + 6, "those in progress, at most, were asked twice"
 
 
 def test_a_command_that_is_killed_goes_on_where_it_was(nodes, server, data, tmp_path):
@@ -166,32 +194,55 @@ def test_a_dspy_module_answers_rows(nodes, model_server, tmp_path):
     assert [line["answer"] for line in lines(output)] == [1, 2]
 
 
-def test_ray_data_batches_share_a_budget_and_keep_failed_rows(nodes, server):
+def ask_in_batches(server, job, **options):
     import ray.data
 
-    server.script("root", lambda messages, request: refused() if number_of(messages) == "3" else "a river")
-    budget = JobBudget(max_calls=20, address=nodes.address)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    dataset = ray.data.from_items(towns(40)).repartition(10)
-    asked = dataset.map_batches(
-        AskRows,
-        fn_constructor_kwargs={
-            "make": partial(graph, server.url),
-            "question": QUESTION,
-            "budget": budget,
-            "rows_at_once": 2,
-        },
-        batch_size=4,
-        concurrency=2,
-        num_cpus=0.3,
+    given = {"make": partial(graph, server.url), "question": QUESTION, "job": job, "rows_at_once": 2}
+    asked = ray.data.from_items(towns(40), override_num_blocks=10).map_batches(
+        AskRows, fn_constructor_kwargs=given | options, batch_size=4, concurrency=2, num_cpus=0.3
     )
-    rows = {row["name"]: row for row in asked.take_all()}
+    return {row["name"]: row for row in asked.take_all()}
+
+
+def test_ray_data_batches_share_a_budget_keep_failed_rows_and_go_on(nodes, server, tmp_path):
+    server.script("root", lambda messages, request: refused() if number_of(messages) == "3" else "a river")
+    output = tmp_path / "out.jsonl"
+    with RayJob(output, max_calls=20, address=nodes.address) as job:
+        rows = ask_in_batches(server, job)
+        done = job.progress()
     assert len(rows) == 40
     assert Counter(row["error_kind"] for row in rows.values())["job_budget"] == 20
-    assert len(server.requests) == budget.used()["root_calls"] + budget.used().get("failed_calls", 0) == 20
+    assert len(server.requests) == done.job_usage["root_calls"] == 20
+    assert "all 20 model calls of the job are used" in done.stopped
     answered = [row for row in rows.values() if not row["error_kind"]]
     assert {row["answer"] for row in answered} == {'"a river"'}
     assert all(row["input_tokens"] > 0 and row["run_id"] for row in answered)
+    with RayJob(output, address=nodes.address) as job:
+        again = ask_in_batches(server, job)
+        done = job.progress()
+    assert (done.answered + done.failed, done.skipped) == (20, 20)
+    assert set(asked_of(server).values()) == {1}
+    assert {row["name"]: row for row in answered}.items() <= again.items()
+    (failed,) = [row for row in again.values() if row["error_kind"]]
+    assert (failed["name"], failed["answer"]) == ("town-3;", "null")
+    with RayJob(output, address=nodes.address) as job, pytest.raises(Exception, match="was begun with the question"):
+        ask_in_batches(server, job, question="Where is {name}?")
+
+
+def test_rows_of_a_batch_that_was_lost_with_its_node_are_not_asked_again(nodes, server):
+    server.latency = 0.5
+    with RayJob(address=nodes.address) as job, ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask_in_batches, server, job)
+        until(lambda: job.progress().answered >= 6)
+        nodes.kill()
+        try:
+            rows = asking.result(300)
+        finally:
+            nodes.add()
+        assert job.progress().answered == 40
+    assert {row["answer"] for row in rows.values()} == {f'"river-{number}"' for number in range(40)}
+    assert sum(asked_of(server).values()) <= 44, "two rows at once, of at most two actors"
 
 
 def test_arguments_that_make_no_sense_are_told_of(nodes):
@@ -201,3 +252,5 @@ def test_arguments_that_make_no_sense_are_told_of(nodes):
         RayEngine(graph, actors=0)
     with pytest.raises(InputError, match="rows_at_once=0"):
         AskRows(graph, "q", rows_at_once=0)
+    with pytest.raises(InputError, match="answers='-': give the path"):
+        RayJob("-")

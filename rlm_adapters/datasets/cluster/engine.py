@@ -19,7 +19,7 @@ from rlm_adapters.cluster.versions import version_here
 from rlm_adapters.datasets.answers import Answer
 from rlm_adapters.datasets.asking import StoppedError, stopped, told
 from rlm_adapters.datasets.cluster.host import Make, RowHost, RowSettings, as_fields, entered
-from rlm_adapters.datasets.cluster.ledger import LedgerHost
+from rlm_adapters.datasets.cluster.ledger import LedgerHost, ask_ledger
 from rlm_adapters.datasets.engines import Engine, engine_of
 from rlm_adapters.datasets.rows import Row
 from rlm_adapters.effects import adrive
@@ -204,27 +204,20 @@ class RayAsker:
             start_seconds=given.start_seconds,
             wait_seconds=_WAIT_SECONDS,
         )
-        self._pool = Pool(self._library, placement, RowHost, self._settings, actors, self._host)
+        self._pool = Pool(self._library, placement, RowHost, self._host, self._settings, actors)
 
     async def _finished(self, seat: Seat) -> Usage:
         """What the row at a place has used; nothing more comes of it.
 
         Raises:
-            SandboxError: nobody keeps the budget any more.
+            LedgerLostError: nobody keeps the budget any more.
         """
-        try:
-            usage: Usage = await asyncio.wrap_future(self._library.ask(self._host, "finish", seat.name))
-        except LostError:
-            raise SandboxError(
-                "the actor that keeps the budget of the job was lost: start again, and rows that are answered are not "
-                "asked again"
-            ) from None
+        usage: Usage = await asyncio.wrap_future(ask_ledger(self._library, self._host, "finish", seat.name))
         return usage
 
     async def _used_until_now(self, seat: Seat) -> Usage:
         """After a cancellation: what is told within a moment."""
-        asking = asyncio.wrap_future(self._library.ask(self._host, "finish", seat.name))
         with contextlib.suppress(TimeoutError, SandboxError):
-            usage: Usage = await asyncio.wait_for(asyncio.shield(asking), _LAST_SECONDS)
-            return usage
+            async with asyncio.timeout(_LAST_SECONDS):
+                return await self._finished(seat)
         return {}

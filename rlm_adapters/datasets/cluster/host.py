@@ -1,4 +1,4 @@
-"""The actor that asks rows on a node: an engine of its own, within the budget of the job."""
+"""The actors that ask rows on a node, within the budget of the job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rlm_adapters.cluster.orders import Hello
 from rlm_adapters.cluster.versions import check_version
 from rlm_adapters.datasets.answers import Answer
 from rlm_adapters.datasets.asking import StoppedError, ask_row
-from rlm_adapters.datasets.cluster.ledger import FarLedger
+from rlm_adapters.datasets.cluster.ledger import FarLedger, ask_ledger
 from rlm_adapters.datasets.engines import Engine, engine_of
 from rlm_adapters.datasets.rows import Row
 from rlm_adapters.errors import RLMError
@@ -50,55 +50,24 @@ async def entered(make: Make, stack: AsyncExitStack) -> Any:
     return made
 
 
-class RowHost:
-    """Asks rows. Ray runs its methods on one event loop.
+class Host:
+    """Asks rows. Ray runs the methods of actors on one event loop.
 
     Args:
         version: of the caller's package.
-        settings: of the rows.
-        actors: that share what the engine's limits allow of calls at once and a minute.
         ledger: the actor that keeps the budget.
     """
 
-    def __init__(self, version: str, settings: RowSettings, actors: int, ledger: Any) -> None:
+    def __init__(self, version: str, ledger: Any) -> None:
         check_version(version)
         self._library = Library("an actor that asks rows")
-        self._settings = settings
-        self._actors = actors
         self._ledger = ledger
         self._stack = AsyncExitStack()
         self._rows: dict[str, asyncio.Task[tuple[Answer, Exception | None]]] = {}
-        self._engine: Engine | None = None
 
     async def hello(self) -> Hello:
-        """Answers when the engine is there."""
-        settings = self._settings
-        self._engine = engine_of(await entered(settings.make, self._stack), settings.question, settings.fields)
-        self._limiter = Limiter.of(self._engine.limits, share=self._actors)
+        """Answers when it is ready."""
         return Hello(node=self._library.node())
-
-    async def ask(self, name: str, row: Row) -> tuple[Answer, RLMError | None]:
-        """Ask a row.
-
-        Args:
-            name: of the place, and of the row at the ledger.
-            row: to be asked.
-
-        Returns:
-            What becomes of it, and what its run raised.
-        """
-        assert self._engine is not None
-        job = Job(FarLedger(self._library, self._ledger, name, self._engine.prices), self._limiter)
-        task = self._rows[name] = asyncio.ensure_future(ask_row(self._engine, row, job))
-        try:
-            answer, failure = await task
-        except StoppedError as stopped:
-            return stopped.answer, None
-        finally:
-            self._rows.pop(name, None)
-        # From here, so that it comes after all that this process has told of the row's calls.
-        await asyncio.wrap_future(self._library.ask(self._ledger, "finish", name))
-        return answer, failure if failure is None or isinstance(failure, RLMError) else classify(failure)
 
     async def close(self, name: str) -> None:
         """Nobody waits for a row any more."""
@@ -110,6 +79,61 @@ class RowHost:
         for task in self._rows.values():
             task.cancel()
         await self._stack.aclose()
+
+    async def _asked(self, name: str, engine: Engine, row: Row, limiter: Limiter) -> tuple[Answer, Exception | None]:
+        """What becomes of a row, ``name`` at the ledger."""
+        job = Job(FarLedger(self._library, self._ledger, name, engine.prices), limiter)
+        task = self._rows[name] = asyncio.ensure_future(ask_row(engine, row, job))
+        try:
+            return await task
+        except StoppedError as stopped:
+            return stopped.answer, None
+        finally:
+            self._rows.pop(name, None)
+
+    async def _tell(self, method: str, *args: object) -> Any:
+        """Have the ledger do something: from here, so that it comes after all that was told of a row's calls."""
+        return await asyncio.wrap_future(ask_ledger(self._library, self._ledger, method, *args))
+
+
+class RowHost(Host):
+    """Asks rows of a data set, with an engine of its own.
+
+    Args:
+        version: of the caller's package.
+        ledger: the actor that keeps the budget.
+        settings: of the rows.
+        actors: that share what the engine's limits allow of calls at once and a minute.
+    """
+
+    _engine: Engine
+    _limiter: Limiter
+
+    def __init__(self, version: str, ledger: Any, settings: RowSettings, actors: int) -> None:
+        super().__init__(version, ledger)
+        self._settings = settings
+        self._actors = actors
+
+    async def hello(self) -> Hello:
+        """Answers when the engine is there."""
+        settings = self._settings
+        self._engine = engine_of(await entered(settings.make, self._stack), settings.question, settings.fields)
+        self._limiter = Limiter.of(self._engine.limits, share=self._actors)
+        return await super().hello()
+
+    async def ask(self, name: str, row: Row) -> tuple[Answer, RLMError | None]:
+        """Ask a row.
+
+        Args:
+            name: of the place, and of the row at the ledger.
+            row: to be asked.
+
+        Returns:
+            What becomes of it, and what its run raised.
+        """
+        answer, failure = await self._asked(name, self._engine, row, self._limiter)
+        await self._tell("finish", name)
+        return answer, failure if failure is None or isinstance(failure, RLMError) else classify(failure)
 
 
 def as_fields(fields: Sequence[str] | str | None) -> tuple[str, ...] | None:

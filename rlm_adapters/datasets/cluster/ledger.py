@@ -9,19 +9,49 @@ from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from rlm_adapters.cluster.library import Library
+from rlm_adapters.cluster.library import Library, LostError
 from rlm_adapters.cluster.orders import Hello
 from rlm_adapters.cluster.versions import check_version
-from rlm_adapters.errors import BudgetExceededError
+from rlm_adapters.errors import BudgetExceededError, SandboxError
 from rlm_adapters.models.budget import CallKind, Reservation
 from rlm_adapters.models.job import JobLedger
 from rlm_adapters.models.limits import Limits
 from rlm_adapters.models.prices import PriceTable, load_prices
 from rlm_adapters.models.usage import Usage
 
-_Kept = tuple[str, CallKind, int]
+_Call = tuple[str, CallKind, int, int | None]
+"""Model, kind, input tokens, output tokens: calls of which these are equal may use each other's places."""
+
+
+_LOST: Final = (
+    "the actor that keeps the budget of the job was lost, with its node or its process: start again, and rows whose "
+    "answers are written are not asked again"
+)
+
+
+class LedgerLostError(SandboxError):
+    """The actor that keeps the budget of a job is gone, its node perhaps with it."""
+
+    def __init__(self, message: str = _LOST) -> None:
+        super().__init__(message)
+
+
+def ask_ledger(library: Library, host: Any, method: str, *args: object) -> Future[Any]:
+    """Call a method of the actor that keeps the budget; `LedgerLostError` if it is gone."""
+    future: Future[Any] = Future()
+
+    def settle(done: Future[Any]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        if (error := done.exception()) is None:
+            future.set_result(done.result())
+        else:
+            future.set_exception(LedgerLostError() if isinstance(error, LostError) else error)
+
+    library.ask(host, method, *args).add_done_callback(settle)
+    return future
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +109,6 @@ class LedgerHost:
         """Answers when it is ready."""
         return Hello(node=self._library.node())
 
-    async def close(self, name: str) -> None:
-        """Nothing is at a place here."""
-
     async def reserve(
         self, row: str, model: str, kind: CallKind, input_tokens: int, output_tokens: int | None
     ) -> Granted:
@@ -104,17 +131,17 @@ class LedgerHost:
         self, row: str, number: int, input_tokens: int, output_tokens: int, details: Mapping[str, int] | None
     ) -> None:
         """Book what a call has taken."""
-        if (place := self._open[row].pop(number, None)) is not None:
+        if (place := self._taken(row, number)) is not None:
             self._of(row).settle(place, input_tokens, output_tokens, details)
 
     async def release(self, row: str, number: int) -> None:
         """A call was not made."""
-        if (place := self._open[row].pop(number, None)) is not None:
+        if (place := self._taken(row, number)) is not None:
             self._of(row).release(place)
 
     async def fail(self, row: str, number: int) -> None:
         """A call has failed for good."""
-        if (place := self._open[row].pop(number, None)) is not None:
+        if (place := self._taken(row, number)) is not None:
             self._of(row).fail(place)
 
     async def finish(self, row: str) -> Usage:
@@ -133,6 +160,10 @@ class LedgerHost:
     async def used(self) -> Usage:
         """What the job has used so far."""
         return self._ledger.used
+
+    def _taken(self, row: str, number: int) -> Reservation | None:
+        """A reservation that ends; None: its row has."""
+        return self._open[row].pop(number, None) if row in self._open else None
 
     def _of(self, row: str) -> JobLedger:
         if row not in self._rows:
@@ -160,7 +191,7 @@ class FarLedger(JobLedger):
         self._library = library
         self._host = host
         self._row = row
-        self._granted: defaultdict[_Kept, list[Granted]] = defaultdict(list)
+        self._granted: defaultdict[_Call, list[Granted]] = defaultdict(list)
         self._numbers: dict[Reservation, int] = {}
         self._known: Standing = Standing(exhausted=None, room_ahead=None)
         self._guard = threading.Lock()
@@ -169,11 +200,11 @@ class FarLedger(JobLedger):
         self, model: str, kind: CallKind, input_tokens: int, output_tokens: int | None = None
     ) -> Reservation | Future[None]:
         """A place that the actor has granted; else a future that ends when it has, or refuses."""
-        key = (model, kind, input_tokens)
+        key = (model, kind, input_tokens, output_tokens)
         with self._guard:
             granted = self._granted[key].pop() if self._granted[key] else None
         if granted is None:
-            return self._asked(key, output_tokens)
+            return self._asked(key)
         place = Reservation(model, kind, input_tokens, granted.output_tokens, granted.cost)
         with self._guard:
             self._numbers[place] = granted.number
@@ -204,7 +235,7 @@ class FarLedger(JobLedger):
         """As the actor said with the last place that it granted."""
         return self._known.room_ahead
 
-    def _asked(self, key: _Kept, output_tokens: int | None) -> Future[None]:
+    def _asked(self, key: _Call) -> Future[None]:
         future: Future[None] = Future()
 
         def answered(done: Future[Any]) -> None:
@@ -222,7 +253,7 @@ class FarLedger(JobLedger):
                 else:
                     future.set_exception(error)
 
-        self._library.ask(self._host, "reserve", self._row, *key, output_tokens).add_done_callback(answered)
+        ask_ledger(self._library, self._host, "reserve", self._row, *key).add_done_callback(answered)
         return future
 
     def _tell(self, what: str, reservation: Reservation, *args: object) -> None:
