@@ -76,7 +76,8 @@ class AskRows:
         self._engine: Engine = self._done(self._open(make, question, fields))
         if job is not None:
             self._engine.check_prices(job.limits)
-            job.ask("begin", {**self._engine.describe(), "id": id}, job.me(), self._name).result()
+            asked = {**self._engine.describe(), "id": id}
+            job.ask("begin", asked, self._engine.prices, job.me(), self._name).result()
         self._limiter = Limiter.of(self._engine.limits, share=share)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:

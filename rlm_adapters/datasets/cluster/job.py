@@ -20,6 +20,7 @@ from rlm_adapters.datasets.cluster.ledger import FarLedger, LedgerHost, ask_ledg
 from rlm_adapters.datasets.result import MapResult
 from rlm_adapters.datasets.start import OPEN
 from rlm_adapters.errors import InputError
+from rlm_adapters.models.job import JobLedger
 from rlm_adapters.models.limits import Limits
 from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.models.usage import empty_usage, subtract_usage
@@ -36,15 +37,12 @@ class JobHost(LedgerHost):
     Args:
         version: of the caller's package.
         budget: of the whole job.
-        prices: of the models.
         output: path of the file of answers; None: they end with the job.
         retry_failed: rows that failed in an earlier start are asked again.
     """
 
-    def __init__(
-        self, version: str, budget: Limits, prices: PriceTable, output: str | None, *, retry_failed: bool
-    ) -> None:
-        super().__init__(version, budget, prices, empty_usage())
+    def __init__(self, version: str, budget: Limits, output: str | None, *, retry_failed: bool) -> None:
+        super().__init__(version, budget, PriceTable(), empty_usage())
         self._output = output
         self._retry_failed = retry_failed
         self._answers: Answers | None = None
@@ -57,11 +55,12 @@ class JobHost(LedgerHost):
         self._before = empty_usage()
         self._began = time.monotonic()
 
-    async def begin(self, asked: Mapping[str, Any], actor: str, prefix: str) -> None:
+    async def begin(self, asked: Mapping[str, Any], prices: PriceTable, actor: str, prefix: str) -> None:
         """Somebody is going to ask rows.
 
         Args:
             asked: of whom, and what; the same from all of them.
+            prices: of the models.
             actor: id of that actor; empty: it is none.
             prefix: of the names under which it reserves calls.
 
@@ -75,6 +74,8 @@ class JobHost(LedgerHost):
                     for name in [name for name in self._rows if name.startswith(before)]:
                         await self.finish(name)
             if self._asked is None:
+                self._prices = prices
+                self._ledger = JobLedger(self._ledger.limits, prices)
                 if self._output is not None:
                     self._answers = await self._opened(self._output, asked)
                 self._asked = asked
@@ -160,7 +161,6 @@ class RayJob:
         max_cost: US dollars of the whole job.
         max_calls: model calls of every kind.
         max_tokens: input and output tokens.
-        prices: of models, as of `create_rlm_graph`.
         address: as of `RaySandbox`.
         connect_seconds: in which the cluster must answer.
 
@@ -178,7 +178,6 @@ class RayJob:
         max_cost: float | None = None,
         max_calls: int | None = None,
         max_tokens: int | None = None,
-        prices: Mapping[str, Any] | None = None,
         address: str | None = None,
         connect_seconds: float = 30.0,
     ) -> None:
@@ -195,7 +194,6 @@ class RayJob:
             {"num_cpus": 0, "max_concurrency": _MOST_CALLS, "max_restarts": 0, **where},
             version_here(),
             self.limits,
-            PriceTable(prices),
             None if answers is None else str(Path(answers).absolute()),
             retry_failed=retry_failed,
         )

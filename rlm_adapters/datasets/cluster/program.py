@@ -10,7 +10,7 @@ import itertools
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -129,9 +129,7 @@ class _Run:
         self._program = program
         self._given = given
         self._threads = threads
-        first = next((one for _, one in program.named_sub_modules(RLM)), None)
-        self.limits: Limits = Limits() if first is None else first._limits  # noqa: SLF001 - of this package
-        self.prices: PriceTable = PriceTable() if first is None else first._prices  # noqa: SLF001
+        self.limits, self.prices = _terms(program)
 
     def describe(self) -> dict[str, Any]:
         return {}
@@ -261,7 +259,7 @@ class RayProgram(dspy.Module):  # type: ignore[misc]  # dspy is not typed
     def _steps(self, inputs: Mapping[str, Any]) -> Steps[dspy.Prediction]:
         order = self._order(inputs)
         wants_trace = "trace" in thread_local_overrides.get()
-        ran = yield from self._nodes.run(order, self._asked(), look=not wants_trace)
+        ran = yield from self._nodes.run(order, self._begun, look=not wants_trace)
         answer = ran.answer
         if answer.error is not None and answer.error["kind"] == JOB_BUDGET:
             raise BudgetExceededError(answer.error["message"], limit="max_calls")
@@ -289,14 +287,15 @@ class RayProgram(dspy.Module):  # type: ignore[misc]  # dspy is not typed
         id_ = hashlib.sha256(state.encode("utf-8", "surrogatepass") + b"\0" + said).hexdigest()[:32]
         return _Order(id=id_, digest=hashlib.sha256(program).hexdigest(), program=program, given=given)
 
-    def _asked(self) -> dict[str, Any]:
-        """What the file of answers is asked; candidates of an optimizer differ in what they say, and stand in one."""
+    def _begun(self) -> tuple[dict[str, Any], PriceTable]:
+        """What the file of answers is asked (candidates of an optimizer stand in one file), and prices."""
         signature = getattr(self.program, "signature", None)
-        return {
+        asked = {
             "program": type(self.program).__name__,
             "signature": getattr(signature, "signature", None),
             "model": getattr(settings.lm, "model", None),
         }
+        return asked, _terms(self.program)[1]
 
     def _kept(self, answer: Answer) -> dspy.Prediction:
         """The prediction of an earlier start, in the types of the signature if the program is an `RLM`."""
@@ -337,18 +336,18 @@ class _Nodes:
     def __deepcopy__(self, memo: dict[int, Any]) -> _Nodes:
         return self
 
-    def run(self, order: _Order, asked: Mapping[str, Any], *, look: bool) -> Steps[_Ran]:
+    def run(self, order: _Order, job: Callable[[], tuple[Mapping[str, Any], PriceTable]], *, look: bool) -> Steps[_Ran]:
         """Make a call, or find what became of it before.
 
         Args:
             order: the call.
-            asked: what all calls of the job have in common.
+            job: tells what all its calls have in common, and prices.
             look: for an answer that is there.
 
         Raises:
             SandboxError: the cluster cannot be used.
         """
-        pool = yield off_loop(lambda: self._begun(asked))
+        pool = self._pool or (yield off_loop(partial(self._begun, *job())))
         if look and (kept := (yield wait_for_future(self._job.ask("kept", order.id)))) is not None:
             return _Ran(answer=kept)
         for _ in range(_MOST_LOSSES):
@@ -373,17 +372,23 @@ class _Nodes:
             if self._given is None:
                 self._job.close()
 
-    def _begun(self, asked: Mapping[str, Any]) -> Pool:
+    def _begun(self, asked: Mapping[str, Any], prices: PriceTable) -> Pool:
         with self._lock:
             if self._pool is None:
                 self._library.connect(self._address, self._connect_seconds)
                 self._job = self._given or RayJob(address=self._address, connect_seconds=self._connect_seconds)
-                self._job.ask("begin", asked, "", "").result()
+                self._job.ask("begin", asked, prices, "", "").result()
                 actors = self._placement.actors or max(1, len(self._library.nodes()))
                 placement = replace(self._placement, actors=actors)
                 threads = placement.sessions_per_actor
                 self._pool = Pool(self._library, placement, ProgramHost, self._job.host, actors, threads)
             return self._pool
+
+
+def _terms(program: Any) -> tuple[Limits, PriceTable]:
+    """Limits and prices of a program: those of its first `RLM`."""
+    first = next((one for _, one in program.named_sub_modules(RLM)), None)
+    return (Limits(), PriceTable()) if first is None else (first._limits, first._prices)  # noqa: SLF001
 
 
 class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # not typed
