@@ -96,7 +96,7 @@ async def work(pool: AsyncConnectionPool, *, once: bool) -> None:
 
 async def main(arguments: list[str]) -> None:
     kwargs = {"autocommit": True, "row_factory": dict_row, "prepare_threshold": 0}
-    async with AsyncConnectionPool(DATABASE, max_size=AT_ONCE, kwargs=kwargs) as pool:
+    async with AsyncConnectionPool(DATABASE, max_size=min(AT_ONCE, 10), kwargs=kwargs) as pool:
         async with pool.connection() as db:
             await db.execute("select pg_advisory_lock(1)")  # two workers that start at once
             await db.execute(TABLE)

@@ -39,7 +39,7 @@ def world(openai_address, model_server, tmp_path):
 
 def test_its_command_runs(world):
     (block,) = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
-    result = CliRunner().invoke(app, shlex.split(block)[1:])
+    result = CliRunner().invoke(app, shlex.split(block.replace("\\\n", ""))[1:])
     assert result.exit_code == 0, result.stderr
     assert re.search(r"rlm-1 +8 +100.0 %", result.stdout)
     assert "<svg" in (world / "eval.html").read_text()

@@ -1,4 +1,4 @@
-"""Medians of results: what was measured, over the rounds, for each peer."""
+"""The measures that are compared, and their medians over the rounds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Measure:
         name: key in the measures of a line.
         title: a heading.
         unit: of the value.
-        plain: what is shown is no measure to compare by a ratio.
+        plain: shown without a ratio, and not compared.
     """
 
     scenario: str
@@ -41,7 +41,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Measures that stand in one table."""
+    """Measures of one table."""
 
     title: str
     text: str
@@ -51,10 +51,10 @@ class Group:
 GROUPS = (
     Group(
         "Start and iterations",
-        "A run of 20 trivial cells and an answer, twice in one process; the model answers at once. *Import*: "
-        "imports and objects. *First request*: from the call until the model is asked, in the first and in "
-        "the second run. *Iteration*: from one request of the root LM to the next, the time of the HTTP "
-        "client and of the server included.",
+        "A run of 20 trivial cells and an answer, twice in one process. The model answers at once. *Import*: "
+        "imports and the creation of objects. *First request*: the time from the call to the first request to"
+        " the model, in the first run (cold) and in the second run (warm). *Iteration*: the time from one "
+        "request of the root LM to the next, with the time of the HTTP client and the server.",
         (
             Measure("start", "import", "import"),
             Measure("start", "first", "first request, cold"),
@@ -65,8 +65,8 @@ GROUPS = (
     ),
     Group(
         "Sub-calls",
-        "Each sub-call takes 50 ms. *Loop*: a plain `for` loop of 100 in one cell, in series 5 s. *Batch*: "
-        "the package's own batched call.",
+        "Each sub-call takes 50 ms. *Loop*: a plain `for` loop of 100 sub-calls in one cell; one after the "
+        "other they take 5 s. *Batch*: the package's own batched call.",
         (
             Measure("loop", "cell", "loop of 100"),
             Measure("batch", "cell", "batch of 100"),
@@ -77,8 +77,8 @@ GROUPS = (
     ),
     Group(
         "Large inputs",
-        "A text of that size, one cell that searches it, and an answer; a fresh process. *Memory*: what the "
-        "whole tree of processes grew by, as PSS, beside the text itself.",
+        "A text of this size, one cell that searches it, and an answer, in a new process. *Memory*: the "
+        "growth of the memory (PSS) of all its processes, without the text itself.",
         tuple(
             measure
             for size in ("1", "10", "100")
@@ -91,7 +91,7 @@ GROUPS = (
     Group(
         "Many runs at once",
         "Runs of 5 root calls that take 100 ms each, all started together in one process: at best 0.5 s. "
-        "Async where the package is, else in threads. *Memory*: the highest PSS of the whole tree.",
+        "Async if the package supports it, else in threads. *Memory*: the highest PSS of all its processes.",
         (
             Measure("runs-50", "wall", "50 runs"),
             Measure("runs-50", "peak", "memory", "MB"),
@@ -101,10 +101,11 @@ GROUPS = (
     ),
     Group(
         "Prompts",
-        "Tokens of four characters; tools and the form of the answer count. *First prompt*: what the root LM "
-        "is told for a short question. *20 outputs*: prompts of a run of 20 cells that print 5,000 characters "
-        "each. *Cached*: the share of them that a provider's prompt cache would hit, the common start of "
-        "consecutive requests. A package that cuts outputs sends less, and its model sees less.",
+        "In tokens of four characters; tools and the form of the answer count. *First prompt*: the first "
+        "prompt of the root LM for a short question. *20 outputs*: all prompts of a run of 20 cells that "
+        "print 5,000 characters each. *Cached*: the share of these tokens that a provider's prompt cache "
+        "would hit, which is the common start of consecutive requests. A package that cuts outputs sends "
+        "fewer tokens, and its model sees less.",
         (
             Measure("start", "first_prompt", "first prompt", "tokens"),
             Measure("tokens", "prompts", "20 outputs", "tokens"),
@@ -126,7 +127,7 @@ class Found:
 
 
 def found(lines: Iterable[Line], peer: str, measure: Measure) -> Found | str | None:
-    """What was measured of a peer: values, why there are none, or None if it was not tried."""
+    """The values of a peer, or the reason why there are none, or None if it was not tried."""
     of = [one for one in lines if (one.peer, one.scenario) == (peer, measure.scenario)]
     values = tuple(one.measures[measure.name] for one in of if one.outcome == "ok" and measure.name in one.measures)
     if values:

@@ -12,39 +12,38 @@ from benchmarks.peers.figures import GROUPS, Found, Group, Measure, found
 from benchmarks.peers.run import Line
 
 _BETTER = 1.1
-"""A peer is called better from this ratio on; below it the machine's noise decides."""
+"""A peer counts as better from this ratio on. Smaller differences may be noise."""
 
 _HEAD = """# Benchmarks
 
-This page is the output of `make bench-peers`. It runs this package and others of its kind side by side, each in a
-virtual environment of its own, against one scripted server. The server writes the same cells for all of them, each in
-the form that the package reads. So engines are compared, and nothing is said about the quality of answers:
-[Evaluation](evaluation.md) measures that.
+`make bench-peers` writes this page. It runs this package and similar packages, each in its own virtual environment,
+against one scripted server. The server sends the same cells to all of them, in the form that each package reads. So
+this page compares the engines, not the quality of answers. [Evaluation](evaluation.md) measures the quality.
 
-`exec()` is no package. It is the `openai` client, a loop of 20 lines and Python's `exec()`: the least that any engine
-must take. Times in brackets are ratios to it.
+`exec()` is not a package. It is the `openai` client, a loop of 20 lines and Python's `exec()`: the minimum that any
+engine needs. Numbers in brackets with an x are ratios to it.
 """
 
-_MEASURED = """{dates}, {machine}. {rounds}, in turn over all packages, with the
-lowest and the highest value in brackets where there is more than one. The load of the machine was {least:.1f} to
-{most:.1f} (median {median:.1f}), and a fixed piece of work took {fastest:.0f} to {slowest:.0f} ms: compare ratios, and
-large ones only.
+_MEASURED = """{dates}, {machine}. {rounds}, alternating between all packages.
+If a figure has several values, the lowest and the highest are in brackets. The load of the machine was {least:.1f} to
+{most:.1f} (median {median:.1f}), and a fixed piece of work took {fastest:.0f} to {slowest:.0f} ms. So compare only
+ratios, and only large ones.
 
-Each package has the newest version that PyPI had, and its defaults. Where a package can bound the time or the memory of
-a cell, the bounds are 5 s and 1,000 MB for the cells that do harm, and its defaults elsewhere. `predict-rlm` installs
-packages from a CDN at the start of each run; that is switched off. A package that needs Deno gets one module of Deno's
-library from a local file. What took too long was ended, and is shown as such.
+Each package is the newest version on PyPI, with its default settings. If a package can limit the time or the memory of
+a cell, the limits are 5 s and 1,000 MB for the harmful cells, and its defaults elsewhere. `predict-rlm` installs
+packages from a CDN at the start of each run; this is switched off. A package that needs Deno gets one module of Deno's
+library from a local file. Measurements that took too long were stopped; the tables say so.
 """
 
 _WHERE = """All results: [results.jsonl](../benchmarks/peers/results.jsonl). Drivers and cells:
-[benchmarks/peers](../benchmarks/peers/__init__.py). `make bench-peers` goes on with the results that are there;
-`make bench-peers-quick` takes a minute.
+[benchmarks/peers](../benchmarks/peers/__init__.py). `make bench-peers` keeps the results that are there and
+measures the others. `make bench-peers-quick` takes a minute.
 """
 
 _WRONG = """## When something goes wrong
 
-*Goes on*: the model is told, and the run ends with its answer. A package that runs cells in its own process can neither
-end a cell nor survive one.
+*Goes on*: the model sees an error, and the run ends with its answer. A package that runs cells in its own process
+cannot stop a cell, and ends with it.
 """
 
 _ERROR = re.compile(r"\b(\w+(?:Error|Exception)): .*")
@@ -70,7 +69,7 @@ def page(lines: Sequence[Line], pictures: Mapping[str, str]) -> str:
 
 
 def tables(lines: Sequence[Line]) -> str:
-    """The tables alone, for a terminal."""
+    """Only the tables, for a terminal."""
     return "\n".join([*(_section(group, lines, {}) for group in GROUPS), _faults(lines)])
 
 
@@ -83,18 +82,18 @@ def _title(peer: str) -> str:
 
 
 def _not_better(lines: Sequence[Line]) -> str:
-    """What a peer does better than the best of ours."""
+    """The figures in which a peer is better than the best of ours."""
     rows = [row for measure in _compared() if (row := _better(lines, measure))]
     said = (
-        f"Even the best of our three front doors is behind a peer, by a tenth or more, in {len(rows)} of "
-        f"{len(_compared())} figures:"
+        f"This package can be used in three ways: as a graph, a chat model or a DSPy module. In {len(rows)} of "
+        f"{len(_compared())} figures, another package is better than the best of the three, by a tenth or more:"
     )
-    head = "| measure | ours, best | better |\n| --- | --- | --- |"
-    return "\n".join(["## What is not better than a peer\n", f"{said}\n", head, *rows, ""])
+    head = "| measure | ours, best | better packages |\n| --- | --- | --- |"
+    return "\n".join(["## Where another package is better\n", f"{said}\n", head, *rows, ""])
 
 
 def _better(lines: Sequence[Line], measure: Measure) -> str | None:
-    """A row of the peers that are better in a measure; None: none is, or ours were not measured."""
+    """The row of a measure with the peers that are better; None if no peer is, or if ours were not measured."""
     medians = {peer: one.median for peer in _peers(lines) if isinstance(one := found(lines, peer, measure), Found)}
     ours = [(medians[peer], peer) for peer in OURS if peer in medians]
     if not ours:
@@ -112,7 +111,7 @@ def _compared() -> list[Measure]:
 
 
 def _name(measure: Measure) -> str:
-    """A title that stands alone."""
+    """A title that is clear without its table."""
     if measure.title in {"memory", "its memory"}:
         what, _, size = measure.scenario.partition("-")
         return {"input": f"memory, {size} MB", "runs": f"memory, {size} runs"}.get(what, "memory, 1,000 sub-calls")
@@ -137,7 +136,7 @@ def _about(lines: Sequence[Line]) -> str:
         fastest=min(spins),
         slowest=max(spins),
     )
-    head = "| package | version | what bounds a cell |\n| --- | --- | --- |"
+    head = "| package | version | limits of a cell |\n| --- | --- | --- |"
     missing = [load(peer).DIALECT.title for peer in NAMES if peer not in _peers(lines)]
     not_there = f"Not measured yet: {', '.join(missing)}.\n" if missing else ""
     return "\n".join(["## How it was measured\n", said, head, *rows, "", not_there + _WHERE])
@@ -179,7 +178,7 @@ def _cell(lines: Sequence[Line], peer: str, measure: Measure) -> str:
 
 
 def _told(outcome: str | None) -> str:
-    """Why there is no figure; of an error its name."""
+    """Why there is no figure. For an error: its name."""
     if outcome is None:
         return "-"
     return _ERROR.sub(r"\1", _WORDS.get(outcome, outcome)).replace("|", "/")
@@ -191,7 +190,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _faults(lines: Sequence[Line]) -> str:
-    """What happens when something goes wrong, in words."""
+    """A table of what each package does when something goes wrong."""
     heads = [
         "", "cell that hangs", "cell that takes all memory", "cell that ends its process", "HTTP 500 at a sub-call",
         "30 sub-calls, budget 10", "two runs that print",

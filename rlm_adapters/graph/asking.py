@@ -18,9 +18,9 @@ from rlm_adapters.models.usage import Usage
 Start = Literal["iteration_started", "extract_started"]
 
 
-def root_call_id(iteration: int | None, *, again: bool = False) -> str:
-    """The id of an iteration's call to the root LM; ``again``: with a shorter prompt, as the first was refused."""
-    return f"lm-{iteration or 0}{'-again' if again else ''}"
+def root_call_id(iteration: int | None, *, refused: int = 0) -> str:
+    """The id of an iteration's call to the root LM, after so many that its server refused."""
+    return f"lm-{iteration or 0}{'-again' * refused}"
 
 
 def ask_root(

@@ -85,6 +85,7 @@ class EarlyCalls:
         self._lock = threading.Lock()
         self._replies: dict[str, _Reply] = {}
         self._vain = self._skip = 0
+        self._deaf = False
         self.calls = self.wasted = 0
         """Early calls so far, and those that no cell asked for."""
 
@@ -98,12 +99,16 @@ class EarlyCalls:
     def is_due(self) -> bool:
         """Whether to listen to the next reply: less and less often while nothing is won by it."""
         with self._lock:
-            if self.stopped:
+            if self._deaf or self.stopped:
                 return False
             if self._skip:
                 self._skip -= 1
                 return False
             return True
+
+    def stop_listening(self) -> None:
+        """Ask the root LM without streaming from here on: its server does not stream, or not with the usage."""
+        self._deaf = True
 
     # -- the calls of a reply
 

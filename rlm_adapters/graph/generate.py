@@ -19,6 +19,7 @@ from rlm_adapters.graph.opening import open_early
 from rlm_adapters.graph.state import Reply, RLMState, TextAnswer
 from rlm_adapters.graph.stream_ahead import hear_root
 from rlm_adapters.graph.view import load_trajectory, trajectory_of
+from rlm_adapters.models.listening import refuses_to_stream
 from rlm_adapters.models.targets import ModelReply
 from rlm_adapters.models.usage import Usage, add_usage
 from rlm_adapters.prompts import cut_middle
@@ -69,11 +70,13 @@ def _hear(
     if ahead is None:
         return (yield from _ask(state, node, config, iteration))
     try:
-        asked = yield from _ask(state, node, ahead.config, iteration)
+        asked = yield from _ask(state, node, config, iteration, ahead.config)
     except BaseException:
         node.run.early.end(state["run_id"])
         raise
     yield from ahead.complete()
+    if not asked[0].counted:
+        node.run.early.stop_listening()
     return asked
 
 
@@ -87,9 +90,13 @@ def _in_vain(state: RLMState, node: NodeContext, iteration: int) -> Usage:
 
 
 def _ask(
-    state: RLMState, node: NodeContext, config: RunnableConfig, iteration: int
+    state: RLMState, node: NodeContext, config: RunnableConfig, iteration: int, streamed: RunnableConfig | None = None
 ) -> Steps[tuple[ModelReply, Usage, int]]:
-    """Ask the writer, folding older turns when the prompt comes near the model's window."""
+    """Ask the writer, folding older turns when the prompt comes near the model's window.
+
+    What its server refuses is left out of the next attempt: too long a prompt, and streaming (``streamed`` is the
+    configuration with which it streams).
+    """
     writer = node.config.writer
     yield from load_trajectory(state, node)
     trajectory = trajectory_of(state, node, iteration=iteration)
@@ -101,31 +108,39 @@ def _ask(
         prompt = writer.prompt(trajectory)
     if node.depth == 0:
         node.run.ledger.keep_for_last(writer.extract_target.name, writer.target.estimate(prompt))
-    for last in (False, True):
+    shortened, refused = False, 0
+    while True:
         size, used = 3 * writer.target.estimate(prompt), node.run.ledger.used
         try:
             reply, usage = yield from ask_root(
                 node,
                 writer.target,
                 prompt,
-                config,
+                streamed or config,
                 kind="sub" if node.depth else "root",
                 run_id=state["run_id"],
                 iteration=iteration,
-                id=root_call_id(iteration, again=last),
+                id=root_call_id(iteration, refused=refused),
                 prompt_chars=size,
                 used=used,
             )
         except ModelCallError as error:
-            # The window is not always known beforehand: the provider's refusal tells it.
-            if last or error.kind != "context_length" or len(trajectory.turns) - 1 <= trajectory.folded:
+            refused += 1
+            if streamed is not None and refuses_to_stream(error):
+                streamed = None
+                node.run.early.stop_listening()
+                message = f"the root LM does not stream ({error.detail}): from here on it is asked without"
+            elif not shortened and error.kind == "context_length" and len(trajectory.turns) - 1 > trajectory.folded:
+                # The window is not always known beforehand: the provider's refusal tells it.
+                shortened = True
+                trajectory = replace(trajectory, folded=len(trajectory.turns) - 1)
+                prompt = writer.prompt(trajectory)
+                message = "the prompt was too long for the root LM: folded"
+            else:
                 raise
-            trajectory = replace(trajectory, folded=len(trajectory.turns) - 1)
-            prompt = writer.prompt(trajectory)
-            node.emit("warning", state["run_id"], iteration, message="the prompt was too long for the root LM: folded")
+            node.emit("warning", state["run_id"], iteration, message=message)
         else:
             return reply, usage, trajectory.folded
-    raise AssertionError("unreachable: the second attempt returns or raises")
 
 
 def _read(reply: ModelReply, state: RLMState, node: NodeContext) -> Steps[Reading]:

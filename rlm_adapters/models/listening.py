@@ -14,6 +14,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 
+from rlm_adapters.errors import ModelCallError
 from rlm_adapters.models.langchain_private import can_stream
 
 _T = TypeVar("_T")
@@ -69,6 +70,11 @@ def stream_options(model: BaseChatModel, config: RunnableConfig, *, is_async: bo
         return {}
     # Beside a base URL of its own, ChatOpenAI streams without usage unless it is told to ask for it.
     return {"stream_usage": True} if "stream_usage" in type(model).model_fields else {}
+
+
+def refuses_to_stream(error: ModelCallError) -> bool:
+    """Whether a model's server refused a call because it was to be streamed, or to tell the usage of a stream."""
+    return error.kind not in {"context_length", "refusal"} and not error.retryable and "stream" in error.detail.lower()
 
 
 def can_be_heard(model: Any) -> bool:

@@ -44,6 +44,7 @@ class ModelReply:
         output_tokens: likewise.
         details: what these tokens were; see `rlm_adapters.models.usage.DETAILS`.
         tool_calls: name and args of tool calls that the model made unasked.
+        counted: whether the provider said how many tokens it took.
     """
 
     text: str
@@ -54,6 +55,7 @@ class ModelReply:
     details: Mapping[str, int] = field(default_factory=dict)
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+    counted: bool = True
 
     @property
     def cached_tokens(self) -> int:
@@ -172,6 +174,7 @@ class ChatTarget:
             output_tokens=usage.get("output_tokens") or (estimate_tokens(text) if text else 0),
             details=details_of(usage),
             tool_calls=tuple(message.tool_calls) if isinstance(message, AIMessage) else (),
+            counted=bool(usage),
         )
 
 

@@ -386,7 +386,9 @@ def test_an_interrupted_run_leaves_no_process_behind(model_server, text, busy, e
     last = "[output of cell 1]" if busy is None else "[cell 2]"
     try:
         assert any(last in line for line in iter(process.stderr.readline, ""))
-        members = family(process.pid)
+        end = time.monotonic() + 30
+        while len(members := family(process.pid)) < 3 and time.monotonic() < end:
+            time.sleep(0.02)
         assert len(members) >= 3  # the command, the fork server, the worker
         os.killpg(process.pid, ending)  # as the terminal does: to all processes of the group
         printed, shown = process.communicate(timeout=60)
@@ -415,6 +417,19 @@ def test_an_interrupted_run_tells_what_it_has_used(model_server, text):
     assert told["finish_reason"] == "interrupted"
     assert told["usage"]["root_calls"] == 1
     assert told["usage"]["by_model"]["root"]["input_tokens"] > 0
+
+
+@pytest.mark.parametrize("parallel", ["off", "ahead", "stream"])
+def test_how_sub_calls_are_made_is_an_option(model_server, invoke, text, parallel):
+    loop = "out = [llm_query(f'line {n}') for n in range(4)]\nprint(out)\nSUBMIT(len(out))"
+    model_server.script("root", [cell(loop)])
+    model_server.script("sub", lambda messages, request: "fine")
+    result = invoke("q", text, "--sub-model", "openai:sub", "--json", "--parallel", parallel)
+    assert result.exit_code == 0, result.stderr
+    usage = json.loads(result.stdout)["usage"]
+    assert usage["calls"] == 4
+    assert (usage.get("ahead_calls", 0) > 0) == (parallel != "off")
+    assert bool(model_server.requests_of("root")[0].body.get("stream")) == (parallel == "stream")
 
 
 # Options

@@ -144,6 +144,6 @@ def chunks(reply: Reply, body: dict[str, Any], prompt: str, index: int) -> Itera
             piece = arguments[start : start + CHUNK_CHARS]
             yield event({"tool_calls": [{"index": number, "function": {"arguments": piece}}]})
     yield event({}, reason)
-    if (body.get("stream_options") or {}).get("include_usage"):
+    if reply.counts_streams and (body.get("stream_options") or {}).get("include_usage"):
         yield event(None, usage=usage_of(prompt, reply, text))
     yield b"data: [DONE]\n\n"

@@ -39,7 +39,7 @@ class Reply:
     tokens_per_second: float | None = None
     """How fast it is written, at four characters a token: streamed so, or sent when all of it would be there."""
     waits_at: str = ""
-    """A streamed answer stops behind the first occurrence of this text, until ``waits_for`` gives true (at most 10 s)."""
+    """A streamed answer stops behind the first occurrence of this text, until ``waits_for`` gives true (at most 60 s)."""
     waits_for: Callable[[], bool] | None = None
     status: int = 200
     """From 400 on ``text`` is the message of an OpenAI error body with the code ``error_code``."""
@@ -47,6 +47,8 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     cached_tokens: int = 0
     """Of the prompt's tokens, those that were in the provider's cache."""
+    counts_streams: bool = True
+    """False: a streamed answer tells no usage, though it was asked for."""
     raw_body: str | None = None
     """Sent in place of the body, as it is."""
     fault: Literal["hang", "drop"] | None = None
