@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rlm_adapters.arguments import checked
-from rlm_adapters.datasets.cluster.engine import FarRows, RayEngine
+from rlm_adapters.datasets.cluster.engine import RayAsker, RayEngine
+from rlm_adapters.datasets.cluster.host import RowSettings
 from rlm_adapters.datasets.engines import engine_of
 from rlm_adapters.datasets.result import MapResult
 from rlm_adapters.datasets.rows import Rows
@@ -76,13 +78,16 @@ async def amap_rows(
             raise InputError(f"{name}={value!r}: give a whole number of at least {least}")
     budget = Limits(max_calls=max_calls, max_cost=max_cost, max_tokens=max_tokens)
     async with AsyncExitStack() as stack:
-        far = FarRows(engine, question, fields) if isinstance(engine, RayEngine) else None
-        columns = (fields,) if isinstance(fields, str) else fields
-        chosen = engine_of(engine, question, columns) if far is None else await far.describe(stack)
+        asker = None
+        if isinstance(engine, RayEngine):
+            settings = RowSettings(make=engine.make, question=question, fields=fields)
+            chosen, asker = await settings.open(stack), partial(RayAsker, engine, settings)
+        else:
+            chosen = engine_of(engine, question, (fields,) if isinstance(fields, str) else fields)
         budget = replace(budget, max_output_tokens=chosen.limits.max_output_tokens)
         asked = Asked(
             engine=chosen,
-            asker=None if far is None else far.asker,
+            asker=asker,
             rows=rows,
             output=output,
             budget=budget,

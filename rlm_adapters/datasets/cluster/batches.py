@@ -14,9 +14,9 @@ from typing import Any, Final, cast
 from rlm_adapters.cluster.settings import check_counts
 from rlm_adapters.datasets.answers import Answer
 from rlm_adapters.datasets.asking import ask_row
-from rlm_adapters.datasets.cluster.host import Make, as_fields, entered
+from rlm_adapters.datasets.cluster.host import Make, RowSettings
 from rlm_adapters.datasets.cluster.job import RayJob
-from rlm_adapters.datasets.engines import Engine, engine_of
+from rlm_adapters.datasets.engines import Engine
 from rlm_adapters.datasets.rows import Row, row_id
 from rlm_adapters.effects import together
 from rlm_adapters.errors import InputError, ModelCallError
@@ -73,7 +73,8 @@ class AskRows:
         self._name = uuid.uuid4().hex
         self._loop = asyncio.new_event_loop()  # of one thread, for all batches: clients keep their connections
         threading.Thread(target=self._loop.run_forever, daemon=True, name="rlm-rows").start()
-        self._engine: Engine = self._done(self._open(make, question, fields))
+        settings = RowSettings(make=make, question=question, fields=fields)
+        self._engine: Engine = self._done(settings.open(self._stack))
         if job is not None:
             self._engine.check_prices(job.limits)
             asked = {**self._engine.describe(), "id": id}
@@ -106,9 +107,6 @@ class AskRows:
 
     def _done(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    async def _open(self, make: Make, question: str | None, fields: Sequence[str] | str | None) -> Engine:
-        return engine_of(await entered(make, self._stack), question, as_fields(fields))
 
     async def _asked(self, rows: Sequence[Row]) -> list[Answer]:
         places = asyncio.Semaphore(self._rows_at_once)

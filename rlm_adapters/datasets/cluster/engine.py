@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
@@ -18,9 +17,8 @@ from rlm_adapters.cluster.settings import actor_options, check_address, check_co
 from rlm_adapters.cluster.versions import version_here
 from rlm_adapters.datasets.answers import Answer
 from rlm_adapters.datasets.asking import StoppedError, stopped, told
-from rlm_adapters.datasets.cluster.host import Make, RowHost, RowSettings, as_fields, entered
+from rlm_adapters.datasets.cluster.host import Make, RowHost, RowSettings
 from rlm_adapters.datasets.cluster.ledger import LedgerHost, ask_ledger
-from rlm_adapters.datasets.engines import Engine, engine_of
 from rlm_adapters.datasets.rows import Row
 from rlm_adapters.effects import adrive
 from rlm_adapters.errors import InputError, SandboxError
@@ -88,32 +86,16 @@ class RayEngine:
         self.options = actor_options(num_cpus, memory, resources, scheduling_strategy, runtime_env)
 
 
-class FarRows:
-    """The rows of a job that are asked on a cluster.
+class RayAsker:
+    """Asks rows on a cluster; see `rlm_adapters.datasets.asking.RowAsker`.
 
     Args:
         given: where and how.
-        question: of each row; None for an `RLM`.
-        fields: columns of the context.
+        settings: of the rows.
+        ledger: of the job, in which earlier starts are booked when this is entered.
+        prices: of the models.
+        concurrency: rows at once.
     """
-
-    def __init__(self, given: RayEngine, question: str | None, fields: Sequence[str] | str | None) -> None:
-        self._given = given
-        self._question = question
-        self._fields = as_fields(fields)
-
-    async def describe(self, stack: AsyncExitStack) -> Engine:
-        """The engine as it is here: it says what is asked, and refuses rows and limits; ``stack`` ends it."""
-        return engine_of(await entered(self._given.make, stack), self._question, self._fields)
-
-    def asker(self, ledger: JobLedger, prices: PriceTable, concurrency: int) -> RayAsker:
-        """What asks them, within the limits of a ledger in which earlier starts are booked when it is entered."""
-        settings = RowSettings(make=self._given.make, question=self._question, fields=self._fields)
-        return RayAsker(self._given, settings, ledger, prices, concurrency)
-
-
-class RayAsker:
-    """Asks rows on a cluster; see `rlm_adapters.datasets.asking.RowAsker`. Made by `FarRows.asker`."""
 
     _pool: Pool
 

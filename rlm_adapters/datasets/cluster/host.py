@@ -27,7 +27,7 @@ Make = Callable[[], Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowSettings:
-    """What each actor asks its rows with.
+    """What each process asks its rows with.
 
     Attributes:
         make: makes what answers.
@@ -37,17 +37,20 @@ class RowSettings:
 
     make: Make
     question: str | None
-    fields: tuple[str, ...] | None
+    fields: Sequence[str] | str | None
 
+    async def open(self, stack: AsyncExitStack) -> Engine:
+        """What answers rows, here; ``stack`` ends it.
 
-async def entered(make: Make, stack: AsyncExitStack) -> Any:
-    """What answers rows; ``stack`` ends it."""
-    made = make()
-    if hasattr(made, "__aenter__"):
-        return await stack.enter_async_context(made)
-    if callable(close := getattr(made, "close", None)):
-        stack.callback(close)
-    return made
+        Raises:
+            InputError: what was made cannot answer rows.
+        """
+        made = self.make()
+        if hasattr(made, "__aenter__"):
+            made = await stack.enter_async_context(made)
+        elif callable(close := getattr(made, "close", None)):
+            stack.callback(close)
+        return engine_of(made, self.question, (self.fields,) if isinstance(self.fields, str) else self.fields)
 
 
 class Host:
@@ -116,8 +119,7 @@ class RowHost(Host):
 
     async def hello(self) -> Hello:
         """Answers when the engine is there."""
-        settings = self._settings
-        self._engine = engine_of(await entered(settings.make, self._stack), settings.question, settings.fields)
+        self._engine = await self._settings.open(self._stack)
         self._limiter = Limiter.of(self._engine.limits, share=self._actors)
         return await super().hello()
 
@@ -134,8 +136,3 @@ class RowHost(Host):
         answer, failure = await self._asked(name, self._engine, row, self._limiter)
         await self._tell("finish", name)
         return answer, failure if failure is None or isinstance(failure, RLMError) else classify(failure)
-
-
-def as_fields(fields: Sequence[str] | str | None) -> tuple[str, ...] | None:
-    """Columns of the context, as a tuple."""
-    return (fields,) if isinstance(fields, str) else None if fields is None else tuple(fields)
