@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rlm_adapters.cluster.library import Library, LostError
-from rlm_adapters.cluster.orders import Hello
 from rlm_adapters.cluster.versions import check_version
 from rlm_adapters.errors import BudgetExceededError, SandboxError
 from rlm_adapters.models.budget import CallKind, Reservation
@@ -97,17 +96,12 @@ class LedgerHost:
     def __init__(self, version: str, budget: Limits, prices: PriceTable, used: Usage) -> None:
         check_version(version)
         load_prices()
-        self._library = Library("the ledger of a job")
         self._prices = prices
         self._ledger = JobLedger(budget, prices)
         self._ledger.book(used)
         self._rows: dict[str, JobLedger] = {}
         self._open: defaultdict[str, dict[int, Reservation]] = defaultdict(dict)
         self._numbers = itertools.count()
-
-    async def hello(self) -> Hello:
-        """Answers when it is ready."""
-        return Hello(node=self._library.node())
 
     async def reserve(
         self, row: str, model: str, kind: CallKind, input_tokens: int, output_tokens: int | None
@@ -116,6 +110,7 @@ class LedgerHost:
 
         Raises:
             BudgetExceededError: it does not fit at all.
+            SandboxError: the row was finished meanwhile.
         """
         ledger = self._of(row)
         while True:
@@ -123,6 +118,8 @@ class LedgerHost:
             if not isinstance(place, Future):
                 break
             await asyncio.wrap_future(place)
+            if self._rows.get(row) is not ledger:
+                raise SandboxError("the row for which a call was to be reserved is finished")
         number = next(self._numbers)
         self._open[row][number] = place
         return Granted(number=number, output_tokens=place.output_tokens, cost=place.cost, standing=self._standing())
