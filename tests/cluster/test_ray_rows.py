@@ -25,7 +25,7 @@ from tests.server import question_text, refused
 
 pytestmark = pytest.mark.ray
 QUESTION = "Which river is in {name}?"
-ACTORS = {"actors": 3, "num_cpus": 0.3}
+ACTORS = {"actors": 2, "num_cpus": 0.3}
 
 
 def graph(url, **limits):
@@ -104,7 +104,7 @@ def test_the_budget_holds_over_all_nodes_and_a_second_start_goes_on(nodes, serve
     assert len(server.requests) == 15
     assert (done.answered, done.job_usage["root_calls"]) == (15, 15)
     assert "all 15 model calls of the job are used" in done.stopped
-    done = map_rows(engine, QUESTION, data, output, concurrency=12, max_calls=40)
+    done = map_rows(engine, QUESTION, data, output, concurrency=12, max_calls=50)
     assert (done.answered, done.skipped, done.stopped) == (25, 15, None)
     assert set(asked_of(server).values()) == {1}
     assert done.job_usage["root_calls"] == len(server.requests) == 40
@@ -126,7 +126,7 @@ def test_rows_that_fail_are_kept_with_their_reason(nodes, server, data, tmp_path
 async def test_rows_of_a_node_that_is_killed_are_asked_again_and_no_others(nodes, server, tmp_path):
     server.latency = 3.0
     output = tmp_path / "out.jsonl"
-    engine = RayEngine(partial(graph, server.url), address=nodes.address, **ACTORS)
+    engine = RayEngine(partial(graph, server.url), address=nodes.address, actors=3, num_cpus=0.3)
     job = asyncio.create_task(amap_rows(engine, QUESTION, towns(60), output, concurrency=12))
     await asyncio.to_thread(until, lambda: server.in_flight == 12)  # an actor asks four: all three do
     server.latency = 0.05

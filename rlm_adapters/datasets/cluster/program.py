@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 
 import cloudpickle
 import dspy
-from dspy.dsp.utils.settings import settings, thread_local_overrides
+from dspy.dsp.utils.settings import main_thread_config, settings
 
 from rlm_adapters.cluster.library import Library, LostError
 from rlm_adapters.cluster.pool import Placement, Pool
@@ -258,7 +258,7 @@ class RayProgram(dspy.Module):  # type: ignore[misc]  # dspy is not typed
 
     def _steps(self, inputs: Mapping[str, Any]) -> Steps[dspy.Prediction]:
         order = self._order(inputs)
-        wants_trace = "trace" in thread_local_overrides.get()
+        wants_trace = settings.trace is not main_thread_config["trace"]  # ``dspy.context(trace=[])`` of an optimizer
         ran = yield from self._nodes.run(order, self._begun, look=not wants_trace)
         answer = ran.answer
         if answer.error is not None and answer.error["kind"] == JOB_BUDGET:
