@@ -21,7 +21,7 @@ from rlm_adapters.datasets.cluster.ledger import LedgerLostError
 from rlm_adapters.errors import InputError
 from tests.cluster.nodes import until
 from tests.runner import CliRunner
-from tests.server import question_text, refused
+from tests.server import question_text, server_error
 
 pytestmark = pytest.mark.ray
 QUESTION = "Which river is in {name}?"
@@ -111,14 +111,14 @@ def test_the_budget_holds_over_all_nodes_and_a_second_start_goes_on(nodes, serve
 
 
 def test_rows_that_fail_are_kept_with_their_reason(nodes, server, data, tmp_path):
-    server.script("root", lambda messages, request: refused() if number_of(messages) == "7" else "a river")
+    server.script("root", lambda messages, request: server_error() if number_of(messages) == "7" else "a river")
     output = tmp_path / "out.jsonl"
     engine = RayEngine(partial(graph, server.url), address=nodes.address, **ACTORS)
     done = map_rows(engine, QUESTION, data, output, limit=10)
     assert (done.answered, done.failed) == (9, 1)
     (failed,) = [line for line in lines(output) if line["error"]]
     assert failed["id"].startswith("8-")
-    assert failed["error"]["kind"] in {"refusal", "empty"}
+    assert failed["error"]["kind"] == "server"
     with pytest.raises(InputError, match="has no 'place'"):
         map_rows(engine, "Where is {place}?", data, tmp_path / "other.jsonl")
 
@@ -206,14 +206,13 @@ def ask_in_batches(server, job, **options):
 
 
 def test_ray_data_batches_share_a_budget_keep_failed_rows_and_go_on(nodes, server, tmp_path):
-    server.script("root", lambda messages, request: refused() if number_of(messages) == "3" else "a river")
+    server.script("root", lambda messages, request: server_error() if number_of(messages) == "3" else "a river")
     output = tmp_path / "out.jsonl"
     with RayJob(output, max_calls=20, address=nodes.address) as job:
         rows = ask_in_batches(server, job)
         done = job.progress()
     assert len(rows) == 40
-    assert Counter(row["error_kind"] for row in rows.values())["job_budget"] == 20
-    assert len(server.requests) == done.job_usage["root_calls"] == 20
+    assert Counter(row["error_kind"] for row in rows.values())[""] == done.job_usage["root_calls"] == 20
     assert "all 20 model calls of the job are used" in done.stopped
     answered = [row for row in rows.values() if not row["error_kind"]]
     assert {row["answer"] for row in answered} == {'"a river"'}
@@ -221,7 +220,8 @@ def test_ray_data_batches_share_a_budget_keep_failed_rows_and_go_on(nodes, serve
     with RayJob(output, address=nodes.address) as job:
         again = ask_in_batches(server, job)
         done = job.progress()
-    assert (done.answered + done.failed, done.skipped) == (20, 20)
+    assert done.answered == 19
+    assert done.skipped in {20, 21}, "and the row that failed, if it was asked before"
     assert set(asked_of(server).values()) == {1}
     assert {row["name"]: row for row in answered}.items() <= again.items()
     (failed,) = [row for row in again.values() if row["error_kind"]]

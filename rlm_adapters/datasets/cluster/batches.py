@@ -16,6 +16,7 @@ from rlm_adapters.datasets.answers import Answer
 from rlm_adapters.datasets.asking import ask_row
 from rlm_adapters.datasets.cluster.host import Make, RowSettings
 from rlm_adapters.datasets.cluster.job import RayJob
+from rlm_adapters.datasets.cluster.ledger import LedgerLostError
 from rlm_adapters.datasets.engines import Engine
 from rlm_adapters.datasets.rows import Row, row_id
 from rlm_adapters.effects import together
@@ -26,6 +27,9 @@ from rlm_adapters.models.limits import Limits
 
 COLUMNS: Final = ("answer", "error_kind", "error", "finish_reason", "input_tokens", "output_tokens", "cost", "run_id")
 """That `AskRows` adds to a batch. ``answer`` is JSON."""
+
+_DYING_SECONDS: Final = 15.0
+"""In which a process ends whose node was lost. It misses the job's actor first, and must not call that an error."""
 
 
 class AskRows:
@@ -114,7 +118,11 @@ class AskRows:
 
         async def one(number: int, row: Row) -> None:
             async with places:
-                answers[number] = await self._ask(row)
+                try:
+                    answers[number] = await self._ask(row)
+                except LedgerLostError:
+                    await asyncio.sleep(_DYING_SECONDS)
+                    raise
 
         await together([one(number, row) for number, row in enumerate(rows)])
         return [answers[number] for number in range(len(rows))]

@@ -18,7 +18,7 @@ from rlm_adapters.cluster.versions import version_here
 from rlm_adapters.datasets.answers import Answer
 from rlm_adapters.datasets.asking import StoppedError, stopped, told
 from rlm_adapters.datasets.cluster.host import Make, RowHost, RowSettings
-from rlm_adapters.datasets.cluster.ledger import LedgerHost, ask_ledger
+from rlm_adapters.datasets.cluster.ledger import LedgerHost, LedgerLostError, ask_ledger
 from rlm_adapters.datasets.rows import Row
 from rlm_adapters.effects import adrive
 from rlm_adapters.errors import InputError, SandboxError
@@ -142,7 +142,7 @@ class RayAsker:
             seat = await adrive(self._pool.take())
             try:
                 answer, failure = await asyncio.wrap_future(self._pool.ask(seat, "ask", plain))
-            except LostError:
+            except (LostError, LedgerLostError):  # a node that dies may miss the ledger: `_finished` asks for itself
                 self._pool.lost(seat.actor)
                 spent = add_usage(spent, await self._finished(seat))
                 continue

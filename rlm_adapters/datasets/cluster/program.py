@@ -28,6 +28,7 @@ from rlm_adapters.datasets.answers import Answer
 from rlm_adapters.datasets.asking import JOB_BUDGET
 from rlm_adapters.datasets.cluster.host import Host
 from rlm_adapters.datasets.cluster.job import RayJob
+from rlm_adapters.datasets.cluster.ledger import LedgerLostError
 from rlm_adapters.datasets.engines import Outcome
 from rlm_adapters.datasets.rows import Row
 from rlm_adapters.dspy.call import RESULT_FIELD
@@ -354,7 +355,7 @@ class _Nodes:
             seat = yield from pool.take()
             try:
                 ran: _Ran = yield wait_for_future(pool.ask(seat, "ask", order))
-            except LostError:
+            except (LostError, LedgerLostError):  # a node that dies may miss the job: ask for it from here
                 pool.lost(seat.actor)
                 yield wait_for_future(self._job.ask("finish", seat.name))
                 continue
