@@ -59,6 +59,7 @@ def scores(program, devset=DEVSET):
     return [score for _, _, score in done.results]
 
 
+@pytest.mark.slow
 def test_evaluate_s_calls_run_on_the_nodes_and_give_what_they_give_here(nodes, lm, model_server):
     rlm = taught()
     with RayProgram(rlm, address=nodes.address, **ACTORS) as there, dspy.context(trace=[]):
@@ -84,7 +85,8 @@ def test_one_budget_and_a_second_start_that_makes_no_call_again(nodes, lm, model
     ):
         assert sum(scores(there)) == 5
         assert len(model_server.requests) == 5
-        assert (job.progress().answered, job.progress().failures) == (5, {"job_budget": 3})
+        assert job.progress().answered == 5
+        assert set(job.progress().failures) == {"job_budget"}
     with (
         RayJob(output, address=nodes.address) as job,
         RayProgram(taught(), job=job, address=nodes.address, **ACTORS) as there,
@@ -95,6 +97,7 @@ def test_one_budget_and_a_second_start_that_makes_no_call_again(nodes, lm, model
         assert type(there(text="word").count) is int
 
 
+@pytest.mark.slow
 def test_a_call_whose_node_is_killed_is_made_again(nodes, lm, model_server):
     model_server.latency = 3.0
     with (
@@ -117,6 +120,7 @@ def in_context(lm, program, text):
         return program(text=text).count
 
 
+@pytest.mark.slow
 def test_gepa_tunes_a_program_whose_calls_run_there(nodes, lm, model_server):
     model_server.script("teacher", lambda messages, request: json.dumps({"new_instruction": RULE}))
     teacher = dspy.LM("openai/teacher", api_base=model_server.url, api_key="test", cache=False)

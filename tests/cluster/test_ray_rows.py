@@ -85,6 +85,7 @@ def command(server, nodes, data, output, *options):
     ]
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_it_writes_without_a_cluster(nodes, server, data, tmp_path):
     here, there = tmp_path / "here.jsonl", tmp_path / "there.jsonl"
     done = CliRunner().invoke(app, command(server, nodes, data, there, "--ordered"))
@@ -110,6 +111,7 @@ def test_the_budget_holds_over_all_nodes_and_a_second_start_goes_on(nodes, serve
     assert done.job_usage["root_calls"] == len(server.requests) == 40
 
 
+@pytest.mark.slow
 def test_rows_that_fail_are_kept_with_their_reason(nodes, server, data, tmp_path):
     server.script("root", lambda messages, request: server_error() if number_of(messages) == "7" else "a river")
     output = tmp_path / "out.jsonl"
@@ -123,6 +125,7 @@ def test_rows_that_fail_are_kept_with_their_reason(nodes, server, data, tmp_path
         map_rows(engine, "Where is {place}?", data, tmp_path / "other.jsonl")
 
 
+@pytest.mark.slow
 async def test_rows_of_a_node_that_is_killed_are_asked_again_and_no_others(nodes, server, tmp_path):
     server.latency = 3.0
     output = tmp_path / "out.jsonl"
@@ -144,6 +147,7 @@ async def test_rows_of_a_node_that_is_killed_are_asked_again_and_no_others(nodes
     assert max(asked.values()) <= 2
 
 
+@pytest.mark.slow
 def test_a_lost_ledger_ends_the_job_and_a_second_start_goes_on(nodes, server, tmp_path, monkeypatch):
     import ray
 
@@ -168,6 +172,7 @@ def test_a_lost_ledger_ends_the_job_and_a_second_start_goes_on(nodes, server, tm
     assert sum(asked_of(server).values()) <= 40 + 6, "those in progress, at most, were asked twice"
 
 
+@pytest.mark.slow
 def test_a_command_that_is_killed_goes_on_where_it_was(nodes, server, data, tmp_path):
     server.latency = 0.2
     output = tmp_path / "out.jsonl"
@@ -185,6 +190,7 @@ def test_a_command_that_is_killed_goes_on_where_it_was(nodes, server, data, tmp_
     assert len(repeated) <= 4, "those that were in progress"
 
 
+@pytest.mark.slow
 def test_a_dspy_module_answers_rows(nodes, model_server, tmp_path):
     step = "[[ ## reasoning ## ]]\nr\n\n[[ ## code ## ]]\n```python\nSUBMIT(count=len(text.split()))\n```\n\n[[ ## completed ## ]]"
     model_server.script("root", lambda messages, request: step)
@@ -205,6 +211,7 @@ def ask_in_batches(server, job, **options):
     return {row["name"]: row for row in asked.take_all()}
 
 
+@pytest.mark.slow
 def test_ray_data_batches_share_a_budget_keep_failed_rows_and_go_on(nodes, server, tmp_path):
     server.script("root", lambda messages, request: server_error() if number_of(messages) == "3" else "a river")
     output = tmp_path / "out.jsonl"
@@ -230,6 +237,7 @@ def test_ray_data_batches_share_a_budget_keep_failed_rows_and_go_on(nodes, serve
         ask_in_batches(server, job, question="Where is {name}?")
 
 
+@pytest.mark.slow
 def test_rows_of_a_batch_that_was_lost_with_its_node_are_not_asked_again(nodes, server):
     server.latency = 0.5
     with RayJob(address=nodes.address) as job, ThreadPoolExecutor(1) as pool:

@@ -135,8 +135,9 @@ class AskRows:
             return cast("Answer", kept)
         else:
             name = f"{self._name}-{next(self._numbers)}"
-            ledger = self._job.ledger(name, self._engine.prices)
-            answer, failure = await ask_row(self._engine, row, Job(ledger, self._limiter))
+            far = self._job.ledger(name, self._engine.prices)
+            answer, failure = await ask_row(self._engine, row, Job(far, self._limiter))
+            await far.all_told()
             await asyncio.wrap_future(self._job.ask("keep", name, answer))
         if isinstance(failure, ModelCallError) and failure.permanent:
             raise failure

@@ -85,17 +85,19 @@ class Host:
 
     async def _asked(self, name: str, engine: Engine, row: Row, limiter: Limiter) -> tuple[Answer, Exception | None]:
         """What becomes of a row, ``name`` at the ledger."""
-        job = Job(FarLedger(self._library, self._ledger, name, engine.prices), limiter)
-        task = self._rows[name] = asyncio.ensure_future(ask_row(engine, row, job))
+        ledger = FarLedger(self._library, self._ledger, name, engine.prices)
+        task = self._rows[name] = asyncio.ensure_future(ask_row(engine, row, Job(ledger, limiter)))
         try:
-            return await task
+            done = await task
+            await ledger.all_told()
+            return done
         except StoppedError as stopped:
             return stopped.answer, None
         finally:
             self._rows.pop(name, None)
 
     async def _tell(self, method: str, *args: object) -> Any:
-        """Have the ledger do something: from here, so that it comes after all that was told of a row's calls."""
+        """Have the ledger do something."""
         return await asyncio.wrap_future(ask_ledger(self._library, self._ledger, method, *args))
 
 

@@ -192,6 +192,12 @@ class FarLedger(JobLedger):
         self._numbers: dict[Reservation, int] = {}
         self._known: Standing = Standing(exhausted=None, room_ahead=None)
         self._guard = threading.Lock()
+        self._sent: list[Future[Any]] = []
+
+    async def all_told(self) -> None:
+        """Wait until the actor knows of all calls that have ended: Ray may change the order of what it is told."""
+        sent, self._sent = self._sent, []
+        await asyncio.gather(*map(asyncio.wrap_future, sent), return_exceptions=True)
 
     def try_reserve(
         self, model: str, kind: CallKind, input_tokens: int, output_tokens: int | None = None
@@ -257,4 +263,4 @@ class FarLedger(JobLedger):
         with self._guard:
             number = self._numbers.pop(reservation, None)
         if number is not None:
-            self._library.tell(self._host, what, self._row, number, *args)
+            self._sent.append(self._library.ask(self._host, what, self._row, number, *args))
