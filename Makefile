@@ -13,7 +13,7 @@ SHORT := tests/cli tests/models tests/graph/test_runs.py tests/langchain/test_st
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-lowest test-newest test-short-lowest test-short-newest test-short-ray test-postgres chaos workers test-server test-aegra test-browser test-tracers test-notebook test-ray pictures docs serve lint lock \
-	lock-upgrade prices security fuzz bench bench-peers bench-peers-quick model-table clean
+	lock-upgrade prices security fuzz bench bench-peers bench-peers-quick bench-floor model-table clean
 
 help:  ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ test: $(VENV)/.installed lint  ## lint, type check and run the tests
 	$(BIN)/python -m pytest
 
 test-postgres: $(VENV)/.installed  ## suspended runs, leases and workers in PostgreSQL (starts a server of its own; needs its programs)
-	$(BIN)/python -m pytest -m postgres tests/langchain tests/graph tests/workers
+	$(BIN)/python -m pytest -m postgres tests/langchain tests/graph tests/workers tests/chaos
 
 $(VENV)-tracers/.installed: $(VENV)/.installed
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-tracers
@@ -150,6 +150,9 @@ bench-peers: $(VENV)-bench/.installed  ## this package beside others: writes doc
 
 bench-peers-quick: $(VENV)/.installed  ## a short form of it, for a terminal
 	$(BIN)/python -m benchmarks.peers --quick
+
+bench-floor: $(VENV)/.installed  ## the front doors beside a bare client with exec(), in two minutes
+	$(BIN)/python -m benchmarks.floor
 
 model-table: $(VENV)/.installed  ## evaluate MODELS (ROOT or ROOT=SUB, with commas), write docs/models.md; keys from the environment
 	$(BIN)/python tools/model_table.py $(MODELS) $(OPTIONS)

@@ -1,7 +1,7 @@
 """An agent whose model is an RLM: python agent_tools.py [QUESTION].
 
-A tool that a cell calls leaves the run as an ordinary tool call. The agent runs it, with whatever middleware it has,
-and the cell goes on with the result and all of its variables. RLM_MODEL names the inner model.
+If a cell calls a tool, the agent gets an ordinary tool call and runs it, with its middleware. Then the cell continues
+with the result and all its variables. RLM_MODEL names the inner model.
 """
 
 import os
@@ -29,7 +29,7 @@ def price(item: str) -> float:
 
 
 agent = create_agent(
-    # 0: a short question is a run as well, in which code calls the tools
+    # 0: a short question is also a run, in which code calls the tools
     ChatRLM(model=os.environ.get("RLM_MODEL", "openai:gpt-5-mini"), direct_below=0),
     [order, price],
     system_prompt="You answer questions about orders. Use the tools.",

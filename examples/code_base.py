@@ -1,7 +1,7 @@
 """A question about a whole code base: python code_base.py [DIRECTORY QUESTION].
 
 Without arguments it asks about the source code of LangGraph, which is installed with this package. A directory becomes
-a dict of texts by path; what its .gitignore excludes is left out. RLM_MODEL names the root LM.
+a dict of texts by path, without the files that its .gitignore excludes. RLM_MODEL names the root LM.
 """
 
 import os

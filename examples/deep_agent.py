@@ -1,7 +1,7 @@
-"""A deep agent with an RLM as its reader: python deep_agent.py [QUESTION FILE].
+"""A deep agent with an RLM that reads long texts: python deep_agent.py [QUESTION FILE].
 
-A deep agent plans, and gives work to subagents. Its own `read_file` puts a file into the prompt; that fails for a book.
-The subagent `reader` is an RLM: it gets the book as a variable and gives back the answer alone.
+A deep agent plans, and gives tasks to subagents. Its `read_file` puts a file into the prompt, which fails for a book.
+The subagent `reader` is an RLM: it gets the book as a variable and returns only the answer.
 
     pip install deepagents
 

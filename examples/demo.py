@@ -1,11 +1,11 @@
 """The engine on a real input of about 10 MB: the source code of Python's standard library.
 
-Without a key this plays prepared model replies (and says so); everything else is real. With OPENAI_API_KEY, or
-OPENAI_BASE_URL for a local OpenAI-compatible server, a real model does the work; RLM_MODEL names it.
+Without a key it uses prepared model replies (and says so); everything else is real. With OPENAI_API_KEY, or
+OPENAI_BASE_URL for a local OpenAI-compatible server, it uses a real model; RLM_MODEL names it.
 
     python examples/demo.py [TRACE]
 
-With TRACE the run is kept in that file: look at it with `rlm show TRACE` and `rlm report TRACE`.
+With TRACE the run is written to that file: view it with `rlm show TRACE` or `rlm report TRACE`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from rlm_adapters.models.providers import open_chat_model
 from rlm_adapters.views.console import ConsoleView
 
 QUESTION = "Which five modules define the most coroutines (`async def`), how many each, and what is each one for?"
-LARGEST_PROMPT = 20_000  # bytes; the input is some 500 times that
+LARGEST_PROMPT = 20_000  # bytes; the input is about 500 times larger
 
 CELLS = (
     """The context is code by path. I look at its shape first.
@@ -66,7 +66,7 @@ FINAL("\\n".join(f"{name} ({count}): {purpose.strip()}" for (name, count), purpo
 
 def first_sentence(messages: Sequence[BaseMessage]) -> str:
     """What the scripted sub-LM answers: the first sentence of the module's docstring, or of its first comment."""
-    time.sleep(0.3)  # as long as a small model takes; the five calls of the loop run at the same time
+    time.sleep(0.3)  # the time of a small model; the five calls of the loop run at the same time
     source = messages[-1].text.partition("\n\n")[2]
     found = re.search(r'"""(.+?)"""', source, re.DOTALL) or re.search(r"^# ?(.+)$", source, re.MULTILINE)
     text = " ".join(found.group(1).split()) if found else "no description in its first lines"

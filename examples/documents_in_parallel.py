@@ -1,4 +1,4 @@
-"""An RLM per document, all at the same time, then one answer. python documents_in_parallel.py [QUESTION FILE...].
+"""An RLM for each document, at the same time, then one answer: python documents_in_parallel.py [QUESTION FILE...].
 
 LangGraph's `Send` starts the RLM graph once for each document. Without arguments it reads three pages of this project's
 documentation. RLM_MODEL names the root LM.

@@ -1,7 +1,7 @@
 """Structured extraction from a 5 MB log: python extract_log.py [LOG].
 
-The answer is validated inside the run, so the model mends it before you see it. Without a file a log with two outages
-in it is made up. RLM_MODEL names the inner model.
+The answer is validated inside the run, so the model corrects it before you see it. Without a file, the script makes a
+log with two outages. RLM_MODEL names the inner model.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""Go back to a cell, change it, and compare the two answers. python fork_and_edit.py [FILE QUESTION OLD NEW].
+"""Go back to a cell, change it, and compare the two answers: python fork_and_edit.py [FILE QUESTION OLD NEW].
 
-OLD and NEW are pieces of code: the run is forked before the first cell that holds OLD, and goes on with NEW in its
-place. Without arguments a count of pigeons in a book becomes one of bees. RLM_MODEL names the root LM.
+OLD and NEW are pieces of code: the run is forked before the first cell that contains OLD, and continues with NEW
+instead. Without arguments it counts pigeons in a book, and then bees. RLM_MODEL names the root LM.
 """
 
 import os
@@ -25,7 +25,7 @@ for state in reversed(before):  # oldest first
     if any(isinstance(cell, str) and old in cell for cell in cells):
         edited = [cell.replace(old, new) for cell in cells]
         fork = graph.update_state(state.config, {"queue": edited})
-        print("Edited:", graph.invoke(None, fork)["answer"])  # the cells before it are not paid again
+        print("Edited:", graph.invoke(None, fork)["answer"])  # earlier cells do not cost again
         break
 else:
     print(f"no cell holds {old!r}")

@@ -1,8 +1,8 @@
-"""Questions about pictures: python images.py [QUESTION FILE...].
+"""Questions about images: python images.py [QUESTION FILE...].
 
-Without arguments it makes three bar charts. The root LM does not see a picture. A cell passes it on to a sub-LM, with a
-question of its own: llm_query(["What does it show?", context["chart.png"]]). RLM_MODEL names the model; it must be
-able to read images.
+Without arguments it makes three bar charts. The root LM does not see an image. A cell passes it to a sub-LM with a
+question: llm_query(["What does it show?", context["chart.png"]]). RLM_MODEL names the model, which must be able to
+read images.
 """
 
 import os

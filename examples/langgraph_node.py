@@ -1,7 +1,7 @@
-"""An existing LangGraph node: only the model in it changes. python langgraph_node.py [FILE].
+"""An existing LangGraph node, in which only the model changes: python langgraph_node.py [FILE].
 
-The graph sums up a text and grades the summary. With a plain chat model it fails beyond the model's window. RLM_MODEL
-names the inner model.
+The graph summarises a text and grades the summary. With a plain chat model it fails if the text is longer than the
+model's window. RLM_MODEL names the inner model.
 """
 
 import os

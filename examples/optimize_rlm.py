@@ -1,12 +1,12 @@
-"""Tune an RLM with DSPy's optimizers and use what they found in LangChain: python optimize_rlm.py [DIRECTORY].
+"""Optimise an RLM with DSPy's optimizers and use the result in LangChain: python optimize_rlm.py [DIRECTORY].
 
-The task is to count support tickets. The program is compiled with BootstrapFewShot, MIPROv2 and GEPA; each result is
-saved as one JSON file, and a ``ChatRLM`` follows the best one in a ``prompt | model | parser`` chain.
+The task is to count support tickets. The program is compiled with BootstrapFewShot, MIPROv2 and GEPA. Each result is
+saved as a JSON file, and a ``ChatRLM`` uses the best one in a ``prompt | model | parser`` chain.
 
     pip install 'rlm-adapters[dspy,openai]' optuna
 
-RLM_MODEL names the model that is tuned (default gpt-5-mini), RLM_TEACHER the one that gives demonstrations and
-proposes instructions (default gpt-5); OPENAI_API_KEY and OPENAI_BASE_URL are read as usual.
+RLM_MODEL names the optimised model (default gpt-5-mini), RLM_TEACHER the model that makes demonstrations and proposes
+instructions (default gpt-5). OPENAI_API_KEY and OPENAI_BASE_URL are read as usual.
 """
 
 import os
@@ -36,7 +36,7 @@ def examples(count: int, seed: int) -> list[dspy.Example]:
     made = []
     for _ in range(count):
         late = dice.randint(3, 9)
-        wordy = dice.random() < 0.6  # such customers say the word twice
+        wordy = dice.random() < 0.6  # these customers use the word twice
         delivery = ["the delivery is late, I paid for express delivery" if wordy else "the delivery is late"] * late
         lines = [*delivery, *["the lamp is broken"] * dice.randint(200, 400)]
         dice.shuffle(lines)
@@ -97,7 +97,7 @@ def main(directory: Path) -> tuple[dict[str, float], Path]:
                   max_bootstrapped_demos=0, max_labeled_demos=0),
         "GEPA": dspy.GEPA(
             metric=gepa_metric(explained, cost_weight=0.001), reflection_lm=teacher, max_metric_calls=60,
-            component_selector="all",  # `extract` has no trace where no run ends by a limit
+            component_selector="all",  # `extract` has no trace if no run ends by a limit
             num_threads=THREADS,
         ).compile(program, trainset=train, valset=train),
     }  # fmt: skip

@@ -1,6 +1,6 @@
-"""A question over a shelf of PDFs: python pdf_shelf.py [QUESTION FILE...].
+"""A question about a shelf of PDFs: python pdf_shelf.py [QUESTION FILE...].
 
-Without arguments it makes twelve contracts of 12 pages each. Somewhere in each contract is its period of notice. The
+Without arguments it makes twelve contracts of 12 pages each. Each contract has a period of notice on some page. The
 answer names file and page, so that you can check it. Each PDF is a list of its pages. RLM_MODEL names the root LM.
 """
 

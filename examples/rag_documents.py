@@ -1,6 +1,6 @@
-"""Retrieval without the squeeze: 500 retrieved documents become a variable instead of a prompt.
+"""Retrieval with 500 documents, which become a variable instead of a prompt: python rag_documents.py [FILE QUESTION].
 
-python rag_documents.py [FILE QUESTION]; the paragraphs of the file are the documents. RLM_MODEL names the inner model.
+The paragraphs of the file are the documents. RLM_MODEL names the inner model.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""A person looks at each cell before it runs. python review_cells.py [FILE QUESTION], then y, a, n or e.
+"""A person approves each cell before it runs: python review_cells.py [FILE QUESTION], then y, a, n or e.
 
-RLM_MODEL names the root LM. The run waits in a checkpoint: with a saver on disk, the answer may come from another
-process and days later.
+RLM_MODEL names the root LM. The run waits in a checkpoint. With a checkpointer on disk, the answer can come from
+another process, days later.
 """
 
 import os

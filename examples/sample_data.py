@@ -1,4 +1,4 @@
-"""Data that the examples make: a PDF, and a picture with bars, without further packages."""
+"""Make data for the examples, without further packages: a PDF, and an image of a bar chart."""
 
 import struct
 import zlib

@@ -1,6 +1,6 @@
-"""Chat models that play prepared replies, so that examples run without a key or a network.
+"""Chat models with prepared replies, so that examples run without a key or a network.
 
-Only the models are played: the engine, the sandbox, the cells and their output are real.
+Only the models are replaced. The engine, the sandbox, the cells and their output are real.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Progress in a terminal while an RLM works: python streaming_progress.py [FILE QUESTION].
 
-The token stream holds the answer alone; progress comes as custom events. RLM_MODEL names the inner model.
+The token stream has only the answer. Progress is sent as custom events. RLM_MODEL names the inner model.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """A table of support tickets becomes a DataFrame of figures: python tickets_to_dataframe.py.
 
-No search finds what a ticket is about: a model must read each one. The root LM writes a loop that gives the tickets
-to a sub-LM, many at once, and counts in Python. So no model counts, and no model sees all tickets. (The benchmark
-OOLONG asks such questions.) Needs pandas. RLM_MODEL names the root LM, RLM_SUB_MODEL the sub-LM.
+A text search cannot find the topic of a ticket: a model must read each one. The root LM writes a loop that gives the
+tickets to a sub-LM, many at once, and counts in Python. So no model counts, and no model sees all tickets. (The
+benchmark OOLONG has similar questions.) Needs pandas. RLM_MODEL names the root LM, RLM_SUB_MODEL the sub-LM.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""Two questions over the same file: the second finds what the first worked out. python two_questions.py [FILE Q1 Q2].
+"""Two questions about a file. The second one uses the first one's variables: python two_questions.py [FILE Q1 Q2].
 
-RLM_MODEL names the root LM. With a saver on disk the second question may come from another process.
+RLM_MODEL names the root LM. With a checkpointer on disk, the second question can come from another process.
 """
 
 import os
@@ -22,5 +22,5 @@ thread = {"configurable": {"thread_id": "talk"}}
 result = graph.invoke({"query": first, "context": Path(path)}, thread)
 print(f"{result['answer']}  ({result['usage']['calls']} sub-calls)")
 
-result = graph.invoke({"query": second}, thread)  # the file, and the variables of the cells, are still there
+result = graph.invoke({"query": second}, thread)  # the file and the variables of the cells still exist
 print(f"{result['answer']}  ({result['usage']['calls']} sub-calls)")

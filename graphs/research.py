@@ -13,16 +13,16 @@ from rlm_adapters import RLMOptions
 
 @with_config(ConfigDict(use_attribute_docstrings=True))
 class Topic(TypedDict, total=False):
-    """What the larger graph takes."""
+    """The input of the larger graph."""
 
     topic: str
-    """What the report is about."""
+    """The topic of the report."""
     sources: list[str]
-    """The texts that it is written from."""
+    """The texts for the report."""
 
 
 class ResearchState(Topic, total=False):
-    """What the larger graph keeps; of the RLM it sees the answer alone."""
+    """The state of the larger graph. From the RLM it gets only the answer."""
 
     query: str
     context: list[str]
@@ -40,7 +40,7 @@ def plan(state: ResearchState) -> ResearchState:
 
 
 def write(state: ResearchState) -> ResearchState:
-    """Write the report; an answer that a limit cut short is marked as such."""
+    """Write the report. If a limit ended the run, the report says so."""
     partial = "" if state["finish_reason"] in ("submitted", "text") else f" (partial: {state['finish_reason']})"
     return {"report": f"# {state['topic']}{partial}\n\n{state['answer']}"}
 

@@ -23,13 +23,13 @@ def _model(variable: str, default: str) -> BaseChatModel:
 
 
 def _offered(text: str) -> dict[str, BaseChatModel]:
-    """The models of ``name=provider:model, name=provider:model``."""
+    """Read models from ``name=provider:model, name=provider:model``."""
     pairs = [entry.partition("=") for entry in text.split(",") if entry.strip()]
     return {name.strip(): init_chat_model(model.strip()) for name, _, model in pairs}
 
 
 class _Deployment:
-    """One graph for all requests of a process: its sandbox, its live sessions and its content store are shared."""
+    """One graph for all requests of a process. They share its sandbox, its live sessions and its content store."""
 
     def __init__(self) -> None:
         self._graph: RLMGraph | None = None
@@ -52,5 +52,5 @@ _deployment = _Deployment()
 
 
 async def make_graph() -> RLMGraph:
-    """The graph; the server brings its own checkpointer. Off the event loop: making the models' clients reads files."""
+    """The graph. The server adds its checkpointer. Not made on the event loop: model clients read files."""
     return await asyncio.to_thread(_deployment.graph)

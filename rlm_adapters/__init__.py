@@ -128,7 +128,7 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # a type checker tells of names that do not exist
+if not TYPE_CHECKING:  # otherwise a type checker would not report unknown names
 
     def __getattr__(name: str) -> Any:
         home = _HOMES.get(name)
@@ -143,9 +143,9 @@ if not TYPE_CHECKING:  # a type checker tells of names that do not exist
 
 
 def _stand_in(name: str) -> Any:
-    """A class in place of a name whose extra is not installed; using it says what to install.
+    """A class for a name whose extra is not installed. Using it raises an error that says what to install.
 
-    Looking is no use: ``from rlm_adapters import *``, ``hasattr`` and ``help`` work without any extra.
+    ``from rlm_adapters import *``, ``hasattr`` and ``help`` do not use it, so they work without any extra.
     """
     from rlm_adapters.errors import MissingExtraError  # noqa: PLC0415 - kept light
 

@@ -6,7 +6,7 @@ _INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C ends it at once, also while it is still being loaded."""
+    """Run the command line. Ctrl-C ends it at once, also while it is loading."""
     try:
         from rlm_adapters.cli.main import main as run  # noqa: PLC0415 - loading takes a while: see above
 

@@ -1,4 +1,4 @@
-"""Wrong arguments of the public functions as errors that name the remedy."""
+"""Turn wrong arguments of public functions into errors that name the remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 Remedy = Callable[[str, Any], str]
-"""What to do about an unknown argument with this name and value; empty when there is nothing special to say."""
+"""Returns a remedy for an unknown argument with this name and value; empty if there is none."""
 
 
 def checked(name: str, remedy: Remedy | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -22,7 +22,7 @@ def checked(name: str, remedy: Remedy | None = None) -> Callable[[Callable[P, R]
 
     Args:
         name: of the function or class, for the message.
-        remedy: asked first about an unknown argument; a name that is spelt alike is suggested otherwise.
+        remedy: called first for an unknown argument. Without a result, a similar name is suggested.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -35,7 +35,7 @@ def checked(name: str, remedy: Remedy | None = None) -> Callable[[Callable[P, R]
                 message = wrong_arguments(name, function, args, kwargs, remedy) if raised_here else ""
                 if not message:
                     raise
-            raise InputError(message)  # outside of the handler: Python's own words say nothing more
+            raise InputError(message)  # outside the handler, because Python's message adds nothing
 
         return call
 
@@ -45,7 +45,7 @@ def checked(name: str, remedy: Remedy | None = None) -> Callable[[Callable[P, R]
 def wrong_arguments(
     name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], remedy: Remedy | None
 ) -> str:
-    """What is wrong with the arguments of a call, and what to do; empty when they fit."""
+    """The problem with the arguments of a call, and a remedy; empty if they fit."""
     parameters = inspect.signature(function).parameters
     known = [key for key in parameters if key != "self"]
     unknown = next((key for key in kwargs if key not in parameters), None)
@@ -60,7 +60,7 @@ def wrong_arguments(
 
 
 def unknown_argument(name: str, argument: str, value: Any, known: list[str], remedy: Remedy | None = None) -> str:
-    """What to say of an argument that a function has not."""
+    """The message for an unknown argument of a function."""
     special = remedy(argument, value) if remedy is not None else ""
     alike = difflib.get_close_matches(argument, known, 1, 0.6)
     advice = special or (f"did you mean {alike[0]}?" if alike else f"it takes {', '.join(known)}")

@@ -1,9 +1,9 @@
-"""One body for sync and async.
+"""Write code that must wait only once, for sync and async.
 
-A piece of work that must wait (for a model, a worker, a slot, a child run) is written once, as a generator that
-yields a `Wait` wherever it would block. `drive` runs it in the calling thread, `adrive` on the event loop. The
-decisions are the same by construction; only the waiting differs. A body that hands over many things, one after the
-other, yields each of them as an `Item` too, and is read as `Items`.
+Work that must wait (for a model, a worker, a slot, a child run) is a generator that yields a `Wait` where it would
+block. `drive` runs it in the calling thread, `adrive` on the event loop. So both forms make the same decisions, and
+only the waiting differs. A body that returns many values, one after the other, also yields each of them as an `Item`,
+and is read as `Items`.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Wait:
     Attributes:
         run: blocks and returns the result.
         arun: the same as an awaitable.
-        timeout: seconds after which ``TimeoutError`` is raised into the generator; None waits for ever. A blocking
-            form that is given up goes on in a daemon thread until it returns by itself; its result is dropped.
+        timeout: seconds after which ``TimeoutError`` is raised in the generator; None: no time-out. After a time-out
+            the blocking form continues in a daemon thread until it returns. Its result is dropped.
     """
 
     run: Callable[[], Any]
@@ -47,28 +47,28 @@ def sleep(seconds: float) -> Wait:
 
 
 def wait_for_future(future: Future[Any], timeout: float | None = None) -> Wait:
-    """Wait for a `concurrent.futures.Future` that somebody else completes; ``TimeoutError`` after some seconds."""
+    """Wait for a `concurrent.futures.Future` that other code completes. Raises ``TimeoutError`` after ``timeout``."""
 
     async def arun() -> Any:
         async with asyncio.timeout(timeout):
             return await asyncio.wrap_future(future)
 
-    return Wait(lambda: future.result(timeout), arun)  # no thread is needed to give a future up
+    return Wait(lambda: future.result(timeout), arun)  # a time-out of a future needs no thread
 
 
 def off_loop(work: Callable[[], Any]) -> Wait:
-    """Do something that may take long or touches files: in a thread, where there is an event loop to keep free."""
+    """Do work that may take long or uses files. On an event loop it runs in a thread."""
     return Wait(work, lambda: asyncio.to_thread(work))
 
 
 def gather(works: Sequence[Steps[T]], threads: int) -> Wait:
-    """Wait for several generator bodies that run at the same time; gives their results in order.
+    """Run several generator bodies at the same time. Returns their results in order.
 
-    The first one that raises ends the wait, and on the event loop the others with it.
+    When one raises, the wait ends. On the event loop the others are cancelled.
 
     Args:
         works: the bodies.
-        threads: how many of them run at once in the blocking form.
+        threads: number of bodies that run at once in the blocking form.
     """
 
     def run() -> list[T]:
@@ -85,15 +85,15 @@ def gather(works: Sequence[Steps[T]], threads: int) -> Wait:
             return await asyncio.gather(*tasks)
         finally:
             for task in tasks:
-                task.cancel()  # those that are done do not mind
+                task.cancel()  # no effect on finished tasks
 
     return Wait(run, arun)
 
 
 async def together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Do several things at the same time; the first one that raises, or a cancellation, ends the others.
+    """Run several coroutines at the same time. When one raises, or after a cancellation, the others are cancelled.
 
-    It returns, or raises, when all have ended.
+    It returns or raises when all have ended.
     """
     tasks = [asyncio.create_task(work) for work in works]
     try:
@@ -106,18 +106,18 @@ async def together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Item(Generic[T]):
-    """Something that a body hands over before it goes on."""
+    """A value that a body returns before it continues."""
 
     value: T
 
 
 @dataclass(frozen=True, slots=True)
 class Items(Generic[T]):
-    """What a body hands over, for sync and async readers; for one of them, once.
+    """The values of a body, for a sync or an async reader. They can be read once.
 
     Attributes:
-        body: yields `Wait` and `Item`. It may yield `Wait` while it is closed.
-        within: the body runs within this, and its reader does not.
+        body: yields `Wait` and `Item`. It may yield `Wait` while it is being closed.
+        within: a context in which the body runs, but not its reader.
         after: called with an item when the reader asks for the next one.
     """
 
@@ -153,7 +153,7 @@ class Items(Generic[T]):
 
 
 def _to_the_next(body: Generator[Wait | Item[T], Any, None]) -> Steps[Item[T] | None]:
-    """Run a body until it hands something over; None at its end."""
+    """Run a body to its next item; None at its end."""
     try:
         told = next(body)
         while isinstance(told, Wait):
@@ -169,7 +169,7 @@ def _to_the_next(body: Generator[Wait | Item[T], Any, None]) -> Steps[Item[T] | 
 
 
 def _closed(body: Generator[Wait | Item[Any], Any, None]) -> Steps[None]:
-    """End a body, waiting for what it does at its end."""
+    """Close a body, and wait for its final work."""
     with suppress(StopIteration, GeneratorExit):
         told = body.throw(GeneratorExit())
         while isinstance(told, Wait):
@@ -223,7 +223,7 @@ async def _await_within(wait: Wait) -> Any:
 
 
 def _run_within(run: Callable[[], R], timeout: float) -> R:
-    """Run a blocking call in a daemon thread and give it up after ``timeout`` seconds."""
+    """Run a blocking call in a daemon thread, and stop waiting after ``timeout`` seconds."""
     if timeout <= 0:
         raise TimeoutError
     return _in_thread(run, contextvars.copy_context(), "rlm-wait").result(timeout)
@@ -246,7 +246,7 @@ def _in_thread(run: Callable[[], R], context: contextvars.Context, name: str) ->
 
 
 def run_coroutine(coroutine: Callable[[], Coroutine[Any, Any, R]]) -> R:
-    """Run a coroutine function to its end from sync code, whether or not this thread has a running loop."""
+    """Run a coroutine function to its end from sync code, also if this thread has a running loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -256,11 +256,12 @@ def run_coroutine(coroutine: Callable[[], Coroutine[Any, Any, R]]) -> R:
 
 @dataclass(frozen=True, slots=True)
 class Started(Generic[T]):
-    """A body that was started and goes on by itself.
+    """A body that was started and runs independently.
 
     Attributes:
-        future: completed with what it returns or raises.
-        cancel: gives it up, from any thread. On an event loop it ends; in a thread it goes on to its end, unheard.
+        future: gets the result or the exception.
+        cancel: cancels it, from any thread. On an event loop it ends; in a thread it continues, and its result is
+            dropped.
     """
 
     future: Future[T]
@@ -268,11 +269,11 @@ class Started(Generic[T]):
 
 
 Starter: TypeAlias = "Callable[[Steps[Any]], Started[Any]]"
-"""Starts a generator body beside what is going on, from any thread."""
+"""Starts a generator body in the background, from any thread."""
 
 
 def starter() -> Wait:
-    """Gives the `Starter` of where this is waited for: tasks of the event loop, or daemon threads."""
+    """Returns the `Starter` for the waiting code: it uses tasks of the event loop, or daemon threads."""
 
     async def arun() -> Starter:
         loop, context = asyncio.get_running_loop(), contextvars.copy_context()

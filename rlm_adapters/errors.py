@@ -1,7 +1,7 @@
 """Exceptions of this package.
 
-A failure of the infrastructure is an exception, never an answer; a mistake of the model is an observation
-that the model reads, never an exception. So what is raised here concerns the caller or the machine.
+A failure of the infrastructure is an exception, never an answer. A mistake of the model is an observation that the
+model reads, never an exception. So each exception means a problem of the caller or the machine.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class MissingExtraError(RLMError, ImportError):
 class ContentError(RLMError):
     """Stored content is missing, damaged or sealed, or the content store cannot be reached or is full.
 
-    The message names the run and the key, and no path of this machine: clients of a server read it too.
+    The message names the run and the key, but no path of this machine, because clients of a server may read it.
     """
 
 
 class CheckpointError(RLMError):
-    """The checkpoints of a thread are not whole: the message says what is missing, and what to use."""
+    """Checkpoints of a thread are missing, or newer than this machine's clock. The message says what to do."""
 
 
 class OutputError(RLMError):
-    """Answers cannot be written: the disk is full, or the pipe is closed. Answers that were written before are kept."""
+    """Answers cannot be written: the disk is full, or the pipe is closed. Earlier answers are kept."""
 
 
 class ThreadBusyError(RLMError):
@@ -45,40 +45,40 @@ class ThreadBusyError(RLMError):
 
 
 class LeaseLostError(ThreadBusyError):
-    """Another call has taken over the thread of this call and continues it. What this call had saved is kept."""
+    """Another call has taken over the thread of this call and continues it. Everything saved is kept."""
 
 
 class SandboxError(RLMError):
-    """The sandbox itself failed (not the code in it): it could not start, or answered nonsense."""
+    """The sandbox failed, not the code in it: it could not start, or sent invalid data."""
 
 
 class IsolationError(SandboxError):
-    """The isolation that was required cannot be had on this machine."""
+    """This machine does not have the required isolation."""
 
 
 class ReplayDivergenceError(SandboxError):
-    """A journal replayed in a new worker did not ask for what the first worker had asked for."""
+    """A new worker that replayed a journal made other calls than the first worker."""
 
 
 PERMANENT: Final = frozenset({"auth", "unknown_model", "address", "quota"})
-"""Kinds of failures that no later call will mend: somebody has to change the key, the name, the address, the plan."""
+"""Kinds of failures for which a retry cannot help: the key, the name, the address or the plan must be changed."""
 
 
 class ModelCallError(RLMError):
-    """A model call failed for good, after the retries. The message names the model, its role, its address, the remedy.
+    """A model call failed, after all retries. The message names the model, its role, its address and the remedy.
 
     Attributes:
         kind: ``rate_limit``, ``timeout``, ``server``, ``auth``, ``quota``, ``unknown_model``, ``address`` (no such
             server, or another kind of server), ``context_length``, ``refusal``, ``bad_request``, ``network`` or
             ``other``.
         retryable: whether the same call may succeed later.
-        detail: what the model's server said.
-        model: name of the model; None where the failure was not one of a call.
+        detail: message of the model's server.
+        model: name of the model; None if the failure does not belong to a call.
         role: ``root LM`` or ``sub-LM``.
-        address: that was called, as far as it is known.
+        address: the called address, if known.
         remedy: what to do.
-        tries: how often the call was made.
-        usage: what the run had used, where this ended one.
+        tries: number of attempts.
+        usage: usage of the run, if the failure ended it.
     """
 
     def __init__(self, message: str, *, kind: str = "other", retryable: bool = False) -> None:
@@ -95,7 +95,7 @@ class ModelCallError(RLMError):
 
     @property
     def permanent(self) -> bool:
-        """Whether every further call of this model would fail in the same way: such a failure ends the run."""
+        """Whether every further call of this model would fail, too. Such a failure ends the run."""
         return self.kind in PERMANENT
 
     def __str__(self) -> str:
@@ -120,12 +120,13 @@ class BudgetExceededError(RLMError):
 
 
 class NoAnswerError(RLMError):
-    """A run ended without an answer where the caller expects one (a chat model must answer or raise).
+    """A run of a chat model ended without an answer.
+
+    The message shows the start of the last reply, why an answer was refused, and what may help.
 
     Attributes:
-        finish_reason: as in the graph's output: ``error``, ``max_iterations``, ``budget`` or ``timeout``. The message
-            says how the last reply began, why an answer was refused, and what may help.
-        usage: what the run has used (``input_tokens``, ``output_tokens``, ``cost``, ``by_model``, ...).
+        finish_reason: as in the graph's output: ``error``, ``max_iterations``, ``budget`` or ``timeout``.
+        usage: usage of the run (``input_tokens``, ``output_tokens``, ``cost``, ``by_model``, ...).
     """
 
     def __init__(self, message: str, *, finish_reason: str, usage: Mapping[str, Any] | None = None) -> None:
@@ -135,7 +136,7 @@ class NoAnswerError(RLMError):
 
 
 def _again(kind: type[RLMError], args: tuple[Any, ...], attributes: dict[str, Any]) -> RLMError:
-    """An unpickled exception: its own ``__init__`` may ask for more than its arguments."""
+    """Make an unpickled exception without ``__init__``, which may need more arguments."""
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(attributes)

@@ -1,8 +1,8 @@
-"""The one event schema: what a run tells while it runs.
+"""The schema of the events that a run emits.
 
-The graph emits :class:`Event` records through a callable (``on_event``); the live terminal view, reports and
-logs are views of them and nothing else, so whatever one view shows another can show too. An event is plain
-data: it holds no live object, and ``Event.from_json(event.to_json())`` is the same event again.
+The graph passes :class:`Event` records to a callable (``on_event``). The terminal view, reports and logs use only these
+events, so each of them can show the same data. An event is plain data without live objects, and
+``Event.from_json(event.to_json())`` is the same event.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 SCHEMA_VERSION: Final = 2
-"""Written in every serialised event. Raised when a field changes its meaning or goes away; new keys of
-``data`` and new optional fields do not raise it, and readers ignore what they do not know. Version 1 had no ids, no
-root LM's replies and no texts of sub-calls; it is still read."""
+"""Version in every serialised event. It increases when a field changes its meaning or is removed, but not for new keys
+of ``data`` and new optional fields. Readers ignore unknown keys. Version 1 had no ids, no replies of the root LM and no
+texts of sub-calls; it can still be read."""
 
 READABLE_VERSIONS: Final = (1, 2)
 
 _END_OF_TIME: Final = 1e12  # seconds
 
 HEAD_CHARS: Final = 300
-"""Of a text, where an event holds its head only."""
+"""Length of a text's head, if an event has only the head."""
 
 EventType: TypeAlias = Literal[
     "run_started",
@@ -42,64 +42,65 @@ EventType: TypeAlias = Literal[
     "final",
     "run_finished",
 ]
-"""What happened, and the keys of ``Event.data`` that go with it (``?``: may be missing).
+"""The types of events, and their keys in ``Event.data`` (``?``: may be missing).
 
 Times are seconds, ``start`` is seconds since the epoch, ``tokens`` is {input, output, cached}, ``cost`` is in US
-dollars and None where the price is unknown. A key with a companion ``..._chars`` is a text: the companion is its whole
-length. A listener that wants no texts, and LangGraph's ``custom`` stream, get the first `HEAD_CHARS` of it.
+dollars, or None if the price is unknown. If there is a key ``NAME_chars``, then ``NAME`` is a text, and ``NAME_chars``
+is its whole length. Listeners that need no texts, and LangGraph's ``custom`` stream, get the first `HEAD_CHARS` of it.
 
 ``run_started``
     ``query``; ``inputs``: list of {name, type, size}; ``model?``, ``sub_model?``: names; ``max_iterations?``;
-    ``limits?``: those that are set, by name. ``Event.id`` is the run's id, ``Event.parent`` the call that it answers.
+    ``limits?``: set limits, by name. ``Event.id`` is the run's id, ``Event.parent`` the call that it answers.
 ``iteration_started``
-    The root LM is about to be asked. ``prompt_chars?``: about the size of the messages that it is sent; ``used?``: what
-    the whole tree of calls has used so far, as in :data:`rlm_adapters.models.usage.Usage`; ``model?``; ``messages?``:
-    list of {role, text}, for listeners that want texts; ``direct?``: it is asked for the answer, without a REPL.
+    Before a call of the root LM. ``prompt_chars?``: approximate size of its messages; ``used?``: usage of the whole
+    call tree so far, as in :data:`rlm_adapters.models.usage.Usage`; ``model?``; ``messages?``: list of {role, text},
+    for listeners that need texts; ``direct?``: it is a direct call, without a REPL.
 ``extract_started``
-    A limit ends the run, and the root LM is about to be asked for the best answer so far. ``model?``, ``messages?``.
+    A limit ends the run. Before the call that asks the root LM for the best answer so far. ``model?``, ``messages?``.
 ``root_replied``
-    It has answered one of the two, whose id this is. ``reply``, ``reply_chars``; ``model``; ``start``, ``seconds``;
+    After a call of the root LM, with its id. ``reply``, ``reply_chars``; ``model``; ``start``, ``seconds``;
     ``attempts``; ``tokens``; ``cost``; ``finish_reason?``: the provider's; ``error?``: why there is no reply.
 ``code``
-    The cell that it wrote. ``code``; ``reasoning?``: the text around it.
+    A cell that the root LM wrote. ``code``; ``reasoning?``: the text around it.
 ``cell_output``
-    The cell ended. ``stdout``: as the model will see it; ``stdout_chars?``: before truncation; ``error?``:
-    the traceback, None when the cell did not fail; ``seconds?``: of CPU; ``wall?``: since ``code``, with the sub-calls;
-    ``replaced?``: the worker died and was rebuilt; ``early?``: {calls, used, seconds} of the calls that were made
-    while the root LM was still writing the cell: those that the cell asked for, and how long they were being answered
-    by then.
+    The end of a cell. ``stdout``: as the model will see it; ``stdout_chars?``: before it was cut; ``error?``: the
+    traceback, None if the cell did not fail; ``seconds?``: of CPU; ``wall?``: since ``code``, with sub-calls;
+    ``replaced?``: the worker died and was replaced; ``early?``: {calls, used, seconds} of the calls that were made
+    while the root LM was still writing the cell: their number, the number that the cell asked for, and the time that
+    these had run when the reply was complete.
 ``calls_started``
     A cell waits for sub-calls. ``count``; ``function``: ``llm_query``, ``rlm_query`` or a tool; ``ahead?``:
-    how many of them were found by running ahead.
+    how many of them run-ahead found.
 ``call_started``
-    One of them is about to be answered. ``function``; ``kind``: ``llm``, ``child`` or ``tool``; ``prompt``,
-    ``prompt_chars``: of a tool its arguments; ``model?``; ``ahead?``: found by running ahead; ``early?``: made while
+    The start of one of these calls. ``function``; ``kind``: ``llm``, ``child`` or ``tool``; ``prompt``,
+    ``prompt_chars``: for a tool its arguments; ``model?``; ``ahead?``: run-ahead found it; ``early?``: made while
     the root LM was still writing the cell, ``since``: when, in seconds since the epoch.
 ``call_finished``
-    One of them was answered. ``function``; ``kind?``; ``total``: how many were started with it; ``usage?``; ``error?``:
-    why it failed; ``cached?``: the answer to the same prompt asked before; ``dropped?``: why it was not answered,
-    though nobody waits for it yet; ``answer?``, ``answer_chars?``; ``model?``; ``start?``: when the first attempt left;
-    ``seconds?``; ``attempts?``; ``tokens?``, ``cost?``: of a child all of its calls.
+    The end of one of these calls. ``function``; ``kind?``; ``total``: number of calls started together; ``usage?``;
+    ``error?``: why it failed; ``cached?``: the answer is that of an earlier call with the same prompt; ``dropped?``:
+    why a call that nobody waits for yet was not answered; ``answer?``, ``answer_chars?``; ``model?``; ``start?``:
+    when the first attempt was sent; ``seconds?``; ``attempts?``; ``tokens?``, ``cost?``: for a child the sum of all
+    its calls.
 ``child_started``
-    A call becomes a run of its own, whose events carry this run's id as ``parent_run_id``. ``query``.
+    A call starts a child run. Its events have this run's id as ``parent_run_id``. ``query``.
 ``warning``
-    Something that the user should know and that does not end the run. ``message``; ``retry?``: of a model call that
-    is made again, as in :class:`rlm_adapters.models.calling.Retry`.
+    A message for the user that does not end the run. ``message``; ``retry?``: of a model call that is retried, as in
+    :class:`rlm_adapters.models.calling.Retry`.
 ``repair``
     A reply could not be used and the model is asked again. ``reason``: short name
-    (:data:`rlm_adapters.replies.Problem`, or ``invalid_answer``); ``message``: what the model is told; ``reply?``: the
-    reply of which nothing was run, head and tail; ``call?``: the reply was that of a sub-LM to a call with ``returns``.
+    (:data:`rlm_adapters.replies.Problem`, or ``invalid_answer``); ``message``: the message to the model; ``reply?``:
+    head and tail of the reply; ``call?``: it was the reply of a sub-LM to a call with ``returns``.
 ``limit``
     A limit ends the run. ``limit``: its name; ``message``.
 ``final``
     An accepted answer. ``answer``; ``function?``: ``SUBMIT``, ``FINAL``, ``FINAL_VAR`` or ``text``.
 ``run_finished``
-    Always the last event of its run. ``finish_reason``; ``usage``: of the run and its children, as in
+    Always the last event of its run. ``finish_reason``; ``usage``: of the run and its child runs, as in
     :data:`rlm_adapters.models.usage.Usage`; ``answer?``; ``iterations?``; ``seconds?``; ``error?``.
 
 ``Event.id`` and ``Event.parent`` make the tree: run > root LM call (``iteration_started``, ``extract_started``,
-``root_replied``) > cell (``code``, ``cell_output``) > call (``call_started``, ``call_finished``) > child run. Start and
-end of a thing have the same id.
+``root_replied``) > cell (``code``, ``cell_output``) > call (``call_started``, ``call_finished``) > child run. The
+start and end events of one part have the same id.
 """
 
 EVENT_TYPES: Final[frozenset[str]] = frozenset(get_args(EventType))
@@ -111,29 +112,28 @@ _WITH_TEXTS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One thing that happened in a run."""
+    """An event of a run."""
 
     type: EventType
     run_id: str
-    """The run that it happened in; a child run has its own."""
+    """Id of the run. A child run has its own id."""
     parent_run_id: str | None = None
     """The run whose cell started this one; None for the run that the user started."""
     depth: int = 0
     """Recursion depth of the run: 0 for the run that the user started."""
     iteration: int | None = None
-    """Number of the iteration, from 1; None outside of one."""
+    """Number of the iteration, from 1; None outside iterations."""
     id: str | None = None
-    """Of what the event is about: unique within its run, the same at its start and its end. None: it has none."""
+    """Id of the part of the run: unique within the run, the same at its start and its end. None: it has no id."""
     parent: str | None = None
-    """Id of what it belongs to: in the same run, but for a child run's own events, which name a call of the run
-    ``parent_run_id``."""
+    """Id of the parent part, in the same run. For a child run: id of a call of the run ``parent_run_id``."""
     time: float = field(default_factory=clock.time)
     """Seconds since the epoch."""
     data: Mapping[str, Any] = field(default_factory=dict)
-    """What goes with the type (see :data:`EventType`): plain JSON types."""
+    """Data of this type of event (see :data:`EventType`), in plain JSON types."""
 
     def with_heads(self) -> Event:
-        """The event with the heads of its texts, and without messages."""
+        """The event with only the heads of its texts, and without messages."""
         if self.type not in _WITH_TEXTS:
             return self
         data = {
@@ -161,22 +161,22 @@ class Event:
     def to_json(self) -> str:
         """Return the event as one line of JSON.
 
-        A value in ``data`` that JSON does not know is written as its ``repr``: a log must not end a run.
+        A value in ``data`` that is not JSON is written as its ``repr``, because a log must not end a run.
         """
         return json.dumps(self.to_dict(), ensure_ascii=False, default=repr)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Event:
-        """Read what :meth:`to_json` wrote.
+        """Read the result of :meth:`to_json`.
 
         Raises:
-            ValueError: when it is no event, or one of a schema that this version does not know.
+            ValueError: it is not an event, or its schema version is unknown.
         """
         return cls.from_dict(json.loads(text))
 
     @classmethod
     def from_dict(cls, record: Any) -> Event:
-        """Read what :meth:`to_dict` gave.
+        """Read the result of :meth:`to_dict`.
 
         Raises:
             ValueError: as for :meth:`from_json`.
@@ -214,7 +214,7 @@ def _is_time(value: Any) -> bool:
 
 
 EventHandler: TypeAlias = Callable[[Event], None]
-"""A consumer of events. It is called from the thread or the task that runs the graph: it must be quick, and
-what it raises does not end the run. One with a true attribute ``heads_only`` gets the heads of texts. One that
-writes somewhere may have methods ``begin`` and ``settle``: they are called off the event loop, before a run and after
-it, and may block; what ``begin`` raises ends the run."""
+"""A function that gets events. It is called from the thread or the task that runs the graph, so it must be quick. Its
+exceptions do not end the run. If it has a true attribute ``heads_only``, it gets only the heads of texts. If it writes
+somewhere, it may have methods ``begin`` and ``settle``. They are called before and after a run, not on the event loop,
+and may block. An exception of ``begin`` ends the run."""

@@ -1,7 +1,7 @@
-"""Copies of a process that were made by ``fork``: gunicorn --preload, Celery's prefork, multiprocessing.
+"""Handle child processes that were made by ``fork``: gunicorn --preload, Celery's prefork, multiprocessing.
 
-A child has no threads of its parent's, and shares its sockets and processes. So what is live starts anew in the child,
-and what it got from its parent is neither used nor closed there: closing it would end the parent's workers.
+A child has no threads of its parent, but shares its sockets and processes. So live parts are made again in the child.
+Those of the parent are neither used nor closed there, because closing them would end the parent's workers.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any, Final, Protocol
 
 
 class Forgetful(Protocol):
-    """Something with live parts."""
+    """An object with live parts."""
 
     def forget_parent(self) -> Any:
-        """Start anew in a forked child. It runs at the fork, before anything else in the child.
+        """Start again in a forked child. It is called at the fork, before anything else in the child.
 
         Returns:
-            What must be neither used nor closed in the child: it is kept until the child ends.
+            Objects that must be neither used nor closed in the child. They are kept until the child ends.
         """
         ...
 
@@ -28,7 +28,7 @@ _inherited: Final[list[Any]] = []
 
 
 def forget_in_children(thing: Forgetful) -> None:
-    """Have something start anew in each child that this process forks, for as long as it lives."""
+    """Call ``forget_parent`` of an object in each forked child, as long as the object exists."""
     _known.add(thing)
 
 

@@ -19,34 +19,64 @@ def find_program(name: str) -> str | None:
     return shutil.which(name) or (str(versions[0]) if versions else None)
 
 
+class PostgresServer:
+    """A server in a folder of its own.
+
+    Attributes:
+        url: of its database, on a Unix socket.
+    """
+
+    def __init__(self, root: Path, user: str | None) -> None:
+        self.url = f"postgresql://test@/postgres?host={root}"
+        self._root = root
+        self._user = user
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        command = [find_program("postgres"), "-D", self._root / "data", "-k", self._root]
+        command += ["-c", "listen_addresses=", "-c", "fsync=off"]
+        with (self._root / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, user=self._user, cwd=self._root, stdout=log, stderr=log)
+        _wait_for(self.url, self._process, self._root / "log")
+
+    def stop(self, how: int = signal.SIGINT) -> None:
+        """Stop it; by default its sessions are ended. SIGQUIT: as if the machine had lost its power."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait()
+
+
 @contextmanager
 def postgres_server() -> Iterator[str]:
-    """A running server; gives its URL.
+    """A running server; gives its URL."""
+    with running_postgres() as server:
+        yield server.url
+
+
+@contextmanager
+def running_postgres() -> Iterator[PostgresServer]:
+    """A running server.
 
     PostgreSQL refuses to run as root, so there it runs as another user.
     """
-    initdb, server = find_program("initdb"), find_program("postgres")
+    initdb = find_program("initdb")
     assert initdb
-    assert server
     user = next((name for name in ("postgres", "nobody") if _exists(name)), None) if os.geteuid() == 0 else None
     root = Path(tempfile.mkdtemp(prefix="rlm-pg-"))
     if user is not None:
         shutil.chown(root, user)
-    data = root / "data"
+    server = PostgresServer(root, user)
     try:
-        make = [initdb, "--pgdata", data, "--username", "test", "--auth", "trust", "--no-sync", "--no-instructions"]
+        make = [initdb, "--pgdata", root / "data", "--username", "test", "--auth", "trust"]
+        make += ["--no-sync", "--no-instructions"]
         done = subprocess.run(make, user=user, cwd=root, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        command = [server, "-D", data, "-k", root, "-c", "listen_addresses=", "-c", "fsync=off"]
-        with (root / "log").open("wb") as log:
-            process = subprocess.Popen(command, user=user, cwd=root, stdout=log, stderr=log)
         try:
-            url = f"postgresql://test@/postgres?host={root}"
-            _wait_for(url, process, root / "log")
-            yield url
+            server.start()
+            yield server
         finally:
-            process.send_signal(signal.SIGINT)  # ends what sessions a failed test has left
-            process.wait()
+            server.stop()
     finally:
         shutil.rmtree(root, ignore_errors=True)
 

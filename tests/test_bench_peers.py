@@ -85,7 +85,7 @@ def test_the_page_says_first_what_a_peer_does_better():
         line_of("hang", peer="graph", measures={"wall": 6.0}),
     ]
     page = report.page(lines, {})
-    assert page.index("## What is not better") < page.index("## How it was measured")
+    assert page.index("## Where another package is better") < page.index("## How it was measured")
     assert "| import | 600 ms (ours: graph) | rlms 100 ms |" in page
     assert "| iteration |" not in page.split("## How it was measured")[0]
     assert "600 ms [500 ms to 700 ms] (2.00x)" in page

@@ -57,22 +57,23 @@ def main(order: Order) -> None:
     sys.stdin.readline()
     tell("go")
     if order.together:
-        answers = _together(driver, context, order.runs)
+        answers = at_once(driver, context, order.runs)
     else:
         answers = []
         for number in range(order.runs):
             if number:
                 tell("again")
-            answers.append(_answer(partial(driver.run, query_of(number), context)))
+            answers.append(answered(partial(driver.run, query_of(number), context)))
     tell("done", answers=answers)
     os._exit(0)  # what a peer does at its end is not measured
 
 
-def _together(driver: Driver, context: str, runs: int) -> list[str]:
+def at_once(driver: Driver, context: str, runs: int) -> list[str]:
+    """What all the runs together come to: ``ok:`` and the answer, or ``error:`` and what went wrong."""
     asked = [(query_of(number), f"RUNID{number:03d} {context}") for number in range(runs)]
     if driver.arun is None:
         with ThreadPoolExecutor(runs) as pool:
-            return list(pool.map(lambda one: _answer(partial(driver.run, *one)), asked))
+            return list(pool.map(lambda one: answered(partial(driver.run, *one)), asked))
     arun = driver.arun
 
     async def answer(query: str, text: str) -> str:
@@ -87,7 +88,8 @@ def _together(driver: Driver, context: str, runs: int) -> list[str]:
     return asyncio.run(everything())
 
 
-def _answer(run: Callable[[], str]) -> str:
+def answered(run: Callable[[], str]) -> str:
+    """What one run comes to; see `at_once`."""
     try:
         return f"ok:{run()}"
     except Exception as error:  # noqa: BLE001 - whatever a peer raises

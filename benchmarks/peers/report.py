@@ -37,7 +37,8 @@ library from a local file. Measurements that took too long were stopped; the tab
 
 _WHERE = """All results: [results.jsonl](../benchmarks/peers/results.jsonl). Drivers and cells:
 [benchmarks/peers](../benchmarks/peers/__init__.py). `make bench-peers` keeps the results that are there and
-measures the others. `make bench-peers-quick` takes a minute.
+measures the others. `make bench-peers-quick` takes a minute. `make bench-floor` compares our
+interfaces with `exec()` in warm processes in two minutes, as ratios of alternating rounds.
 """
 
 _WRONG = """## When something goes wrong

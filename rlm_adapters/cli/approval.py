@@ -1,4 +1,4 @@
-"""Asking on the terminal before a cell or a tool call runs."""
+"""Ask on the terminal before a cell or a tool call runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KEYS: Final = "[y] run it   [a] run it and all that follows   [e] edit it   [n]
 
 
 class Approving(StrEnum):
-    """What is asked for."""
+    """What needs approval."""
 
     CELLS = "cells"
     TOOLS = "tools"
@@ -30,11 +30,11 @@ class Approving(StrEnum):
 
 
 class Terminal:
-    """The controlling terminal: standard input may be a pipe that holds the context.
+    """The controlling terminal. Standard input is not used, because it may be a pipe with the context.
 
     Args:
         console: where the questions are shown.
-        before: called before each question, to take a progress line off the screen.
+        before: called before each question, to remove a progress line from the screen.
 
     Raises:
         InputError: there is no terminal.
@@ -46,7 +46,7 @@ class Terminal:
         try:
             self._keyboard = os.open("/dev/tty", os.O_RDONLY)
         except OSError as error:
-            raise InputError(f"--approve asks on the terminal, and there is none ({error.strerror})") from error
+            raise InputError(f"--approve needs a terminal, and there is none ({error.strerror})") from error
 
     def __enter__(self) -> Self:
         return self
@@ -55,7 +55,7 @@ class Terminal:
         os.close(self._keyboard)
 
     async def ask(self, request: Any) -> dict[str, Any]:
-        """Show what waits for approval, and read what the user decides.
+        """Show what waits for approval, and read the user's decision.
 
         Args:
             request: value of the interrupt (`rlm_adapters.graph.approval.as_interrupt`).
@@ -94,7 +94,7 @@ class Terminal:
         )
 
     async def _line(self) -> str:
-        """A line from the terminal, without a thread that Ctrl-C would have to wait for."""
+        """Read a line from the terminal, without a thread for which Ctrl-C would have to wait."""
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[bytes] = loop.create_future()
 
@@ -113,7 +113,7 @@ class Terminal:
 
 
 def _edited(args: Mapping[str, Any], *, cell: bool) -> dict[str, Any] | None:
-    """The arguments as the user's editor leaves them (``$EDITOR``); None when nothing usable came back."""
+    """The arguments, edited in the user's editor (``$EDITOR``); None if the result cannot be used."""
     text = args["code"] if cell else json.dumps(args, indent=2, ensure_ascii=False)
     try:
         changed = click.edit(text, extension=".py" if cell else ".json")

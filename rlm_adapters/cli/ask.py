@@ -1,4 +1,4 @@
-"""``rlm ask``: one question, its views and its trace."""
+"""``rlm ask``: one question, with views and a trace."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What was asked for, options checked."""
+    """The checked arguments of the command."""
 
     text: str
     paths: tuple[str, ...]
@@ -43,25 +43,25 @@ class Question:
 
 @dataclass(slots=True)
 class Used:
-    """What the run has used, for a report of one that was interrupted."""
+    """The usage of the run, for the report of an interrupted run."""
 
     usage: Mapping[str, Any] = field(default_factory=dict)
 
     def note(self, event: Event) -> None:
-        """Take an event."""
+        """Add an event."""
         key = "usage" if event.type == "run_finished" and not event.depth else "used"
         self.usage = event.data.get(key) or self.usage
 
 
 def ask(question: Question, *, trace: Path | None, show: bool, verbose: bool, tell: EventHandler) -> Mapping[str, Any]:
-    """Answer a question, with its views; from SIGTERM and Ctrl-C on all is closed.
+    """Answer a question, with its views. SIGTERM and Ctrl-C close everything.
 
     Args:
-        question: to be answered.
-        trace: file of the trace; None: none is written.
-        show: the trajectory, on standard error.
+        question: the question.
+        trace: file of the trace; None: no trace.
+        show: show the trajectory on standard error.
         verbose: show more of it.
-        tell: is told of every event.
+        tell: called with every event.
 
     Returns:
         The result of the graph.
@@ -122,7 +122,7 @@ async def _answer(
 
 
 def _trace_writer(path: Path) -> TraceWriter:
-    """What writes the trace; a file of this name that is there is written anew."""
+    """The writer of the trace. An existing file of this name is overwritten."""
     try:
         begin_anew(path)
     except OSError as error:

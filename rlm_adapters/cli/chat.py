@@ -1,4 +1,4 @@
-"""``rlm chat``: a conversation over the same inputs, in which each question finds what the earlier ones worked out."""
+"""``rlm chat``: several questions about the same inputs. Each can use the variables of the earlier ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _THREAD: Final[RunnableConfig] = {"configurable": {"thread_id": "chat"}}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chat:
-    """What a conversation was started with."""
+    """The arguments of a conversation."""
 
     paths: tuple[str, ...]
     models: Models
@@ -48,12 +48,12 @@ def hold(chat: Chat) -> None:
     """Hold a conversation, until the user ends it.
 
     Raises:
-        InputError: a file or a model is unusable.
+        InputError: a file or a model cannot be used.
         MissingExtraError: a package is missing.
     """
     chat.models.check()
     if STDIN in chat.paths:
-        raise InputError(f"{STDIN} is standard input, which holds the questions here: name a file instead")
+        raise InputError(f"{STDIN} is standard input, from which the questions are read: name a file instead")
     chat.models.load()
     errors = Console(stderr=True)
     with asyncio.Runner() as runner, ConsoleView(errors, show_answer=False) as view:
@@ -67,7 +67,7 @@ def hold(chat: Chat) -> None:
 
 
 class _Conversation:
-    """One thread of a graph, and what it has used."""
+    """One thread of a graph, and its usage."""
 
     def __init__(self, chat: Chat, view: ConsoleView, errors: Console) -> None:
         self._chat = chat
@@ -101,7 +101,7 @@ class _Conversation:
             self._inputs = await load_inputs(chat.paths, self._note)
 
     async def ask(self, question: str) -> Mapping[str, Any]:
-        """Answer a question; the inputs go with the first."""
+        """Answer a question. The inputs are given with the first question."""
         begun = (await self._graph.aget_state(_THREAD)).values
         given = {"query": question, **({} if begun else self._inputs)}
         result = await answer(self._graph, given, _THREAD, self._terminal)
@@ -118,11 +118,11 @@ class _Conversation:
 
 
 def _answer(runner: asyncio.Runner, conversation: _Conversation, question: str, errors: Console) -> None:
-    """Ask and show the answer; what goes wrong with one question does not end the conversation."""
+    """Ask and show the answer. A failure of one question does not end the conversation."""
     try:
         result = runner.run(conversation.ask(question))
     except KeyboardInterrupt:
-        errors.print(Text("interrupted: what finished cells worked out is kept", style="yellow"))
+        errors.print(Text("interrupted: the variables of finished cells are kept", style="yellow"))
         return
     except RLMError as error:
         usage = getattr(error, "usage", None)
@@ -137,7 +137,7 @@ def _answer(runner: asyncio.Runner, conversation: _Conversation, question: str, 
 
 
 def _next_question() -> str | None:
-    """The next line that is no empty one; None at the end of the input or of the user's patience."""
+    """The next line that is not empty; None at the end of the input, or when the user ends the conversation."""
     while True:
         try:
             line = _line().strip()

@@ -1,4 +1,4 @@
-"""The checks of ``rlm doctor``: what this machine, its packages and the models offer, and what to do about the rest."""
+"""The checks of ``rlm doctor``: what works on this machine, its packages and models, and how to fix the rest."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _EXTRAS: Final = {
     "postgres": ("langgraph.checkpoint.postgres", "runs saved in PostgreSQL"),
     "monty": ("pydantic_monty", 'the executor "monty"'),
 }
-"""By extra: a module that comes with it, and what it is for."""
+"""For each extra: a module that it installs, and its purpose."""
 
 _CELL: Final = "print(sum(range(10)))"
 _SECONDS: Final = 60.0  # for one question to a model
@@ -36,13 +36,13 @@ _SECONDS: Final = 60.0  # for one question to a model
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        name: of the thing.
-        state: ``ok``; ``note``: it works without; ``problem``: a run would fail.
+        name: what was checked.
+        state: ``ok``; ``note``: a run works without it; ``problem``: a run would fail.
         detail: what was found.
-        remedy: what to do, where it is not well.
+        remedy: what to do, if it is not ``ok``.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Check:
 
 
 async def examine(models: Models) -> AsyncIterator[Check]:
-    """Look at everything, and tell each thing when it is known.
+    """Check everything, and yield each result when it is known.
 
     Each model is asked one short question, which costs a few tokens.
     """
@@ -81,7 +81,7 @@ def _extras() -> Iterator[Check]:
 def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # of the package around it
+    except ModuleNotFoundError:  # the parent package
         return False
 
 

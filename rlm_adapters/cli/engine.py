@@ -1,4 +1,4 @@
-"""What the commands that ask have in common: models, inputs, SIGTERM, and a run that may ask back."""
+"""Shared parts of the commands that ask: models, inputs, SIGTERM, and a run that may ask the user."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 _LONG_SECONDS: Final = 1.0
-"""After which a user is told that the inputs are still being read."""
+"""After this time the user is told that the inputs are still being read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Models:
-    """The models that were named, and the server to reach them at."""
+    """The names of the models, and the address of their server."""
 
     model: str
     sub_model: str | None = None
@@ -36,34 +36,34 @@ class Models:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the root LM, and of the sub-LM if it is another one."""
+        """Names of the root LM, and of the sub-LM if it is another model."""
         return (self.model, self.sub_model) if self.sub_model else (self.model,)
 
     def check(self) -> None:
-        """Refuse to go on without a model.
+        """Check that there is a model.
 
         Raises:
-            InputError: none is named.
+            InputError: no model is named.
         """
         if not self.model.strip():
             raise InputError("the model is empty: give --model provider:name, or set RLM_MODEL")
 
     def load(self) -> None:
-        """Import what a run needs: seconds in which Ctrl-C ends the command, as no event loop holds it back yet."""
+        """Import what a run needs. This takes seconds. Ctrl-C ends the command at once, as no event loop runs yet."""
         import_module("rlm_adapters.graph")
         for name in self.names:
             provider, _ = split_name(name, openai_compatible=self.base_url is not None)
-            with suppress(ImportError):  # opening the model says what to install
+            with suppress(ImportError):  # when the model is opened, the error says what to install
                 import_module(f"langchain_{provider}")
 
     async def open(self, stack: AsyncExitStack) -> list[BaseChatModel]:
-        """Open the root LM, and the sub-LM if it is another one.
+        """Open the root LM, and the sub-LM if it is another model.
 
         Args:
             stack: closes them.
 
         Raises:
-            InputError: a name, key or address is unusable.
+            InputError: a name, key or address cannot be used.
             MissingExtraError: a provider's package is missing.
         """
         server = {"base_url": self.base_url, "api_key": self.api_key}
@@ -71,7 +71,7 @@ class Models:
 
 
 def end_on_sigterm() -> None:
-    """Have SIGTERM cancel the running task, as Ctrl-C does, so that all is closed."""
+    """Let SIGTERM cancel the running task, as Ctrl-C does, so that everything is closed."""
     with suppress(NotImplementedError):  # not on Windows
         task = asyncio.current_task()
         assert task is not None
@@ -79,11 +79,11 @@ def end_on_sigterm() -> None:
 
 
 async def load_inputs(paths: Sequence[str], note: Callable[[str], None]) -> dict[str, Any]:
-    """The context and the files of a run, from the paths and addresses that were given.
+    """The context and the files of a run, from the given paths and addresses.
 
     Args:
         paths: as on the command line.
-        note: is told what a user should know of them.
+        note: called with messages for the user.
 
     Raises:
         InputError: one of them cannot be read.
@@ -102,7 +102,7 @@ async def load_inputs(paths: Sequence[str], note: Callable[[str], None]) -> dict
 async def answer(
     graph: Any, given: Mapping[str, Any], thread: RunnableConfig | None, terminal: Terminal | None
 ) -> Mapping[str, Any]:
-    """Run a graph to its end; what waits for approval on the way is asked on the terminal."""
+    """Run a graph to its end. If it waits for approval, ask on the terminal."""
     from langgraph.types import Command  # noqa: PLC0415 - not needed for `rlm --help`
 
     result: Mapping[str, Any] = await graph.ainvoke(given, thread)

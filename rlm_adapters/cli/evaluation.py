@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 _DEFAULTS = Limits()
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(|b|kb|mb)", re.IGNORECASE)
 _UNITS: Final = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000}
-_WIDE: Final = 200  # columns, where nobody looks
+_WIDE: Final = 200  # columns, if the output is not a terminal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """What the command was given."""
+    """The arguments of the command."""
 
     models: Models
     options: dict[str, Any]
@@ -67,11 +67,13 @@ def eval_(
             show_default=False,
         ),
     ] = None,
-    sizes: Annotated[str, typer.Option(metavar="A,B", help="Of the contexts: 10kB to 10MB and more.")] = "10kB,100kB",
-    samples: Annotated[int, typer.Option(help="Tasks of each family and size, and of each data set.")] = 5,
-    seed: Annotated[int, typer.Option(help="Another one gives other tasks.")] = 0,
+    sizes: Annotated[
+        str, typer.Option(metavar="A,B", help="Sizes of the contexts: 10kB to 10MB and more.")
+    ] = "10kB,100kB",
+    samples: Annotated[int, typer.Option(help="Number of tasks of each family and size, and of each data set.")] = 5,
+    seed: Annotated[int, typer.Option(help="Another seed gives other tasks.")] = 0,
     split: Annotated[
-        str, typer.Option(help="held_out, or train: the half of the seeds that prompts are optimised on.")
+        str, typer.Option(help="held_out, or train: the half of the seeds on which prompts are optimised.")
     ] = "held_out",
     settings: Annotated[
         str,
@@ -87,7 +89,7 @@ def eval_(
     ] = None,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="FILE", help="Results, a line each; a second start goes on with it."),
+        typer.Option("--output", "-o", metavar="FILE", help="File of the results; a second start continues it."),
     ] = Path("eval.jsonl"),
     page: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the figures as a page.", show_default=False)
@@ -96,14 +98,14 @@ def eval_(
         Path | None, typer.Option(metavar="FOLDER", help="Keep the trace of every task.", show_default=False)
     ] = None,
     budget: Annotated[
-        float | None, typer.Option(help="Dollars for all of it, earlier starts included.", show_default=False)
+        float | None, typer.Option(help="Dollars for all starts with the file.", show_default=False)
     ] = None,
     price: Annotated[
         list[str] | None,
         typer.Option(metavar="MODEL=IN,OUT", help="Dollars per million tokens.", show_default=False),
     ] = None,
     window: Annotated[
-        int | None, typer.Option(help="Tokens of the model's window, for direct-cut.", show_default=False)
+        int | None, typer.Option(help="Window of the model in tokens, for direct-cut.", show_default=False)
     ] = None,
     parallel: Annotated[int, typer.Option(help="Tasks at the same time.")] = 4,
     max_iterations: Annotated[int, limit_option("max_iterations")] = _DEFAULTS.max_iterations,
@@ -114,9 +116,9 @@ def eval_(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Ask models tasks that are made from seeds or of public data, under several settings, and score the answers.
+    """Ask models tasks from seeds or public data, in several settings, and score the answers.
 
-    Limits count for each task. A second start with the same file asks what has no result yet.
+    Limits are per task. A second start with the same file asks only tasks without a result.
     """
     chosen = [*_listed(settings), *(f"rlm-1@{path}" for path in prompt or ())]
     try:
@@ -153,7 +155,7 @@ def eval_(
             if page is not None:
                 _write(page, found.to_html())
     except (KeyboardInterrupt, asyncio.CancelledError):
-        typer.echo(f"interrupted; start again to go on with {safe(str(output))}", err=True)
+        typer.echo(f"interrupted; start again to continue {safe(str(output))}", err=True)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=2))
@@ -166,8 +168,8 @@ def add_commands(app: typer.Typer) -> None:
     """Add the command to an application."""
     app.command(
         name="eval",
-        epilog="Exit status: 0 all tasks have a result, 1 a model or the machine failed, 2 bad input, 3 some have "
-        "none, 130 interrupted.",
+        epilog="Exit status: 0 all tasks have a result, 1 a model or the machine failed, 2 bad input, 3 some tasks "
+        "have no result, 130 interrupted.",
     )(eval_)
 
 
@@ -181,7 +183,7 @@ async def _run(asked: _Asked) -> Evaluation:
 
 
 def _tell(result: Result, evaluation: Evaluation) -> None:
-    """A line for a result."""
+    """Print a line for a result."""
     what = "void" if result.void else "right" if result.correct else "wrong"
     done = f"{len(evaluation.results):,}/{evaluation.total:,}"
     said = f" ({result.why or result.finish_reason})" if what != "right" else ""
@@ -220,7 +222,7 @@ def _show(found: Evaluation) -> None:
 
 
 def _accuracy(what: str, values: Mapping[Any, str], figures: Sequence[Figures], names: Mapping[str, str]) -> Table:
-    """Accuracy apart by family or size: a column for each setting."""
+    """A table of accuracy by family or size, with a column for each setting."""
     from rlm_adapters.evaluation.page import percent  # noqa: PLC0415
 
     by = {(one.setting, getattr(one, what)): one for one in figures}
@@ -250,11 +252,11 @@ def parse_size(text: str) -> int:
     """Read a size: ``10kB``, ``1.5MB``, ``20000``.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not a size.
     """
     found = _SIZE.fullmatch(text)
     if found is None:
-        raise InputError(f"--sizes {text!r}: give bytes, as 10kB, 1MB or 20000")
+        raise InputError(f"--sizes {text!r}: give bytes, such as 10kB, 1MB or 20000")
     return round(float(found[1]) * _UNITS[found[2].lower()])
 
 

@@ -51,13 +51,13 @@ app = typer.Typer(
     help="Recursive Language Models: ask a question about inputs of any size.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,  # its tracebacks show local variables, API keys among them
+    pretty_exceptions_enable=False,  # its tracebacks show local variables, also API keys
 )
 
 
 def main() -> None:
     """Run the command line."""
-    logging.getLogger("pypdf").setLevel(logging.ERROR)  # it warns of every flaw that it has mended
+    logging.getLogger("pypdf").setLevel(logging.ERROR)  # it warns about every defect that it has repaired
     app()
 
 
@@ -118,7 +118,7 @@ def ask(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Answer QUESTION about the FILEs, however long they are.
+    """Answer QUESTION about the FILEs. They can have any length.
 
     The answer goes to standard output, the trajectory to standard error.
     """
@@ -186,9 +186,9 @@ def chat(
     approve: ApproveOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Hold a conversation over the FILEs: each question finds what the earlier ones worked out.
+    """Ask several questions about the FILEs. Each question can use the variables of the earlier ones.
 
-    A line is a question; limits count for each. /exit or Ctrl-D ends the conversation, Ctrl-C ends a question.
+    A line is a question; limits are per question. /exit or Ctrl-D ends the conversation, Ctrl-C ends a question.
     """
     from rlm_adapters.cli.chat import Chat, hold  # noqa: PLC0415 - not needed for `rlm --help`
 
@@ -216,7 +216,7 @@ def chat(
 mapping.add_commands(app)
 
 
-@app.command(epilog="Exit status: 0 all is well, 1 a run would fail, 130 interrupted.")
+@app.command(epilog="Exit status: 0 no problem, 1 a run would fail, 130 interrupted.")
 def doctor(
     *,
     model: ModelOption = "",
@@ -224,7 +224,7 @@ def doctor(
     base_url: BaseUrlOption = None,
     api_key: ApiKeyOption = None,
 ) -> None:
-    """Check the packages, the sandbox, and the models with their keys and addresses; say what to do.
+    """Check the packages, the sandbox, and the models with their keys and addresses, and say how to fix problems.
 
     Each model is asked one short question.
     """
@@ -261,7 +261,7 @@ def _checked(question: str) -> str:
 
 
 def _default_paths(stdin: TextIO | None) -> tuple[str, ...]:
-    """Standard input where it is a pipe or a file, as other commands do."""
+    """Standard input if it is a pipe or a file, as in other commands."""
     if stdin is None or stdin.isatty():
         raise InputError("no input: name at least one FILE or directory, or pipe the text in")
     return (STDIN,)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _DEFAULTS = Limits()
 _SECONDS: Final = 30.0
-"""Between two lines of progress where there is no terminal."""
+"""Seconds between two lines of progress, if there is no terminal."""
 _CSV_CHARS: Final = 2**31 - 1  # of one value; what Python allows by default is 131,072
 
 
@@ -50,7 +50,7 @@ def map_command(
     question: Annotated[
         str,
         typer.Argument(
-            metavar="QUESTION", help="Asked of each row; {column} stands for a value of it.", show_default=False
+            metavar="QUESTION", help="Asked about each row; {column} is replaced by its value.", show_default=False
         ),
     ],
     data: Annotated[
@@ -68,7 +68,7 @@ def map_command(
             "--output",
             "-o",
             metavar="OUT",
-            help="Gets a line of JSON for each row; - : standard output.",
+            help="File for the answers, one line of JSON for each row; -: standard output.",
             show_default=False,
         ),
     ],
@@ -76,14 +76,17 @@ def map_command(
         list[str] | None,
         typer.Option(
             metavar="COLUMN",
-            help="The context; several: a dict of them. Default: all columns not in QUESTION.",
+            help="Column that becomes the context; several: a dict. Default: all columns not in QUESTION.",
             show_default=False,
         ),
     ] = None,
     id_: Annotated[
         str | None,
         typer.Option(
-            "--id", metavar="COLUMN", help="Names a row. Default: its line and a hash of it.", show_default=False
+            "--id",
+            metavar="COLUMN",
+            help="Column with the id of a row. Default: line number and hash.",
+            show_default=False,
         ),
     ] = None,
     model: ModelOption = "",
@@ -95,12 +98,10 @@ def map_command(
         int, typer.Option(help="Model calls at the same time, of all rows together.")
     ] = _DEFAULTS.max_concurrency,
     requests_per_minute: Annotated[
-        int | None, typer.Option(help="Model calls that begin in any 60 seconds, of all rows together.")
+        int | None, typer.Option(help="Model calls that start in any 60 seconds, of all rows together.")
     ] = None,
-    max_cost: Annotated[
-        float | None, typer.Option(help="US dollars of the whole job, earlier starts included.")
-    ] = None,
-    max_calls: Annotated[int | None, typer.Option(help="Model calls of the whole job, of every kind.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="US dollars of the whole job, with earlier starts.")] = None,
+    max_calls: Annotated[int | None, typer.Option(help="All model calls of the whole job.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Input and output tokens of the whole job.")] = None,
     row_max_cost: Annotated[float | None, typer.Option(help="US dollars of one row.")] = None,
     row_max_calls: Annotated[
@@ -124,16 +125,16 @@ def map_command(
             show_default=False,
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Read only so many rows of DATA.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Read only the first N rows of DATA.")] = None,
     ordered: Annotated[bool, typer.Option("--ordered", help="Write the answers in the order of the rows.")] = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Ask the rows again that failed in an earlier start.")
+        bool, typer.Option("--retry-failed", help="Ask rows again that failed in an earlier start.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no summary.")] = False,
 ) -> None:
-    """Ask QUESTION of each row of DATA, and write each answer into OUT as soon as it is there.
+    """Ask QUESTION about each row of DATA, and write each answer to OUT when it is there.
 
-    Start it again to go on: rows that are answered are not asked again.
+    Start it again to continue: answered rows are not asked again.
     """
     models = Models(model=model, sub_model=sub_model, base_url=base_url, api_key=api_key)
     told = _Told(show=not quiet)
@@ -174,7 +175,7 @@ def map_command(
         )
         code = _exit_code(_map_table(table, told))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        code, failed = ExitCode.INTERRUPTED, "interrupted; a second start goes on"
+        code, failed = ExitCode.INTERRUPTED, "interrupted; start again to continue"
     except (InputError, MissingExtraError) as error:
         code, failed = ExitCode.BAD_INPUT, str(error)
     except RLMError as error:
@@ -192,13 +193,13 @@ def add_commands(app: typer.Typer) -> None:
     app.command(
         "map",
         epilog="Exit status: 0 all rows answered, 1 a model or the machine failed and the job stopped, 2 bad input, "
-        "3 some rows failed or the budget of the job ended it, 130 interrupted. A second start goes on.",
+        "3 some rows failed or the budget of the job ended it, 130 interrupted. A second start continues.",
     )(map_command)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Table:
-    """What was asked for, options checked."""
+    """The checked arguments of the command."""
 
     question: str
     data: str
@@ -216,15 +217,15 @@ class _Table:
 
 
 class _Told:
-    """Tells how far a job is, on standard error: a bar on a terminal, else a line now and then.
+    """Shows the progress of a job on standard error: a bar on a terminal, else a line from time to time.
 
     Args:
-        show: anything at all.
+        show: False: show nothing.
     """
 
     def __init__(self, *, show: bool) -> None:
         self.last: MapResult | None = None
-        """What was done so far; None: nothing was begun."""
+        """The result so far; None: the job has not started."""
         self._show = show
         self._bar = None
         self._next = time.monotonic() + _SECONDS
@@ -246,7 +247,7 @@ class _Told:
             self._bar.stop()
 
     def note(self, done: MapResult) -> None:
-        """Take what was done so far."""
+        """Show the result so far."""
         self.last = done
         passed = done.skipped + done.answered + done.failed
         if self._bar is not None:
@@ -258,9 +259,9 @@ class _Told:
 
 
 def _map_table(table: _Table, told: _Told) -> MapResult:
-    """Ask every row; from SIGTERM and Ctrl-C on all is closed, and what is finished is kept."""
+    """Ask every row. SIGTERM and Ctrl-C close everything, and finished rows are kept."""
     table.models.load()
-    limit = csv.field_size_limit(_CSV_CHARS)  # of this process, which is the command's own
+    limit = csv.field_size_limit(_CSV_CHARS)  # of this process, which runs only this command
     try:
         with told:
             return asyncio.run(_map(table, told))
@@ -269,12 +270,12 @@ def _map_table(table: _Table, told: _Told) -> MapResult:
 
 
 def _exit_code(done: MapResult) -> ExitCode:
-    """The exit code of a job that ended by itself."""
+    """The exit code of a job that was not interrupted."""
     return ExitCode.PARTIAL if done.failed or done.stopped else ExitCode.ANSWERED
 
 
 def _summary(done: MapResult, output: str) -> list[str]:
-    """What a start has done, in a few lines."""
+    """A summary of one start, in a few lines."""
     skipped = f", {done.skipped:,} skipped (asked in an earlier start)" if done.skipped else ""
     where = "" if output == "-" else f" -> {output}"
     lines = [f"{done.answered:,} answered, {done.failed:,} failed{skipped}{where}"]
@@ -283,7 +284,7 @@ def _summary(done: MapResult, output: str) -> list[str]:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(done.failures.items()))
         lines.append(f"failed: {kinds}; --retry-failed asks them again")
     if done.stopped:
-        lines.append(f"stopped: {done.stopped}; a start with more of it goes on")
+        lines.append(f"stopped: {done.stopped}; start again with a higher limit to continue")
     return [safe(line) for line in lines]
 
 

@@ -1,4 +1,4 @@
-"""Options that several commands have, and how values are read that are more than a number or a name."""
+"""Options of several commands, and parsers for values that are not a number or a name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BaseUrlOption: TypeAlias = Annotated[
 ]
 ApiKeyOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="Safer: the provider's environment variable, such as OPENAI_API_KEY.", show_default=False),
+    typer.Option(help="Safer: set the provider's environment variable, such as OPENAI_API_KEY.", show_default=False),
 ]
 PriceOption: TypeAlias = Annotated[
     list[str] | None,
@@ -59,7 +59,7 @@ class Parallel(StrEnum):
 ParallelOption: TypeAlias = Annotated[
     Parallel,
     typer.Option(
-        help="ahead: sub-calls of a loop go out together; stream: also while the root LM still writes its cell; "
+        help="ahead: sub-calls of a loop are sent together; stream: also while the root LM still writes its cell; "
         "off: one after the other.",
     ),
 ]
@@ -71,7 +71,7 @@ VerboseOption: TypeAlias = Annotated[
 
 
 def limit_option(field: str) -> Any:
-    """An option that is a field of `Limits`, told in the words that all front doors have for it."""
+    """An option for a field of `Limits`, with the same description as everywhere else."""
     return typer.Option(help=LIMIT_HELP[field])
 
 
@@ -79,7 +79,7 @@ def parse_output_type(text: str) -> Any:
     """Read ``--output-type``: a type such as ``list[str]``, or a JSON schema as text or as the name of a .json file.
 
     Raises:
-        InputError: it is none of these.
+        InputError: it is not one of these.
     """
     text = text.strip()
     if text.startswith("{") or text.endswith(".json"):
@@ -110,5 +110,5 @@ def parse_price(text: str) -> tuple[str, tuple[float, float]]:
     except ValueError:
         given = made = -1.0
     if not name or not (given >= 0 and made >= 0):
-        raise InputError(f"--price {text!r}: give MODEL=IN,OUT in dollars per million tokens, as gpt-5=1.25,10")
+        raise InputError(f"--price {text!r}: give MODEL=IN,OUT in dollars per million tokens, such as gpt-5=1.25,10")
     return name, (given, made)

@@ -1,4 +1,4 @@
-"""What a command says at its end: the answer, what went wrong, and its exit code."""
+"""The output of a command at its end: the answer, the error, and the exit code."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from rlm_adapters.views.text import answer_text, safe
 
 
 class ExitCode(IntEnum):
-    """What the exit status of the command means."""
+    """The exit status of the command."""
 
     ANSWERED = 0
     FAILED = 1
     """A model or the machine failed; there is no answer."""
     BAD_INPUT = 2
-    """Nothing was asked: a file, an option or a model's name is unusable."""
+    """No model was called: a file, an option or a model's name is wrong."""
     PARTIAL = 3
     """A limit ended the run, or the root LM never submitted: the answer is the best one so far, or there is none."""
     INTERRUPTED = 130
@@ -38,16 +38,16 @@ _EXIT_CODES: Final = {
     "direct": ExitCode.ANSWERED,
     "error": ExitCode.FAILED,
 }
-"""By finish reason; any other gives a partial answer."""
+"""Exit codes by finish reason. Any other reason means a partial answer."""
 
 
 def exit_code_of(finish_reason: str) -> ExitCode:
-    """The exit code of a run that ended so."""
+    """The exit code for a finish reason."""
     return _EXIT_CODES.get(finish_reason, ExitCode.PARTIAL)
 
 
 def print_answer(text: str) -> None:
-    """As it is into a pipe; framed, as Markdown, and with control characters made visible, on a terminal."""
+    """Print an answer: unchanged into a pipe, or in a frame, as Markdown, with visible control characters."""
     if sys.stdout.isatty():
         Console().print(Panel(answer_view(safe(text)), title="answer", title_align="left", border_style="bold green"))
     else:
@@ -55,7 +55,7 @@ def print_answer(text: str) -> None:
 
 
 def failure(error: Exception) -> dict[str, Any]:
-    """The result of a run that raised."""
+    """The result of a run that raised an exception."""
     usage = getattr(error, "usage", {})
     reason = " ".join(str(error).split())
     return {"answer": None, "finish_reason": "error", "error": reason, "usage": usage, "iterations": 0}
@@ -63,7 +63,7 @@ def failure(error: Exception) -> dict[str, Any]:
 
 @contextmanager
 def failures_reported(*, as_json: bool = False) -> Iterator[None]:
-    """End the command with what went wrong, and its exit code, when the work inside fails."""
+    """If the work inside fails, end the command with the error message and its exit code."""
     try:
         yield
     except (InputError, MissingExtraError) as error:
@@ -75,7 +75,7 @@ def failures_reported(*, as_json: bool = False) -> Iterator[None]:
 
 
 def report(result: Mapping[str, Any], code: ExitCode, *, as_json: bool) -> None:
-    """The answer, or one JSON object, on standard output; what went wrong on standard error."""
+    """Print the answer, or one JSON object, on standard output, and errors on standard error."""
     answer, error = result["answer"], result.get("error")
     if as_json:
         kept = {key: result.get(key) for key in ("answer", "finish_reason", "error", "usage", "iterations")}
@@ -85,7 +85,7 @@ def report(result: Mapping[str, Any], code: ExitCode, *, as_json: bool) -> None:
     failed = (result.get("usage") or {}).get("failed_calls", 0)
     if failed and code in (ExitCode.ANSWERED, ExitCode.PARTIAL):
         calls = "1 model call" if failed == 1 else f"{failed:,} model calls"
-        typer.echo(f"rlm: {calls} failed; the answer may lack what they were asked for", err=True)
+        typer.echo(f"rlm: {calls} failed; the answer may be incomplete", err=True)
     if code is ExitCode.PARTIAL:
         what = "no answer" if answer is None else "partial answer"
         typer.echo(f"rlm: {what}: {safe(str(error or result['finish_reason']))}", err=True)

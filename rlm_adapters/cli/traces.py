@@ -26,21 +26,21 @@ from rlm_adapters.views.text import safe
 
 _POLL_SECONDS: Final = 0.1
 _FIRST_BYTES: Final = 100_000
-"""Of a file that is looked at for a whole line; the line of a run's beginning is shorter."""
+"""Bytes of a file in which a whole line is searched. The first line of a run is shorter."""
 
 _SIDES: Final = 2
-"""Of a comparison."""
+"""Number of runs in a comparison."""
 
 _TraceArgument = Annotated[
     Path,
-    typer.Argument(metavar="TRACE", help="What `rlm ask --trace` or `trace=PATH` has written.", show_default=False),
+    typer.Argument(metavar="TRACE", help="A file that `rlm ask --trace` or `trace=PATH` wrote.", show_default=False),
 ]
 _RunOption = Annotated[
     str,
     typer.Option(
         "--run",
         metavar="RUN",
-        help="Which run of the trace: its number from 0, -1 for the last, or its id's beginning.",
+        help="Run of the trace: its number from 0, -1 for the last, or the beginning of its id.",
     ),
 ]
 
@@ -49,12 +49,12 @@ def show(
     trace: _TraceArgument,
     *,
     run: _RunOption = "-1",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on while the run goes on.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until the run has ended.")] = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Show a run of TRACE in the terminal, as it was seen while it ran.
+    """Show a run of TRACE in the terminal, as the live view shows it.
 
-    A run whose process was killed is shown up to its last event.
+    If the process of the run was killed, it is shown up to its last event.
     """
     with _Ends(), ConsoleView(Console(), verbose=verbose) as view:
         if follow:
@@ -64,7 +64,7 @@ def show(
         events = _followed(reader, chosen) if follow else _of_tree(iter(reader), chosen)
         ended = False
         for event in events:
-            with suppress(TypeError, ValueError, KeyError, AttributeError):  # a trace may come from anywhere
+            with suppress(TypeError, ValueError, KeyError, AttributeError):  # a trace may come from an untrusted source
                 view.handle(event)
             ended = ended or _ends(event, chosen)
         view.close()
@@ -84,9 +84,9 @@ def report(
     ] = None,
     run: _RunOption = "-1",
 ) -> None:
-    """Make one HTML page of a run of TRACE: timeline, tree, prompts and answers, search and filters.
+    """Write a run of TRACE as one HTML page: timeline, tree, prompts and answers, search and filters.
 
-    The page needs nothing else, and no network.
+    The page needs no other files and no network.
     """
     with _Ends():
         page = Trajectory.from_trace(trace, _number(run)).to_html()
@@ -97,7 +97,7 @@ def report(
         if target.exists() and target.samefile(trace):
             raise InputError(f"--output {target} is the trace itself: give another file")
         try:
-            file = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # it holds what the trace holds
+            file = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # it has the same content as the trace
             with os.fdopen(file, "w", encoding="utf-8") as stream:
                 stream.write(page)
         except OSError as error:
@@ -114,20 +114,20 @@ def diff(
         typer.Option(
             "--run",
             metavar="RUN",
-            help="Which run of the traces, as for `rlm show`; given twice: that of A, that of B. Default: the last.",
+            help="Run of the traces, as for `rlm show`; given twice: first for A, then for B. Default: the last run.",
             show_default=False,
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Compare a run of A with one of B: where they part, and the calls, tokens, cost and time of each.
+    """Compare a run of A with a run of B: where they differ, and the calls, tokens, cost and time of each.
 
-    They are the same if their questions, models, limits, prompts, code, outputs and answers are.
+    Runs are the same if questions, models, limits, prompts, code, outputs and answers are the same.
     """
     with _Ends():
         chosen = list(run or ("-1",))
         if len(chosen) > _SIDES:
-            raise InputError(f"--run {chosen[-1]}: two runs are compared; give it once for both, or once for each")
+            raise InputError(f"--run {chosen[-1]}: two runs are compared; give --run once for both, or once for each")
         first, second = (
             Trajectory.from_trace(path, _number(one))
             for path, one in zip((a, b), (chosen * _SIDES)[:_SIDES], strict=True)
@@ -148,7 +148,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 class _Ends:
-    """Ends the command with one line for what a user has to change."""
+    """Ends the command with one line about what the user must change."""
 
     def __enter__(self) -> None:
         return None
@@ -162,7 +162,7 @@ class _Ends:
 
 
 def _number(run: str) -> str | int:
-    """A run's number, where it is one; an id of 32 digits is an id."""
+    """The number of a run, or its id. 32 digits are an id."""
     return int(run) if run.lstrip("-").isdecimal() and len(run) < 8 else run
 
 
@@ -183,7 +183,7 @@ def _of_tree(events: Iterable[Event], chosen: str) -> Iterator[Event]:
 
 
 def _followed(reader: TraceReader, chosen: str) -> Iterator[Event]:
-    """The events of a run as they come, until it has ended."""
+    """The events of a run when they come, until it has ended."""
     ended: list[Event] = []
     told = (event for event in reader.follow(lambda: bool(ended), _POLL_SECONDS) if event is not None)
     for event in _of_tree(told, chosen):

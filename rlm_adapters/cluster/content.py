@@ -1,4 +1,4 @@
-"""Big inputs: once in the object store, whoever uses them; on a node a memory file, which workers map."""
+"""Share big inputs: once in the object store for all sessions, and on a node as a memory file that workers map."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from rlm_adapters.sandbox.protocol.encoding import encode, sealed_memory
 
 _INLINE_BYTES: Final = 1 << 16
 _KEEP_BYTES: Final = 256 << 20
-"""Of content that no session uses at the moment; the next run may have the same."""
+"""Bytes of unused content that are kept, because the next run may need the same."""
 
 
 class Shared:
-    """Bytes in the object store. Ray keeps them apart from the rest, so that a node reads them without a copy.
+    """Bytes in the object store. Ray keeps them in a separate buffer, so a node reads them without a copy.
 
     Args:
-        data: bytes, or anything with their buffer.
+        data: bytes, or an object with a buffer.
     """
 
     def __init__(self, data: Any) -> None:
@@ -41,7 +41,7 @@ class Shared:
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class Put:
-    """Content in the object store, for as long as this object lives."""
+    """Content in the object store. It exists as long as this object."""
 
     digest: str
     ref: Any
@@ -63,10 +63,10 @@ class Puts:
         self._recent: OrderedDict[str, Put] = OrderedDict()
 
     def items(self, inputs: Inputs) -> tuple[tuple[Item, ...], dict[str, Put]]:
-        """What a session is opened with, the big part of it in the object store. May block for long.
+        """The inputs of a session. Big inputs are put into the object store. May block for a long time.
 
         Raises:
-            InputError: an input cannot be read, or is of a type that cannot enter the sandbox.
+            InputError: an input cannot be read, or its type is not allowed in the sandbox.
         """
         items, puts = [], {}
         for place, value in inputs.items():
@@ -77,7 +77,7 @@ class Puts:
         return tuple(items), puts
 
     def forget(self, digests: Sequence[str]) -> None:
-        """Content that the object store has lost: it is put there again when it is next needed."""
+        """Forget content that the object store has lost. It is put there again when it is needed."""
         with self._lock:
             for digest in digests:
                 self._live.pop(digest, None)
@@ -104,7 +104,7 @@ class Puts:
             known = self._live.get(self._digests.get(identity, ""))
         if known is not None:
             return self._used(known)
-        # Not a copy: content of 100 MB is hashed and stored from the page cache.
+        # No copy: content of 100 MB is hashed and stored from the page cache.
         data: Any = mmap.mmap(fd, found.st_size, access=mmap.ACCESS_READ) if found.st_size else b""
         digest = hashlib.sha256(data).hexdigest()
         with self._lock:
@@ -113,7 +113,7 @@ class Puts:
                 self._digests.pop(next(iter(self._digests)))
             known = self._live.get(digest)
             if known is None:
-                # With the lock: ten runs that begin with the same input put it there once.
+                # With the lock, so that ten runs with the same input store it only once.
                 known = self._live[digest] = Put(digest, self._library.put(Shared(data)), found.st_size)
         return self._used(known)
 
@@ -138,19 +138,19 @@ def _open(name: str, variable: FileVariable, stack: ExitStack) -> int:
 
 
 class NodeContent:
-    """On a node: content in memory files, each for as long as a session uses it, and a little longer. Thread-safe."""
+    """On a node: content in memory files. Each is kept while a session uses it, and a little longer. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._files: OrderedDict[str, _File] = OrderedDict()
 
     def missing(self, digests: Sequence[str]) -> list[str]:
-        """Those that are not here."""
+        """The digests that are not here."""
         with self._lock:
             return [digest for digest in digests if digest not in self._files]
 
     def add(self, digest: str, shared: Shared) -> None:
-        """Content came from the object store."""
+        """Add content from the object store."""
         file = _File(shared)
         with self._lock:
             if digest in self._files:
@@ -159,10 +159,10 @@ class NodeContent:
                 self._files[digest] = file
 
     def use(self, digests: Sequence[str]) -> Mapping[str, int]:
-        """Descriptors by digest; `give_back` is called with the same digests.
+        """Get descriptors by digest. Call `give_back` with the same digests later.
 
         Raises:
-            KeyError: one is not here.
+            KeyError: one of them is not here.
         """
         with self._lock:
             files = {digest: self._files[digest] for digest in digests}
@@ -172,7 +172,7 @@ class NodeContent:
         return {digest: file.fd for digest, file in files.items()}
 
     def give_back(self, digests: Sequence[str]) -> None:
-        """A session needs these no more."""
+        """A session does not need this content any more."""
         with self._lock:
             for digest in digests:
                 self._files[digest].users -= 1

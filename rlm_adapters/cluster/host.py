@@ -1,4 +1,4 @@
-"""The actor: an ordinary sandbox on a node, and the sessions that callers have in it."""
+"""The actor: an ordinary sandbox on a node, with the sessions of callers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rlm_adapters.sandbox.protocol.types import LaterInputs, Pending
 
 
 class _Account(AheadAccount):
-    """The account of a session whose run is counted by its caller: it notes what the caller has to count."""
+    """The account of a session. The caller counts for the run, so this only records what to count."""
 
     def __init__(self, width: int, *, enabled: bool) -> None:
         super().__init__(width, enabled=enabled)
@@ -35,7 +35,7 @@ class _Account(AheadAccount):
 
 @dataclass(slots=True)
 class _Guest:
-    """A session here."""
+    """A session in this actor."""
 
     session: Session
     account: _Account
@@ -43,15 +43,15 @@ class _Guest:
 
 
 class SandboxHost:
-    """Holds sessions for callers elsewhere. Ray runs its methods on one event loop.
+    """Runs sessions for remote callers. Ray runs its methods on one event loop.
 
     Args:
-        version: of the caller's package.
+        version: version of the caller's package.
         settings: of the sandbox.
 
     Raises:
-        VersionError: the package here is of another version.
-        IsolationError: the isolation that is required cannot be had on this node.
+        VersionError: the package here has another version.
+        IsolationError: this node does not have the required isolation.
     """
 
     def __init__(self, version: str, settings: HostSettings) -> None:
@@ -67,19 +67,19 @@ class SandboxHost:
         self._guests: dict[str, _Guest] = {}
         self._opening: set[str] = set()
         self._gone: set[str] = set()
-        """Of those that are being opened: closed already."""
+        """Names of sessions that were closed while they were being opened."""
 
     async def hello(self) -> Hello:
-        """Answers when the zygote is warm."""
+        """Returns when the zygote is ready."""
         report = await self._sandbox.in_pool(lambda: self._sandbox.report)
         return Hello(node=self._library.node(), isolation=report.level, notes=report.notes)
 
     async def open(self, name: str, opening: Opening, refs: Mapping[str, Any]) -> None:
-        """Open a session, with its journal replayed.
+        """Open a session, and replay its journal.
 
         Args:
-            name: of the session, new.
-            opening: what it is opened with.
+            name: name of the new session.
+            opening: its inputs and settings.
             refs: its big inputs in the object store, by digest.
 
         Raises:
@@ -122,7 +122,7 @@ class SandboxHost:
         )
 
     async def close(self, name: str) -> None:
-        """End a session, in the middle of a cell too."""
+        """End a session, also in the middle of a cell."""
         guest = self._guests.pop(name, None)
         if guest is not None:
             await self._end(guest)
@@ -182,7 +182,7 @@ class SandboxHost:
 
 
 def _value(item: Item, files: Mapping[str, int]) -> Any:
-    """An input for the sandbox of this node. Only digests name content here, never a path."""
+    """An input for the sandbox of this node. Content is named only by digests, never by paths."""
     if item.digest is None:
         return load_value({"kind": item.kind, "inline": item.inline}, ())
     fd = files[item.digest]

@@ -1,7 +1,7 @@
-"""Ray, at one border: it has few types, so what it gives is `Any` here and nowhere else.
+"""All use of Ray. Ray has few types, so its objects are `Any`, but only in this module.
 
-Connecting is the one thing here that concerns the whole process, as Ray wants it: a process is in one cluster. Whoever
-has called ``ray.init`` before has said in which.
+A connection belongs to the whole process, because Ray allows only one cluster per process. If ``ray.init`` was called
+before, that cluster is used.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _LOCAL_SECONDS: Final = 180.0  # for a cluster that is started: on a busy machin
 
 
 class LostError(SandboxError):
-    """An actor is gone, and its node perhaps with it."""
+    """An actor was lost, perhaps with its node."""
 
 
 class StartError(SandboxError):
-    """An actor could not be made anywhere: so it will be for the next one."""
+    """An actor could not be made on any node. The next one would fail, too."""
 
 
 class ClusterError(SandboxError):
@@ -35,13 +35,13 @@ class ClusterError(SandboxError):
 
 
 class Library:
-    """What this package uses of Ray.
+    """The functions of Ray that this package uses.
 
     Args:
-        needed_for: who asks, for the message.
+        needed_for: what needs Ray, for the message.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: Ray is not installed.
     """
 
     def __init__(self, needed_for: str) -> None:
@@ -54,15 +54,16 @@ class Library:
         self._classes: dict[type, Any] = {}
 
     def connect(self, address: str | None, seconds: float) -> None:
-        """Be part of a cluster; harmless when done twice. Blocks until then.
+        """Connect to a cluster. Can be called twice. Blocks.
 
         Args:
-            address: ``host:port``, ``ray://host:port``, ``"local"`` for a cluster of this machine that begins now,
-                None or ``"auto"`` for the one that this process is in, that ``RAY_ADDRESS`` names, or that runs here.
-            seconds: how long that may take.
+            address: ``host:port``, ``ray://host:port``, ``"local"`` for a new cluster on this machine, None or
+                ``"auto"`` for the cluster of this process, the one in ``RAY_ADDRESS``, or one that runs on this
+                machine.
+            seconds: time limit.
 
         Raises:
-            InputError: this process is in another cluster already, or the address is none.
+            InputError: this process is already in another cluster, or the address is not valid.
             ClusterError: there is no cluster, or it does not answer in time.
             SandboxError: the process was connected before it was forked.
         """
@@ -81,7 +82,7 @@ class Library:
         self._connected_in = os.getpid()
 
     def put(self, value: object) -> Any:
-        """Into the object store.
+        """Put a value into the object store.
 
         Raises:
             SandboxError: it does not fit.
@@ -92,15 +93,15 @@ class Library:
             raise self.translated(error) from None
 
     def nodes(self) -> list[str]:
-        """Ids of the nodes that are alive."""
+        """Ids of the running nodes."""
         return [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
 
     def free(self) -> Mapping[str, float]:
-        """Resources that nobody uses."""
+        """Unused resources."""
         return dict(self._ray.available_resources())
 
     def actor(self, cls: type, options: Mapping[str, Any], *args: object, **named: object) -> Any:
-        """A new actor's handle; it comes to life by and by. Blocks for a moment.
+        """Start a new actor, and return its handle at once. Blocks for a short time.
 
         Raises:
             InputError: Ray refuses the options.
@@ -114,7 +115,7 @@ class Library:
         """Call a method of an actor.
 
         Returns:
-            A future of its own: whoever gives it up, or fails it, leaves the call alone.
+            A separate future: cancelling it or setting its exception does not affect the call.
         """
         future: Future[Any] = Future()
         try:
@@ -126,14 +127,14 @@ class Library:
         return future
 
     def tell(self, actor: Any, method: str, *args: object) -> None:
-        """Call a method of an actor for whose end nobody waits; whether there is one or not."""
+        """Call a method of an actor without waiting for its end. The actor may not exist."""
         try:
             getattr(actor, method).remote(*args)
         except Exception:  # noqa: BLE001 - it is gone
             return
 
     def kill(self, actor: Any) -> None:
-        """End an actor's process, if it is still there."""
+        """End an actor's process, if it still exists."""
         try:
             self._ray.kill(actor)
         except Exception:  # noqa: BLE001 - it is gone, or the cluster is
@@ -153,12 +154,12 @@ class Library:
         return str(self._ray.get_runtime_context().get_actor_id() or "")
 
     def is_lost(self, error: BaseException) -> bool:
-        """In an actor: whether an object could not be had since the object store has lost it."""
+        """In an actor: whether an object is missing because the object store has lost it."""
         kinds = self._ray.exceptions
         return isinstance(error, kinds.ObjectLostError | kinds.ObjectFetchTimedOutError)
 
     def translated(self, error: BaseException) -> BaseException:
-        """An error of Ray's as one of ours, that says what to do."""
+        """Convert an error of Ray to an error of this package that says what to do."""
         kinds = self._ray.exceptions
         if isinstance(error, kinds.RayTaskError):
             cause = getattr(error, "cause", None)
@@ -184,7 +185,7 @@ class Library:
         if isinstance(error, kinds.ObjectStoreFullError | kinds.OutOfDiskError):
             return SandboxError(
                 "the object store of this node is full: give the node more (ray start --object-store-memory), or "
-                "the runs smaller inputs"
+                "use smaller inputs"
             )
         if isinstance(error, kinds.RayError | ConnectionError):
             return ClusterError(f"the cluster does not answer: {_first_line(str(error))}")
@@ -219,7 +220,7 @@ class Library:
             _within(join, max(seconds, _LOCAL_SECONDS) if where == LOCAL else seconds)
         except TimeoutError:
             raise ClusterError(
-                f"the cluster at {where} did not take this process within {seconds:g} s: look at ray status there"
+                f"the cluster at {where} did not accept this process within {seconds:g} s: look at ray status there"
             ) from None
         except Exception as error:  # noqa: BLE001 - one of ours is raised in its place
             if where == AUTO:
@@ -230,7 +231,7 @@ class Library:
             raise ClusterError(f"the cluster at {where} cannot be joined: {_first_line(str(error))}") from None
 
     def _remote(self, cls: type) -> Any:
-        """The class as one of actors, sent to the cluster once."""
+        """The class as a Ray actor class. It is sent to the cluster once."""
         if cls not in self._classes:
             self._classes[cls] = self._ray.remote(cls)
         return self._classes[cls]
@@ -246,7 +247,7 @@ class Library:
 
 
 def _check_reachable(address: str, seconds: float) -> None:
-    """Ray itself tries for a minute and more, and then ends the process."""
+    """Check that the cluster can be reached, because Ray tries for more than a minute and then ends the process."""
     host, port = _host_port(address)
     if not host or not port:
         raise InputError(f'address={address!r}: give "host:port" or "ray://host:port", or "local"')
@@ -281,7 +282,7 @@ def _within(work: Callable[[], None], seconds: float) -> None:
 
 
 def _why_not_made(text: str) -> str:
-    """Why an actor's process could not make it."""
+    """Why an actor could not be made in its process."""
     last = _last_line(text)
     missing = "rlm_adapters" in text and ("ModuleNotFoundError" in text or "failed to be imported" in text)
     if missing:

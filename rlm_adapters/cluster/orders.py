@@ -1,4 +1,4 @@
-"""What the caller and the actors send each other: plain, frozen records that pickle."""
+"""The messages between the caller and the actors: plain, frozen records that can be pickled."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from rlm_adapters.sandbox.protocol.types import (
 
 
 class InputsLostError(SandboxError):
-    """Inputs are not in the cluster's object store any more: they have to be put there again."""
+    """Inputs are not in the cluster's object store any more. They must be put there again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostSettings:
-    """What an actor's sandbox is made with; see `rlm_adapters.Sandbox`."""
+    """Settings of an actor's sandbox; see `rlm_adapters.Sandbox`."""
 
     limits: SandboxLimits
     require: Isolation | None
@@ -36,12 +36,12 @@ class HostSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """What an actor tells of itself when it is ready.
+    """The first message of an actor when it is ready.
 
     Attributes:
         node: id of its node.
-        isolation: of its workers; None: it has none of its own.
-        notes: why it is no better.
+        isolation: isolation level of its workers; None: it has no workers.
+        notes: why the level is not higher.
     """
 
     node: str
@@ -54,10 +54,10 @@ class Item:
     """One input of a session: its content, or the digest of content that the object store has.
 
     Attributes:
-        place: where it belongs.
-        kind: of `rlm_adapters.sandbox.protocol.encoding`.
-        inline: the content as base64, if it is small.
-        digest: SHA-256 of the content, if it is not.
+        place: its place in the session.
+        kind: see `rlm_adapters.sandbox.protocol.encoding`.
+        inline: small content as base64.
+        digest: SHA-256 of big content.
     """
 
     place: Place
@@ -68,29 +68,29 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """All that a session is opened with on a node; see `rlm_adapters.sandbox.host.executor.Executor.open`."""
+    """All arguments to open a session on a node; see `rlm_adapters.sandbox.host.executor.Executor.open`."""
 
     items: tuple[Item, ...]
     later: tuple[tuple[int, float | None], ...]
-    """Of each `LaterInputs`: cells before it, and the instant to which the clock moves on."""
+    """For each `LaterInputs`: number of cells before it, and the time to which the clock is set."""
     functions: tuple[HostFunction, ...]
     output_fields: tuple[str, ...] | None
     seed: int
     epoch: float
     journal: tuple[CellRecord, ...]
     width: int
-    """Most calls that go out together."""
+    """Most calls that are sent together."""
     scope: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """Run a cell, or go on with the one that waits.
+    """Run a cell, or continue the waiting cell.
 
     Attributes:
-        what: which of both.
-        code: the cell; empty to go on.
-        answers: that the session has not been told yet.
+        what: which of the two.
+        code: the cell; empty to continue.
+        answers: answers that the session does not have yet.
         ahead: how far it may run ahead.
     """
 
@@ -102,14 +102,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stepped:
-    """How far it got.
+    """The outcome of a `Step`.
 
     Attributes:
-        outcome: as of `ExecutorSession.start`.
-        used: ids of the answers that the finished cell was given.
-        failed: its worker was killed in it.
+        outcome: as from `ExecutorSession.start`.
+        used: ids of the answers that the finished cell got.
+        failed: whether its worker was killed in it.
         stdout_sha256: hash of its output, as in the journal.
-        found: of each look ahead: calls found, and how many there was room for.
+        found: for each look-ahead: number of calls found, and the number that was allowed.
     """
 
     outcome: Pending | Done

@@ -1,8 +1,8 @@
-"""Places for sessions: actors on the nodes, each with room for so many sessions at once.
+"""Places for sessions: actors on the nodes, each with room for a number of sessions.
 
-A session that runs a cell keeps its place. One that waits, for a model or for its caller, gives way when another
-needs the place: its worker ends, and it is rebuilt from its journal when it goes on. So runs that wait for each other,
-such as a run and its children, never wait for a place that only the other could give.
+A session that runs a cell keeps its place. A session that waits for a model or its caller loses its place if another
+session needs it: its worker ends, and the session is rebuilt from its journal when it continues. So a run and its child
+runs, which wait for each other, never block each other.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _names: Final = itertools.count()
 _MOST_CALLS: Final = 1_000_000
 _END_SECONDS: Final = 5.0
 _FAILED_STARTS: Final = 5
-"""In a row: then the next one would fail as well."""
+"""After this number of failures in a row, the next start would fail, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """How many actors there are, where, and for how many sessions; see `RaySandbox`."""
+    """Number and placement of the actors, and their sessions; see `RaySandbox`."""
 
     actors: int | None
     sessions_per_actor: int
@@ -41,12 +41,12 @@ class Placement:
 
 @dataclass(eq=False, slots=True)
 class Actor:
-    """An actor that lives, or is to live.
+    """An actor that runs or is starting.
 
     Attributes:
-        handle: Ray's.
-        hello: what it told of itself; None: it is not ready.
-        seats: the sessions in it.
+        handle: Ray's handle.
+        hello: its first message; None: it is not ready.
+        seats: the places of its sessions.
     """
 
     handle: Any
@@ -59,10 +59,10 @@ class Seat:
     """The place of one session.
 
     Attributes:
-        actor: in which it is.
-        name: of the session there.
-        busy: it is being opened, or runs a cell.
-        gone: the session is there no more.
+        actor: its actor.
+        name: name of the session there.
+        busy: whether the session is being opened, or runs a cell.
+        gone: whether the session is not there any more.
         since: when it was last busy.
     """
 
@@ -79,8 +79,8 @@ class Pool:
     Args:
         library: Ray, connected.
         placement: of the actors.
-        host: their class. It has ``hello()``, which gives a `Hello` when it is ready, ``close(name)``, which ends what
-            is at a place, and ``end()``; the caller's version of this package is its first argument.
+        host: class of the actors. It has ``hello()``, which returns a `Hello` when it is ready, ``close(name)``, which
+            ends a session, and ``end()``. Its first argument is the caller's version of this package.
         given: its other arguments.
     """
 
@@ -103,10 +103,10 @@ class Pool:
     # -- for sessions
 
     def take(self) -> Steps[Seat]:
-        """A place for a session, which is busy at first.
+        """Get a place for a session. It is busy at first.
 
         Raises:
-            SandboxError: none can be had, or none in time.
+            SandboxError: there is no place, or none in time.
         """
         began = time.monotonic()
         while True:
@@ -131,20 +131,20 @@ class Pool:
                         self._waiting.remove(freed)
 
     def enter(self, seat: Seat) -> bool:
-        """The session is going to run a cell; False: its place is gone."""
+        """Mark the session as busy, because it will run a cell; False if it has lost its place."""
         with self._lock:
             if not seat.gone:
                 seat.busy = True
             return not seat.gone
 
     def rest(self, seat: Seat) -> None:
-        """The session waits, and may be made to give way."""
+        """Mark the session as waiting. It may lose its place."""
         with self._lock:
             seat.busy, seat.since = False, time.monotonic()
             self._wake()
 
     def leave(self, seat: Seat) -> None:
-        """The session needs the place no more; harmless when done twice."""
+        """Release the place. Can be called twice."""
         with self._lock:
             if seat.gone:
                 return
@@ -157,7 +157,7 @@ class Pool:
         return self._library.ask(seat.actor.handle, method, seat.name, *args)
 
     def lost(self, actor: Actor) -> None:
-        """An actor does not answer: its sessions are rebuilt elsewhere, and another one takes its place."""
+        """An actor does not answer: replace it. Its sessions are rebuilt on other actors."""
         with self._lock:
             if actor not in self._actors:
                 return
@@ -167,10 +167,10 @@ class Pool:
     # -- for the sandbox
 
     def hellos(self) -> Steps[tuple[Hello, ...]]:
-        """What the actors that are ready tell; waits for the first one.
+        """The first messages of the ready actors. Waits for the first one.
 
         Raises:
-            SandboxError: none comes to life.
+            SandboxError: no actor starts.
         """
         seat = yield from self.take()
         self.leave(seat)
@@ -178,7 +178,7 @@ class Pool:
             return tuple(actor.hello for actor in self._actors if actor.hello)
 
     def sessions(self) -> tuple[tuple[str, int], ...]:
-        """Of each actor that is ready: its node, and how many sessions are there."""
+        """Node and number of sessions of each ready actor."""
         with self._lock:
             return tuple((actor.hello.node, len(actor.seats)) for actor in self._actors if actor.hello)
 
@@ -205,7 +205,7 @@ class Pool:
     # -- parts
 
     def _replace(self, actor: Actor) -> None:
-        """Have another actor made, in a thread: neither an event loop nor Ray's own threads may wait for Ray."""
+        """Start another actor in a thread, because neither an event loop nor Ray's threads may wait for Ray."""
 
         def run() -> None:
             self._library.kill(actor.handle)
@@ -220,7 +220,7 @@ class Pool:
     # -- with the lock held
 
     def _seat(self) -> tuple[Seat | None, Seat | None]:
-        """A free place, and the session that gives way for it."""
+        """A free place, and the session that loses it."""
         if self._failed is not None:
             raise self._failed
         live = [actor for actor in self._actors if actor.hello is not None]
@@ -255,7 +255,7 @@ class Pool:
                 future.set_result(None)
 
     def _fail(self, error: BaseException) -> None:
-        """No actor can be had any more: whoever asks is told."""
+        """No actor can be made any more. All waiting and later requests fail."""
         known = self._library.translated(error)
         self._failed = known if isinstance(known, RLMError) else SandboxError(f"no actor can be made: {known}")
         self._wake()
@@ -263,10 +263,10 @@ class Pool:
     # -- without it
 
     def _begin(self) -> None:
-        """Another actor: where there is no room for it yet, Ray makes it when there is, and its autoscaler sees it."""
+        """Request another actor. If there is no room, Ray makes it later, and its autoscaler sees the request."""
         options = {
             "max_concurrency": _MOST_CALLS,
-            "max_restarts": 0,  # what it held is gone with it, and the journals rebuild that anywhere
+            "max_restarts": 0,  # its sessions are lost with it, and journals rebuild them on any actor
             "max_task_retries": 0,
             **self._placement.options,
         }

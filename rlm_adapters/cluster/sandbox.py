@@ -1,4 +1,4 @@
-"""`RaySandbox`: where sessions on a cluster come from."""
+"""`RaySandbox`: the executor that opens sessions on a cluster."""
 
 from __future__ import annotations
 
@@ -30,32 +30,33 @@ from rlm_adapters.sandbox.protocol.types import CellRecord, HostFunction, Isolat
 class RaySandbox:
     """Runs cells in sandboxes on the nodes of a Ray cluster. Thread-safe; give it as ``sandbox=``.
 
-    Nothing is connected before the first session is opened. Keep it for as long as sessions are opened: its actors are
-    this process's own, and end with it. docs/ray.md tells of sizes, of lost nodes and of what is sent where.
+    It connects when the first session is opened. Keep it as long as you open sessions: its actors belong to this
+    process, and end with it. See docs/ray.md for sizes, lost nodes, and what is sent where.
 
     Args:
-        address: ``"host:port"`` or ``"ray://host:port"`` of the cluster; ``"local"``: one of this process on this
-            machine; default: the cluster that this process is in, that ``RAY_ADDRESS`` names, or that runs here.
-        actors: how many, each a process with a warm zygote; default: as many as there are nodes at the first use.
-        sessions_per_actor: most sessions that an actor holds at once. When all places are taken, a session that waits
-            gives way and is rebuilt later; when all of them run cells, the next one waits.
-        num_cpus: that each actor reserves. What a node has of this, of ``memory`` and of ``resources`` bounds how many
-            actors it gets.
+        address: ``"host:port"`` or ``"ray://host:port"`` of the cluster; ``"local"``: a new cluster of this process on
+            this machine; default: the cluster of this process, the one in ``RAY_ADDRESS``, or one that runs on this
+            machine.
+        actors: number of actors, each a process with a zygote; default: the number of nodes at the first use.
+        sessions_per_actor: most sessions in an actor at once. If all places are taken, a waiting session loses its
+            place and is rebuilt later. If all sessions run cells, the next one waits.
+        num_cpus: CPUs that each actor reserves. This, ``memory`` and ``resources`` limit the number of actors on a
+            node.
         memory: bytes that each actor reserves.
-        resources: of the cluster's own kinds, by name.
-        scheduling_strategy: as Ray has it; ``"SPREAD"``: over all nodes.
-        runtime_env: of the actors, as Ray has it: ``{"pip": ["rlm-adapters[ray]"]}`` for nodes without this package.
-        limits: of every session.
-        require: ``"os"`` refuses nodes on which the operating system does not confine the workers.
-        allow_modules: as of `Sandbox`; they must be installed on the nodes.
-        parallel: as of `Sandbox`.
-        max_ahead: as of `Sandbox`.
-        connect_seconds: in which the cluster must answer.
-        start_seconds: in which a first actor must come to life.
-        wait_seconds: that a cell waits for a place.
+        resources: other resources of the cluster, by name.
+        scheduling_strategy: Ray's option; ``"SPREAD"``: over all nodes.
+        runtime_env: Ray's option for the actors: ``{"pip": ["rlm-adapters[ray]"]}`` for nodes without this package.
+        limits: limits of every session.
+        require: ``"os"``: refuse nodes whose operating system does not confine the workers.
+        allow_modules: as in `Sandbox`. The modules must be installed on the nodes.
+        parallel: as in `Sandbox`.
+        max_ahead: as in `Sandbox`.
+        connect_seconds: time limit for the connection to the cluster.
+        start_seconds: time limit for the start of the first actor.
+        wait_seconds: time limit of a cell that waits for a place.
 
     Raises:
-        InputError: an argument makes no sense.
+        InputError: an argument is wrong.
         MissingExtraError: Ray is not installed.
     """
 
@@ -110,7 +111,7 @@ class RaySandbox:
 
     @property
     def isolation(self) -> Isolation:
-        """The level of every actor that is ready; connects and waits for the first one. Blocks.
+        """The isolation level of the ready actors. Connects, and waits for the first actor. Blocks.
 
         Raises:
             SandboxError: the cluster cannot be used.
@@ -119,7 +120,7 @@ class RaySandbox:
         return "os" if all(hello.isolation == "os" for hello in hellos) else "process"
 
     def sessions(self) -> tuple[tuple[str, int], ...]:
-        """Of each actor that is ready: the id of its node, and how many sessions it holds."""
+        """The node id and the number of sessions of each ready actor."""
         pool = self._pool
         return () if pool is None else pool.sessions()
 
@@ -137,24 +138,24 @@ class RaySandbox:
         scope: Hashable | None = None,
         later: Sequence[LaterInputs] = (),
     ) -> RaySession:
-        """Open a session on some node, with the journal replayed in it. Blocks until then.
+        """Open a session on a node, and replay the journal in it. Blocks.
 
         Args:
-            variables: inputs by name: JSON types, bytes, or `FileVariable` of a file here.
-            files: read-only files of the workspace by their path there: bytes, or the path of a file here.
-            functions: what cells may call and the caller answers.
-            output_fields: names that positional arguments of SUBMIT are bound to.
-            seed: of the session's random numbers.
-            epoch: instant, in seconds, at which its clock starts; None: now. A replay needs the same.
+            variables: inputs by name: JSON types, bytes, or `FileVariable` of a local file.
+            files: read-only files of the workspace by their path there: bytes, or the path of a local file.
+            functions: functions that cells can call and the caller answers.
+            output_fields: names for the positional arguments of SUBMIT.
+            seed: seed of the session's random numbers.
+            epoch: start time of its clock, in seconds; None: now. A replay needs the same time.
             journal: finished cells of an earlier session with the same inputs.
-            ahead: counts and bounds the run-ahead of this session together with others; None: one of its own.
-            scope: sessions of one scope in one actor share one copy of what they are given.
-            later: inputs that came when some cells of the journal had been run, in order.
+            ahead: counts and limits the run-ahead of this session together with others; None: a new account.
+            scope: sessions of one scope in one actor share one copy of their inputs.
+            later: inputs that were added after some cells of the journal, in order.
 
         Raises:
-            InputError: an input, file or function cannot be offered.
+            InputError: an input, file or function cannot be used.
             SandboxError: the cluster cannot be used, or has no place.
-            ReplayDivergenceError: the journal does not rebuild what it did before.
+            ReplayDivergenceError: the replay of the journal differs from the first run.
         """
         described, _ = describe_functions(functions)
         inputs = Inputs(variables, files, later)
@@ -182,25 +183,25 @@ class RaySandbox:
         return session
 
     def ahead_account(self, width: int = DEFAULT_WIDTH) -> AheadAccount:
-        """A new account for the run-ahead of some sessions, as this sandbox was told to run ahead.
+        """A new account for the run-ahead of some sessions, with this sandbox's ``parallel`` option.
 
         Args:
-            width: most calls that go out together, unless the sandbox was given ``max_ahead``.
+            width: most calls that are sent together, unless the sandbox has ``max_ahead``.
         """
         return AheadAccount(self._max_ahead or width, enabled=self._ahead)
 
     def thread_pool(self) -> Threads:
-        """Threads for what blocks (opening a session), apart from asyncio's own."""
+        """Threads for blocking work (opening a session), separate from those of asyncio."""
         return self._threads
 
     def forget_parent(self) -> Any:
-        """In a forked copy of the process: no actors and no sessions yet."""
+        """Start again in a forked child, without actors and sessions."""
         inherited: Any = (self._pool, self._puts, self._threads, list(self._sessions))
         self._begin_anew()
         return inherited
 
     def close(self) -> None:
-        """Close all sessions and end the actors; harmless when done twice. The process stays in the cluster."""
+        """Close all sessions and end the actors. Can be called twice. The process stays in the cluster."""
         for session in list(self._sessions):
             session.close()
         with self._lock:
@@ -226,7 +227,7 @@ class RaySandbox:
     def _running_pool(self) -> Pool:
         with self._lock:
             if self._closed:
-                raise SandboxError("the RaySandbox is closed: make another one")
+                raise SandboxError("the RaySandbox is closed: make a new one")
             if self._pool is None:
                 self._library.connect(self._address, self._connect_seconds)
                 self._pool = Pool(self._library, self._placement, SandboxHost, self._settings)

@@ -1,4 +1,4 @@
-"""A session whose worker is on some node. The journal is here: a node that is gone takes nothing with it."""
+"""A session whose worker is on a node. The journal is here, so nothing is lost with a node."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from rlm_adapters.sandbox.protocol.journal import check_answers, output_hash
 from rlm_adapters.sandbox.protocol.types import Answer, CellError, CellRecord, Done, HostFunction, Pending
 
 _MOST_LOSSES: Final = 3
-"""Nodes that may be lost under one cell before it is thought to be its fault."""
+"""If more nodes are lost while one cell runs, the cell is given up."""
 _MOST_OPENINGS: Final = 10
 _GRACE_SECONDS: Final = 60.0
-"""Of a call over what its cells may take: for the way, and a machine that is busy."""
+"""Extra time of a call in addition to the time limit of its cells, for the network and a busy machine."""
 
 
 class _Cell:
-    """The cell in progress."""
+    """The current cell."""
 
     def __init__(self, code: str, known: Mapping[str, Answer]) -> None:
         self.code = code
@@ -38,34 +38,34 @@ class _Cell:
         self.losses = 0
         self.replaced = False
         self.begun_in: Seat | None = None
-        """Where it is being run; None: nowhere yet."""
+        """The place where it runs; None: not started yet."""
 
     def learn(self, answers: Mapping[str, Answer]) -> None:
-        """More answers have come."""
+        """Add answers."""
         new = {call: answer for call, answer in answers.items() if call not in self.known}
         self.known.update(new)
         self.unsent.update(new)
 
 
 class _Slot:
-    """The place of a session, which outlives it for as long as it takes to give the place back."""
+    """The place of a session. It exists until the place is released, also after the session."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self.seat: Seat | None = None
 
     def leave(self) -> None:
-        """Give it back."""
+        """Release the place."""
         seat, self.seat = self.seat, None
         if seat is not None:
             self._pool.leave(seat)
 
 
 class RaySession(JournaledSession[_Cell]):
-    """One namespace in an actor on some node; made by `RaySandbox.open`.
+    """One namespace in an actor on a node. `RaySandbox.open` makes it.
 
     Attributes:
-        epoch: the instant, in seconds, at which the session's clock started.
+        epoch: start time of the session's clock, in seconds.
         seed: its random seed.
     """
 
@@ -102,7 +102,7 @@ class RaySession(JournaledSession[_Cell]):
         weakref.finalize(self, self._slot.leave)
 
     async def astart(self, code: str, *, answers: Mapping[str, Answer] = {}) -> Pending | Done:
-        """`start` on the event loop: it awaits what Ray gives. Cancelled, it kills the worker."""
+        """`start` on the event loop: it awaits Ray's futures. A cancellation kills the worker."""
         if not isinstance(code, str):
             raise InputError(f"a cell is a str, not {type(code).__name__}")
         known = check_answers(answers)
@@ -111,7 +111,7 @@ class RaySession(JournaledSession[_Cell]):
             return await adrive(self._run(_Cell(code, known)))
 
     async def aresume(self, answers: Mapping[str, Answer]) -> Pending | Done:
-        """`resume` on the event loop: it awaits what Ray gives. Cancelled, it kills the worker."""
+        """`resume` on the event loop: it awaits Ray's futures. A cancellation kills the worker."""
         checked = check_answers(answers)
         with self._exclusively():
             if self._cell is None:
@@ -120,7 +120,7 @@ class RaySession(JournaledSession[_Cell]):
             return await adrive(self._run(self._cell))
 
     def kill(self) -> None:
-        """Kill the worker, from any thread. The journal stays: the session can go on with a new one."""
+        """Kill the worker, from any thread. The journal is kept, so the session can continue with a new worker."""
         self._kills += 1
         self._slot.leave()
         asked = self._asked
@@ -130,7 +130,7 @@ class RaySession(JournaledSession[_Cell]):
             except Exception:  # noqa: BLE001 - it came to its end meanwhile
                 return
 
-    # -- what the base asks for
+    # -- methods for the base class
 
     def _new_cell(self, code: str, known: dict[str, Answer]) -> _Cell:
         return _Cell(code, known)
@@ -150,12 +150,12 @@ class RaySession(JournaledSession[_Cell]):
     # -- parts
 
     def _run(self, cell: _Cell) -> Steps[Pending | Done]:
-        """Run a cell as far as known answers go, on one node or on several."""
+        """Run a cell until it needs an unknown answer, on one node or, if nodes are lost, on several."""
         kills = self._kills
         self._cell = None
         try:
             stepped = yield from self._stepped(cell)
-        except BaseException:  # Ctrl-C, a cancellation, no place to be had, a divergence
+        except BaseException:  # Ctrl-C, a cancellation, no free place, a divergence
             self._kill_quietly()
             raise
         if self._kills != kills:
@@ -179,7 +179,7 @@ class RaySession(JournaledSession[_Cell]):
         return outcome
 
     def _stepped(self, cell: _Cell) -> Steps[Stepped | None]:
-        """How far the cell got; None: every node that ran it was lost."""
+        """The outcome of the cell; None: every node that ran it was lost."""
         while True:
             seat = yield from self._seated()
             again = cell.begun_in is not seat
@@ -204,7 +204,7 @@ class RaySession(JournaledSession[_Cell]):
             return stepped
 
     def _seated(self) -> Steps[Seat]:
-        """A place in which the session is open with its journal, and which nobody takes away."""
+        """A place with the open session and its journal, marked as busy."""
         seat = self._slot.seat
         if seat is not None and self._pool.enter(seat):
             return seat
@@ -237,7 +237,7 @@ class RaySession(JournaledSession[_Cell]):
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _ask(self, seat: Seat, method: str, *args: object, seconds: float) -> Steps[Any]:
-        """Call a method of the actor; one that does not answer is lost."""
+        """Call a method of the actor. If it does not answer, it is lost."""
         self._asked = asked = self._pool.ask(seat, method, *args)
         try:
             return (yield wait_for_future(asked, seconds + _GRACE_SECONDS))
@@ -264,12 +264,12 @@ class RaySession(JournaledSession[_Cell]):
         )
 
     def _kill_quietly(self) -> None:
-        """What the worker was at is not wanted any more."""
+        """Kill the worker, because its work is not needed any more."""
         self._cell = None
         self._slot.leave()
 
     def _given_up(self, cell: _Cell) -> Done:
-        """The end of a cell that one node after the other was lost under: a replay leaves it out."""
+        """The end of a cell that is given up because several nodes were lost. A replay leaves it out."""
         message = f"{cell.losses} nodes were lost one after the other while they ran this cell"
         error = with_loss(CellError("crash", "WorkerError", message), cell.code, self._variables)
         self._records.append(CellRecord(code=cell.code, failed=True, stdout_sha256=output_hash("", error)))

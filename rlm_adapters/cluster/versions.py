@@ -1,4 +1,4 @@
-"""The same package on both sides: what they send each other has no version of its own."""
+"""Check that both sides have the same version of the package, because their messages have no version."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def version_here() -> str:
 
 
 def check_version(caller: str) -> None:
-    """In an actor: refuse a caller of another version.
+    """In an actor: refuse a caller with another version.
 
     Raises:
-        VersionError: it is one.
+        VersionError: the caller has another version.
     """
     if caller != (here := version_here()):
         raise VersionError(

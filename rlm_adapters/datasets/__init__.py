@@ -1,1 +1,1 @@
-"""One question over the rows of a data set; see docs/map.md."""
+"""Ask one question about the rows of a data set; see docs/map.md."""

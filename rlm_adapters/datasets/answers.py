@@ -1,4 +1,4 @@
-"""The file of answers: a line for each finished row, added at its end."""
+"""The file of answers: a line is appended for each finished row."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ STDOUT: Final = "-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What became of a row.
+    """The answer of a row.
 
     Attributes:
-        id: of the row.
-        answer: submitted, or the best one so far where a limit ended the run; None: there is none.
-        error: ``kind`` and ``message`` of a row that failed; None: it is answered.
+        id: id of the row.
+        answer: the submitted answer, or the best one so far if a limit ended the run; None: there is none.
+        error: ``kind`` and ``message`` of a failed row; None: it is answered.
         finish_reason: as in the graph's output.
-        usage: of the row.
-        seconds: that it took.
-        run_id: of its run, as in traces.
+        usage: usage of the row.
+        seconds: time for the row.
+        run_id: id of its run, as in traces.
     """
 
     id: str | int
@@ -41,7 +41,7 @@ class Answer:
     run_id: str = ""
 
     def line(self) -> bytes:
-        """As a line of JSON."""
+        """The answer as a line of JSON."""
         record = {
             "id": self.id,
             "answer": self.answer,
@@ -58,40 +58,40 @@ class Answer:
 
 
 class Answers(Protocol):
-    """Where answers go. All methods may block; one thread at a time uses it."""
+    """Where answers are written. All methods may block. Used by one thread at a time."""
 
     def read(self) -> Iterator[Answer]:
-        """The answers that are there."""
+        """The existing answers."""
         ...
 
     def write(self, answer: Answer) -> None:
-        """Add one.
+        """Add an answer.
 
         Raises:
-            OutputError: it cannot be written; those before are there.
+            OutputError: it cannot be written. Earlier answers are kept.
         """
         ...
 
     def close(self) -> None:
-        """Give the file free."""
+        """Release the file."""
         ...
 
 
 def open_answers(output: str | Path, asked: Mapping[str, Any]) -> Answers:
-    """Open a file for answers, the only one to do so; a line that a killed process had half written is removed.
+    """Open a file for answers, and lock it. An incomplete line of a killed process is removed.
 
     Args:
-        output: path of the file; ``"-"``: standard output, which keeps nothing for a second start.
-        asked: what the rows are asked.
+        output: path of the file; ``"-"``: standard output, which a second start cannot continue.
+        asked: the question and settings.
 
     Raises:
-        InputError: it cannot be written, another process writes it, or it was begun with something else.
+        InputError: it cannot be written, another process writes it, or it has answers to another question.
     """
     if str(output) == STDOUT:
         try:
             return StreamOfAnswers(os.dup(sys.stdout.fileno()), "standard output")
         except OSError:
-            raise InputError("standard output is no file here: give the path of one for the answers") from None
+            raise InputError("standard output is not a file here: give the path of a file for the answers") from None
     path = Path(output)
     try:
         if path.exists() and not path.is_file():
@@ -114,7 +114,7 @@ def open_answers(output: str | Path, asked: Mapping[str, Any]) -> Answers:
 
 
 class StreamOfAnswers:
-    """A pipe, a terminal or a device: it cannot be read again.
+    """A pipe, a terminal or a device. It cannot be read again.
 
     Args:
         file: descriptor, closed at the end.
@@ -126,18 +126,18 @@ class StreamOfAnswers:
         self._name = name
 
     def read(self) -> Iterator[Answer]:
-        """None."""
+        """No answers."""
         return iter(())
 
     def write(self, answer: Answer) -> None:
-        """Add one."""
+        """Add an answer."""
         try:
             write_all(self._file, answer.line())
         except OSError as error:
             raise OutputError(f"{self._name}: {error.strerror}; the last row's answer is lost") from error
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         os.close(self._file)
 
 
@@ -152,30 +152,30 @@ class FileOfAnswers:
         self._file = file
 
     def read(self) -> Iterator[Answer]:
-        """The answers that are there; of several of a row the last one counts."""
+        """The existing answers. If a row has several, the last one counts."""
         for number, line in self._file.lines():
             yield _read(line, f"{self._file.path}, line {number}")
 
     def write(self, answer: Answer) -> None:
-        """Add a line, whole or not at all."""
+        """Add a line, completely or not at all."""
         self._file.append(answer.line())
 
     def close(self) -> None:
-        """Bring all to the disk, and give the file free."""
+        """Write everything to the disk, and release the file."""
         self._file.close()
 
 
 def _read(line: bytes, place: str) -> Answer:
-    """An answer that was written before."""
+    """Read an answer from a line."""
     remedy = "remove this line, and its row is asked again"
     record = json_object(line, place, what="answer of rlm map", remedy=remedy)
     if isinstance(record.get("id"), bool) or not isinstance(record.get("id"), str | int):
-        raise InputError(f"{place} is no answer of rlm map: {remedy}")
+        raise InputError(f"{place} is not an answer of rlm map: {remedy}")
     error, usage = record.get("error"), record.get("usage") or {}
     if error is not None and not (isinstance(error, dict) and isinstance(error.get("kind"), str)):
-        raise InputError(f"{place}: 'error' is no object with a 'kind': {remedy}")
+        raise InputError(f"{place}: 'error' is not an object with a 'kind': {remedy}")
     if not isinstance(usage, dict):
-        raise InputError(f"{place}: 'usage' is no object: {remedy}")
+        raise InputError(f"{place}: 'usage' is not an object: {remedy}")
     try:
         check_usage(usage)
     except InputError as wrong:

@@ -1,4 +1,4 @@
-"""Asking one row: what becomes of it, whatever happens."""
+"""Ask one row, and make its answer in any case."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ INTERRUPTED: Final = "interrupted"
 
 
 class StoppedError(RLMError):
-    """The job was stopped while a row was asked that had cost something.
+    """The job was stopped during a row that had a cost.
 
     Attributes:
-        answer: that says what it had cost.
+        answer: an answer with this cost.
     """
 
     def __init__(self, answer: Answer) -> None:
@@ -35,21 +35,21 @@ class StoppedError(RLMError):
 
 
 class RowAsker(Protocol):
-    """Asks rows, here or elsewhere."""
+    """Asks rows, in this process or on other machines."""
 
     async def __aenter__(self) -> Self:
-        """Be ready for rows; earlier starts are booked by now."""
+        """Get ready for rows. The usage of earlier starts is already counted."""
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """No more rows come."""
+        """There are no more rows."""
 
     async def ask(self, row: Row) -> tuple[Answer, Exception | None]:
-        """What becomes of a row, and what its run raised.
+        """Ask a row. Returns its answer, and the exception of its run.
 
         Raises:
-            StoppedError: in place of a cancellation, when the row had cost something.
+            StoppedError: instead of a cancellation, if the row had a cost.
         """
         ...
 
@@ -58,7 +58,7 @@ class LocalAsker:
     """Asks rows in this process.
 
     Args:
-        engine: answers them. Its limits of calls at once and a minute hold for all rows together.
+        engine: answers the rows. Its limits of calls at once and per minute apply to all rows together.
         ledger: of the job.
     """
 
@@ -74,7 +74,7 @@ class LocalAsker:
         return None
 
     async def ask(self, row: Row) -> tuple[Answer, Exception | None]:
-        """What becomes of a row, and what its run raised."""
+        """Ask a row. Returns its answer, and the exception of its run."""
         ledger = JobLedger(Limits(max_calls=None), self._engine.prices, around=self._ledger)
         return await ask_row(self._engine, row, Job(ledger, self._limiter))
 
@@ -83,15 +83,15 @@ async def ask_row(engine: Engine, row: Row, job: Job) -> tuple[Answer, Exception
     """Ask a row.
 
     Args:
-        engine: answers it.
-        row: to be asked.
-        job: of the row, with a ledger of its own.
+        engine: answers the row.
+        row: the row.
+        job: the job of this row, with its own ledger.
 
     Returns:
-        What becomes of it, and what its run raised.
+        Its answer, and the exception of its run.
 
     Raises:
-        StoppedError: in place of a cancellation, when it had cost something.
+        StoppedError: instead of a cancellation, if the row had a cost.
     """
     began = time.monotonic()
     failure: Exception | None = None
@@ -121,7 +121,7 @@ async def ask_row(engine: Engine, row: Row, job: Job) -> tuple[Answer, Exception
 
 
 def stopped(row: Row, usage: Usage, seconds: float) -> Answer:
-    """What is written of a row that was stopped in the middle."""
+    """The answer of a row that was stopped in the middle."""
     error = told(INTERRUPTED, "the job was stopped while this row was asked")
     return Answer(id=row.id, error=error, usage=usage, seconds=seconds)
 
@@ -132,7 +132,7 @@ def told(kind: str, message: str) -> dict[str, str]:
 
 
 def _reason(error: Exception) -> tuple[str, str]:
-    """Kind and message of what a row's run raised."""
+    """Kind and message of the exception of a row's run."""
     if isinstance(error, BudgetExceededError):
         return "budget", str(error)
     if isinstance(error, InputError):

@@ -1,4 +1,4 @@
-"""What answers the rows: a graph, a chat model, or a DSPy module, behind one protocol."""
+"""Engines that answer rows: a graph, a chat model, or a DSPy module, with one protocol."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from rlm_adapters.dspy.module import RLM
 
 ANSWERED: Final = frozenset({"submitted", "text", "direct"})
-"""Finish reasons of a run that has an answer; any other one gives the best so far, or none."""
+"""Finish reasons of an answered row. With any other reason the answer is the best one so far, or None."""
 
 _DSPY: Final = "rlm_adapters.dspy.module"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a row's run ended."""
+    """The outcome of a row's run."""
 
     answer: Any
     finish_reason: str
@@ -46,28 +46,28 @@ class Engine(Protocol):
 
     @property
     def limits(self) -> Limits:
-        """Of one row. What they say of calls at once and calls a minute holds for all rows together."""
+        """Limits of one row. Those of calls at once and per minute apply to all rows together."""
         ...
 
     @property
     def prices(self) -> PriceTable:
-        """Of its models."""
+        """Prices of its models."""
         ...
 
     def describe(self) -> dict[str, Any]:
-        """What is asked of whom: the same in every start that goes on with the same answers."""
+        """The question and the models. They must be the same in every start with the same file of answers."""
         ...
 
     def check_row(self, row: Row) -> None:
         """Refuse a row that cannot be asked.
 
         Raises:
-            InputError: it lacks a column.
+            InputError: a column is missing.
         """
         ...
 
     def check_prices(self, limits: Limits) -> None:
-        """Refuse a cost limit that could not hold.
+        """Refuse a cost limit that cannot be checked.
 
         Raises:
             InputError: the price of a model is unknown.
@@ -84,11 +84,11 @@ class Engine(Protocol):
 
 
 def engine_of(given: Any, question: str | None, fields: Sequence[str] | None) -> Engine:
-    """The engine for what a user gives.
+    """The engine for the argument ``engine``.
 
     Args:
         given: a graph of `create_rlm_graph`, a `ChatRLM`, or an `RLM`.
-        question: for each row; None for an `RLM`, whose signature says it.
+        question: for each row; None for an `RLM`, whose signature is the question.
         fields: columns of the context.
 
     Raises:
@@ -111,7 +111,7 @@ def engine_of(given: Any, question: str | None, fields: Sequence[str] | None) ->
 
 def _needed(question: str | None) -> str:
     if question is None:
-        raise InputError("question=None: give what each row is asked")
+        raise InputError("question=None: give a question for each row")
     return question
 
 
@@ -119,9 +119,13 @@ class _GraphEngine:
     def __init__(self, graph: RLMGraph, question: RowQuestion) -> None:
         known = graph.rlm
         if graph.checkpointer or known.approve is not None:
-            raise InputError("a graph with a checkpointer, or with approve, has threads: give one without for rows")
+            raise InputError(
+                "a graph with a checkpointer, or with approve, has threads: give a graph without them for rows"
+            )
         if not known.keys.plain:
-            raise InputError("a graph with names of its own (inputs=...) belongs to a larger one: give one without")
+            raise InputError(
+                "a graph with other names (inputs=...) belongs to a larger graph: give a graph without inputs="
+            )
         self._graph = graph
         self._question = question
         self.limits = known.limits
@@ -154,7 +158,9 @@ class _GraphEngine:
 class _ChatEngine:
     def __init__(self, model: ChatRLM, question: RowQuestion) -> None:
         if model.checkpointer is not None or model.approve is not None:
-            raise InputError("a ChatRLM with a checkpointer, or with approve, suspends runs: give one without for rows")
+            raise InputError(
+                "a ChatRLM with a checkpointer, or with approve, suspends runs: give one without them for rows"
+            )
         self._model = model
         self._question = question
         self.limits = model.limits
@@ -184,7 +190,7 @@ class _ChatEngine:
         query, context = self._question.of(row)
         text = "" if context is None else as_text(context)
         if len(text) + len(query) < self._model.direct_below:
-            # What is given as the context is always a variable; in the message it can be answered by one call.
+            # A given context is always a variable. In the message, one call can answer a short row.
             query, context = f"{text}\n\n{query}".strip(), None
         given = {} if context is None else {"rlm_context": context}
         try:

@@ -1,4 +1,4 @@
-"""Which rows were seen and which are answered: on disk, so that memory does not grow with the data set."""
+"""Remember on disk which rows were seen and answered, so that memory does not grow with the data set."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import sqlite3
 import threading
 from typing import Final
 
-_BATCH: Final = 10_000  # changes in one transaction; it is private to this process, and may be lost with it
+_BATCH: Final = 10_000  # changes in one transaction; the database is private to this process and may be lost with it
 
 
 class Ids:
-    """Two sets of ids in a temporary database, which SQLite removes with the last use. Thread-safe; blocks."""
+    """Two sets of ids in a temporary database, which SQLite removes after the last use. Thread-safe; blocks."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -24,31 +24,31 @@ class Ids:
         self._database.execute("BEGIN")
         self._changes = 0
 
-    def see(self, id: str | int) -> bool:  # noqa: A002 - the row's name for it
-        """Note an id of the data; False: it was there before."""
+    def see(self, id: str | int) -> bool:  # noqa: A002 - as in `Row`
+        """Add an id of the data; False if it was there before."""
         return bool(self._change("INSERT OR IGNORE INTO seen VALUES (?)", id))
 
     def forget_seen(self) -> None:
-        """Begin the data anew."""
+        """Start again with the data."""
         with self._lock:
             self._database.execute("DELETE FROM seen")
 
     def answer(self, id: str | int) -> None:  # noqa: A002
-        """Note that a row is not to be asked."""
+        """Mark a row as answered, so that it is not asked."""
         self._change("INSERT OR IGNORE INTO answered VALUES (?)", id)
 
     def ask_again(self, id: str | int) -> None:  # noqa: A002
-        """Note that a row is to be asked after all."""
+        """Mark a row to be asked again."""
         self._change("DELETE FROM answered WHERE id = ?", id)
 
     def is_answered(self, id: str | int) -> bool:  # noqa: A002
-        """Whether a row is not to be asked."""
+        """Whether a row is marked as answered."""
         with self._lock:
             found = self._database.execute("SELECT 1 FROM answered WHERE id = ?", (_key(id),)).fetchone()
         return found is not None
 
     def close(self) -> None:
-        """Remove them."""
+        """Remove the database."""
         with self._lock:
             self._database.close()
 
@@ -63,5 +63,5 @@ class Ids:
 
 
 def _key(id: str | int) -> bytes:  # noqa: A002
-    """Of one size, whatever the id; the number 1 and the text "1" differ."""
+    """A key of fixed size for an id. The number 1 and the text "1" have different keys."""
     return hashlib.sha256(json.dumps(id).encode()).digest()[:16]

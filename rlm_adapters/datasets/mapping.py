@@ -1,4 +1,4 @@
-"""`map_rows` and `amap_rows`: one question over the rows of a data set, within one budget."""
+"""`map_rows` and `amap_rows`: ask one question about the rows of a data set, within one budget."""
 
 from __future__ import annotations
 
@@ -44,34 +44,34 @@ async def amap_rows(
     If you call it again with the same output file, it continues: answered rows are not asked again. See docs/map.md.
 
     Args:
-        engine: a graph of `create_rlm_graph`, a `ChatRLM`, an `RLM` (dspy), or a `RayEngine`, which makes one on each
-            node of a cluster. Its limits are those of one row, but for calls at the same time and calls and tokens per
-            minute, which hold for all rows together.
-        question: with ``{column}`` where a value of the row goes; ``{{`` and ``}}`` are braces. None for an `RLM`,
-            whose inputs are the columns of these names.
+        engine: a graph of `create_rlm_graph`, a `ChatRLM`, an `RLM` (dspy), or a `RayEngine`, which makes one of these
+            on each node of a cluster. Its limits apply to each row. Only those of calls at once, and of calls and
+            tokens per minute, apply to all rows together.
+        question: with ``{column}`` for a value of the row; ``{{`` and ``}}`` are braces. None for an `RLM`, whose
+            inputs are the columns with these names.
         rows: path of JSON lines, of a ``.json`` list or of a ``.csv`` or ``.tsv`` table, ``"-"`` for JSON lines from
-            standard input, or dicts one after the other.
-        output: path of the answers; ``"-"`` for standard output, which a second start cannot go on with.
-        fields: columns that are the context: the value of one, or a dict of several. Default: a dict of all columns
-            that the question does not name.
-        id: the column that names a row. Default: its line and a hash, so that a row that has changed is asked again.
+            standard input, or an iterable of dicts.
+        output: path of the answers; ``"-"`` for standard output, which a second start cannot continue.
+        fields: columns of the context: the value of one, or a dict of several. Default: a dict of all columns that the
+            question does not name.
+        id: column with the id of a row. Default: its line number and a hash, so a changed row is asked again.
         concurrency: rows at the same time.
-        max_cost: US dollars of the whole job, earlier starts included; every model must have a known price.
-        max_calls: model calls of the whole job, of every kind.
+        max_cost: US dollars of the whole job, with earlier starts. Every model needs a known price.
+        max_calls: all model calls of the whole job.
         max_tokens: input and output tokens of the whole job.
-        retry_failed: ask the rows again that failed in an earlier start.
-        limit: read only so many rows.
-        ordered: write the answers in the order of the rows, not as they come.
-        on_progress: is told what was done so far, after each row.
+        retry_failed: ask rows again that failed in an earlier start.
+        limit: read only this many rows.
+        ordered: write the answers in the order of the rows, not in the order in which they finish.
+        on_progress: called with the result so far, after each row.
 
     Returns:
-        What was done. ``stopped`` tells of a budget that has ended the job; rows that failed are in the file.
+        The result. If a budget ended the job, ``stopped`` names it. Failed rows are in the file.
 
     Raises:
         InputError: an argument, the data or the file of answers cannot be used.
-        ModelCallError: a model refuses every call (key, name, address, account): no further row was asked.
+        ModelCallError: a model refuses every call (key, name, address, account). No further row was asked.
         OutputError: answers cannot be written.
-        RLMError: so many rows failed one after the other, that the others would too.
+        RLMError: many rows failed one after the other, so the others would fail, too.
     """
     for name, value, least in (("concurrency", concurrency, 1), ("limit", 1 if limit is None else limit, 1)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:

@@ -1,4 +1,4 @@
-"""What a row is asked: the question with the row's values in it, and which of its columns are the context."""
+"""The question for a row, with the row's values, and its context."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from rlm_adapters.errors import InputError
 
 
 class RowQuestion:
-    """A question with ``{column}`` where a row's value goes; ``{{`` and ``}}`` are braces.
+    """A question with ``{column}`` for values of the row; ``{{`` and ``}}`` are braces.
 
     Args:
         text: the question.
-        fields: columns that are the context; one: its value, several: a dict of them. None: a dict of all columns that
-            the question does not name.
+        fields: columns of the context; one: its value, several: a dict of them. None: a dict of all columns that the
+            question does not name.
 
     Raises:
-        InputError: the question is empty, or a brace in it names no column.
+        InputError: the question is empty, or a brace in it does not name a column.
     """
 
     def __init__(self, text: str, fields: Sequence[str] | None = None) -> None:
@@ -34,10 +34,10 @@ class RowQuestion:
         self._named = {column for _, column in self._parts if column is not None}
 
     def of(self, row: Row) -> tuple[str, Any]:
-        """The question of a row, and its context; None: there is none.
+        """The question of a row, and its context; None if there is no context.
 
         Raises:
-            InputError: the row lacks a column, or its question is empty.
+            InputError: the row has not all columns, or its question is empty.
         """
         asked = "".join(said if column is None else said + as_text(_value(row, column)) for said, column in self._parts)
         if not asked.strip():
@@ -50,7 +50,7 @@ class RowQuestion:
 
 
 def _parts(text: str) -> list[tuple[str, str | None]]:
-    """Literal text, each with the column that follows it."""
+    """Pieces of text, each with the column after it."""
     remedy = "give {column} for a value of the row, and write {{ or }} for a brace"
     try:
         parsed = list(string.Formatter().parse(text))
@@ -70,7 +70,7 @@ def _value(row: Row, column: str) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """Text as it is, anything else as JSON."""
+    """A text unchanged, any other value as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
@@ -78,6 +78,6 @@ def as_mapping(row: Row, names: Sequence[str]) -> Mapping[str, Any]:
     """The values of some columns.
 
     Raises:
-        InputError: the row lacks one.
+        InputError: the row does not have one of them.
     """
     return {name: _value(row, name) for name in names}

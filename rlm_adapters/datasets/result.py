@@ -1,4 +1,4 @@
-"""What a start of a job has done."""
+"""`MapResult`: the result of a job."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ class MapResult:
     """The result of one call of `map_rows`; during the call, its result so far.
 
     Attributes:
-        rows: of the data, those that were skipped included; None: nobody knows yet.
-        answered: rows that this start has answered.
-        failed: rows that this start has asked in vain.
+        rows: number of rows, with skipped ones; None: not known yet.
+        answered: rows that were answered in this start.
+        failed: rows that failed in this start.
         skipped: rows that were answered, or had failed, in an earlier start.
         failures: `failed` by kind.
-        usage: of this start.
-        job_usage: of all starts.
-        seconds: of this start.
-        stopped: why there are rows left that were not asked; None: there are none, or only those after ``limit``.
+        usage: usage of this start.
+        job_usage: usage of all starts.
+        seconds: time of this start.
+        stopped: why some rows were not asked; None: all were asked, except those after ``limit``.
     """
 
     rows: int | None = None

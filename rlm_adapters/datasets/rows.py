@@ -1,4 +1,4 @@
-"""Rows of a data set, read one after the other: JSON lines, a JSON list, CSV, or dicts of the caller's own."""
+"""Read the rows of a data set one after the other: JSON lines, a JSON list, CSV, or dicts."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Row:
 
     Attributes:
         id: text or number; the same in every start.
-        values: by column.
-        place: where it stands, for messages.
+        values: values by column.
+        place: place of the row, for messages.
     """
 
     id: str | int
@@ -37,14 +37,14 @@ class Row:
 
 
 def read_rows(data: Rows, id_field: str | None) -> Iterator[Row]:
-    """Read rows; no more than one of them is held, but of a JSON list, which is read whole.
+    """Read rows one at a time. A JSON list is read at once.
 
     Args:
-        data: where they are.
-        id_field: the column that names a row; None: its line and a hash of what it says.
+        data: the rows.
+        id_field: the column with the id of a row; None: its line number and a hash of its content.
 
     Raises:
-        InputError: the data cannot be read, or a row of it; the message names the line.
+        InputError: the data or a row cannot be read. The message names the line.
     """
     for number, (place, values) in enumerate(_values(data), 1):
         if not isinstance(values, Mapping):
@@ -55,15 +55,15 @@ def read_rows(data: Rows, id_field: str | None) -> Iterator[Row]:
 
 
 def is_file(data: Rows) -> bool:
-    """Whether the rows can be read twice, because they lie in a regular file."""
+    """Whether the rows are in a regular file, and so can be read twice."""
     return isinstance(data, str | Path) and str(data) != STDIN and Path(data).is_file()
 
 
 def check_exists(data: Rows) -> None:
-    """Refuse a path where there is nothing.
+    """Refuse a path that does not exist.
 
     Raises:
-        InputError: there is nothing.
+        InputError: it does not exist.
     """
     if isinstance(data, str | Path) and str(data) != STDIN and (not Path(data).exists() or Path(data).is_dir()):
         what = "is a directory" if Path(data).is_dir() else "does not exist"
@@ -71,7 +71,7 @@ def check_exists(data: Rows) -> None:
 
 
 def name_of(data: Rows) -> str:
-    """What the data is called in messages."""
+    """The name of the data in messages."""
     if isinstance(data, str | Path):
         return "standard input" if str(data) == STDIN else str(data)
     return "the data"
@@ -95,17 +95,17 @@ def row_id(values: Mapping[str, Any], place: str, field: str | None) -> str | in
             raise InputError(f"{place}: the row cannot be written as JSON ({error}): give plain values") from error
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     if field not in values:
-        raise InputError(f"{place} has no {field!r}, which is to be its id: it has {_names(values)}")
+        raise InputError(f"{place} has no {field!r}, the column of the id: it has {_names(values)}")
     found = values[field]
     if isinstance(found, bool) or not isinstance(found, str | int) or found == "":
-        raise InputError(f"{place}: the id {field}={str(found)[:_SHOWN]!r} is no text and no whole number")
+        raise InputError(f"{place}: the id {field}={str(found)[:_SHOWN]!r} is not a text or a whole number")
     return found
 
 
 def _values(data: Rows) -> Iterator[tuple[str, Any]]:
     if not isinstance(data, str | Path):
         if isinstance(data, Mapping) or not isinstance(data, Iterable):
-            raise InputError(f"rows={str(data)[:_SHOWN]!r}: give a path, or dicts one after the other")
+            raise InputError(f"rows={str(data)[:_SHOWN]!r}: give a path, or an iterable of dicts")
         for number, values in enumerate(data, 1):
             yield f"row {number}", values
         return

@@ -1,4 +1,4 @@
-"""One start of a job: what is left is asked, and each answer is written as soon as it is there."""
+"""One start of a job: ask the rows without an answer, and write each answer when it is there."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ from rlm_adapters.models.usage import empty_usage, subtract_usage
 T = TypeVar("T")
 
 OPEN: Final = frozenset({*PERMANENT, JOB_BUDGET, INTERRUPTED})
-"""Kinds of failures that say nothing about the row: the next start asks it again."""
+"""Kinds of failures that do not depend on the row. The next start asks it again."""
 
 _FAILURES_IN_A_ROW: Final = 10
-_AHEAD: Final = 4  # with `ordered`: finished rows that wait for an earlier one, as a multiple of those in progress
+_AHEAD: Final = 4  # with `ordered`: most finished rows that wait for an earlier one, as a multiple of the concurrency
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a job is, its options checked; `amap_rows` tells what they mean."""
+    """A job with checked options; `amap_rows` describes them."""
 
     engine: Engine
     asker: Callable[[JobLedger, PriceTable, int], RowAsker] | None = None
-    """Makes what asks the rows within the budget of a ledger, so many at once; None: this process asks them."""
+    """Makes what asks the rows, from the ledger, the prices and the concurrency; None: this process asks them."""
     rows: Rows
     output: str | Path
     budget: Limits
@@ -63,8 +63,8 @@ class Start:
     """One start of a job.
 
     Args:
-        asked: what is to be done.
-        on_progress: is told what was done so far.
+        asked: the job.
+        on_progress: called with the result so far.
     """
 
     _ids: Ids
@@ -95,7 +95,7 @@ class Start:
         self._waiting: dict[int, Answer] = {}
 
     async def run(self) -> MapResult:
-        """Ask all rows that are to be asked."""
+        """Ask all rows that have no answer."""
         self._ids = await _aside(Ids, Ids.close)
         try:
             await _aside(self._check)
@@ -105,7 +105,7 @@ class Start:
                 async with self._asker:
                     await together([self._work() for _ in range(self._asked.concurrency)])
             except BaseException:
-                self._close()  # here: after a cancellation nothing can be waited for
+                self._close()  # not in a thread: after a cancellation nothing can be awaited
                 raise
             await _aside(self._close)
         finally:
@@ -116,7 +116,7 @@ class Start:
     # -- before the first row, in a thread
 
     def _check(self) -> None:
-        """Find what is wrong with the data before anything is paid, where it can be read twice."""
+        """Check all data before any model is called, if it can be read twice."""
         self._engine.check_prices(self._asked.budget)
         check_exists(self._asked.rows)
         if not is_file(self._asked.rows):
@@ -127,14 +127,14 @@ class Start:
         self._rows = self._read(twice=True)
 
     def _read(self, *, twice: bool) -> Iterator[Row]:
-        """The rows, checked; those that are read twice have been."""
+        """The checked rows. Rows that are read twice were checked before."""
         count = 0
         for row in islice(read_rows(self._asked.rows, self._asked.id_field), self._asked.limit):
             if not twice:
                 self._engine.check_row(row)
                 if self._asked.id_field is not None and not self._ids.see(row.id):
                     raise InputError(
-                        f"{row.place} has the id {self._asked.id_field}={row.id!r}, which an earlier row has: "
+                        f"{row.place} has the id {self._asked.id_field}={row.id!r}, which an earlier row has, too: "
                         "name another column, or none (--id)"
                     )
             count += 1
@@ -164,7 +164,7 @@ class Start:
             self._count(answer, failure)
 
     async def _take(self) -> tuple[int, Row] | None:
-        """The next row that is to be asked, and its place among them; None: there is none."""
+        """The next row to ask, and its index; None if there is none."""
         async with self._taking:
             async with self._turn:
                 await self._turn.wait_for(lambda: self._ahead is None or self._taken - self._next < self._ahead)
@@ -190,7 +190,7 @@ class Start:
         return None
 
     async def _ask(self, row: Row) -> tuple[Answer, Exception | None]:
-        """What becomes of a row; what one cost that is stopped in the middle counts, and nobody else tells."""
+        """Ask a row. If it is stopped in the middle, its cost is noted here."""
         try:
             return await self._asker.ask(row)
         except StoppedError as stopped:
@@ -198,7 +198,7 @@ class Start:
             raise asyncio.CancelledError from None
 
     async def _put(self, place: int, answer: Answer) -> None:
-        """Write an answer when its turn has come."""
+        """Write an answer, in order if ``ordered``."""
         if self._ahead is None:
             await self._written(answer)
             return
@@ -210,7 +210,7 @@ class Start:
             self._turn.notify_all()
 
     async def _written(self, answer: Answer) -> None:
-        """Write an answer; a cancellation waits for that."""
+        """Write an answer. A cancellation waits for it."""
         writing = asyncio.ensure_future(asyncio.to_thread(self._write, answer))
         try:
             await asyncio.shield(writing)
@@ -219,10 +219,10 @@ class Start:
             raise
 
     def _count(self, answer: Answer, failure: Exception | None) -> None:
-        """Note what became of a row, and whether the others are to be asked.
+        """Count the result of a row, and decide whether to ask the others.
 
         Raises:
-            RLMError: they are not.
+            RLMError: no further row should be asked.
         """
         done = self._done
         if answer.error is None:
@@ -244,7 +244,7 @@ class Start:
         if self._in_a_row >= max(_FAILURES_IN_A_ROW, 2 * self._asked.concurrency):
             raise RLMError(
                 f"the last {self._in_a_row} rows failed one after the other, so the others were not asked; the last "
-                f"one: {known}. Start again with --retry-failed (retry_failed=True) when that is mended"
+                f"one: {known}. When this is fixed, start again with --retry-failed (retry_failed=True)"
             ) from failure
 
     def _tell(self) -> None:
@@ -262,25 +262,25 @@ class Start:
     def _close(self) -> None:
         with self._file_lock:
             try:
-                for place in sorted(self._waiting):  # finished, while an earlier row was not
+                for place in sorted(self._waiting):  # finished rows after an unfinished one
                     self._answers.write(self._waiting[place])
             finally:
                 self._answers.close()
 
 
 def _is_of_the_machine(error: RLMError) -> bool:
-    """Whether a failure says more about models and machine than about its row."""
+    """Whether a failure comes from the model or the machine, and not from its row."""
     if isinstance(error, ModelCallError):
         return error.retryable or error.kind == "other"
     return isinstance(error, SandboxError | ContentError)
 
 
 async def _aside(work: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
-    """Do something that may block for ever, such as reading a pipe, in a thread for which nobody waits at the end.
+    """Do work that may block forever, such as reading a pipe, in a thread that nobody waits for at the end.
 
     Args:
-        work: to be done.
-        undo: is given the result, if nobody waits for it any more.
+        work: the work.
+        undo: called with the result if nobody waits for it any more.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()

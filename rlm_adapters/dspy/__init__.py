@@ -1,1 +1,1 @@
-"""The parts of the DSPy module (`rlm_adapters.RLM`), one idea each. Needs the ``dspy`` extra."""
+"""The parts of the DSPy module (`rlm_adapters.RLM`). Needs the extra ``dspy``."""

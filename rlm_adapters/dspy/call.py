@@ -1,4 +1,4 @@
-"""One call of the module: what it hands to the graph, and the prediction made of what comes back."""
+"""One call of the module: the input of the graph, and the prediction from its result."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ from rlm_adapters.graph.requests import describe_inputs
 from rlm_adapters.prompts.fields import FieldsSpec
 from rlm_adapters.prompts.steps import Step
 from rlm_adapters.traces.trajectory import Trajectory
+from rlm_adapters.values.refs import is_run_owner
 
 _KEYS = ("answer", "finish_reason", "usage", "iterations", "error", "turns")
 _UNREAD = "the extract predictor's reply could not be parsed, it began"
 _UNREAD_CHARS = 300
 RESULT_FIELD = "rlm"
-"""The field of a prediction that tells how the run ended: ``finish_reason``, ``usage``, ``iterations``, ``error``."""
+"""The field of a prediction with ``finish_reason``, ``usage``, ``iterations`` and ``error`` of the run."""
 
 
 @dataclass(slots=True)
@@ -42,18 +43,18 @@ class Call:
     """One invocation, sync or async.
 
     Attributes:
-        graph: to run.
-        config: of this call.
+        graph: the graph.
+        config: configuration of this call.
         writer: its predictors.
         output: its output fields.
         inputs: values for the graph.
-        described: what it notes of them.
-        query: what the run is called in events.
-        thread_id: of a checkpointed run, which goes on where it stands.
+        described: descriptions of the inputs.
+        query: title of the run in events.
+        thread_id: of a checkpointed run, which continues from its last save.
         resume: the answer to an interrupt.
         whole_trajectories: keep only the last action step in the trace.
-        events: collects what the run tells, for the trajectory; None: it is not asked for.
-        cleanup: ends what belongs to this call.
+        events: collects the events for the trajectory; None: no trajectory.
+        cleanup: closes what belongs to this call.
     """
 
     graph: RLMGraph
@@ -72,7 +73,7 @@ class Call:
 
     @property
     def listeners(self) -> tuple[EventHandler, ...]:
-        """Listeners of this call alone."""
+        """Listeners for this call only."""
         return () if self.events is None else (self.events.append,)
 
     def __enter__(self) -> Self:
@@ -104,7 +105,8 @@ class Call:
         except PredictorError as error:
             raise _for_caller(error) from error
         finally:
-            await asyncio.to_thread(self._forget)
+            if self._run is not None and is_run_owner(self._run.store.owner):
+                await self._run.store.aforget()
         return self._prediction(result, steps)
 
     # -- in
@@ -137,23 +139,23 @@ class Call:
                 await adrive(lease.release())
 
     def _leased(self, run: Run) -> Steps[Lease | None]:
-        """The lease of the thread, before its state is read: what a call does depends on it."""
+        """The lease of the thread. It is taken before the state is read."""
         if self.thread_id is None:
             return None
         run.lease = yield from leased(self.graph.checkpointer, self.thread_id, self.config.multitask_strategy)
         return run.lease
 
     def _begin(self, config: RunnableConfig | None) -> Run:
-        """The live parts of the run, whose content stays until the trajectory was read."""
+        """The live parts of the run. Its content is kept until the trajectory is read."""
         self._run = Run(self.config, store=content_of(self.config.store, self.graph.checkpointer, config))
         return self._run
 
     def _forget(self) -> None:
-        if self._run is not None and self._run.store.owner.startswith("run-"):
+        if self._run is not None and is_run_owner(self._run.store.owner):
             self._run.store.forget()
 
     def _input(self, run: Run, saved: StateSnapshot | None) -> Any:
-        if saved is not None and saved.tasks:  # `next` is empty where the tasks have written and were killed then
+        if saved is not None and saved.tasks:  # `next` is empty if the process was killed after the tasks had written
             waits = self.resume is not None and saved.interrupts
             return Command(resume=self.resume) if waits else None
         return {
@@ -171,9 +173,9 @@ class Call:
     # -- out
 
     def _prediction(self, result: dict[str, Any], steps: list[dict[str, Any]]) -> dspy.Prediction:
-        """What the caller gets: the typed fields, the trajectory, and how the run ended.
+        """The prediction for the caller: the typed fields, the trajectory, and how the run ended.
 
-        Fields are None when a limit ended the run before there was an answer.
+        Fields are None if a limit ended the run before there was an answer.
         """
         if self.whole_trajectories:
             keep_last_step(settings.trace, self.writer.target.made)
@@ -194,7 +196,7 @@ class Call:
         return self._filled(fields, steps, steps[-1]["reasoning"], told)
 
     def _extracted(self, answer: Any) -> dict[str, Any]:
-        """The fields that the extract predictor gave, else the best answer so far; what it raised is for the caller."""
+        """The fields of the extract predictor, else the best answer so far. An exception of the predictor is raised."""
         target = self.writer.extract_target
         if target.made:
             return {name: getattr(target.made[-1], name, None) for name in self.output.fields}
@@ -219,9 +221,9 @@ class Call:
 
 
 def _for_caller(error: PredictorError) -> Exception:
-    """What a failed LM is for the caller: the root LM's own exception, as of any predictor, with a note of the remedy.
+    """The exception of a failed LM for the caller: that of the LM, as for any predictor, with a note about the remedy.
 
-    That of a sub-LM names it: nothing else says that it was not the root LM.
+    For a sub-LM the note names it, because nothing else shows that it was not the root LM.
     """
     if error.role == "sub-LM":
         raise error

@@ -1,4 +1,4 @@
-"""A ``dspy.LM`` as a LangChain chat model."""
+"""`ChatDSPy`: a ``dspy.LM`` as a LangChain chat model."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class ChatDSPy(BaseChatModel):
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
 
     def _request(self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]) -> Any:
-        # The LM's own options do not apply to a request that is given whole.
+        # The options of the LM do not apply to a complete request.
         own = {key: value for key, value in getattr(self.lm, "kwargs", {}).items() if key in _INHERITED}
         return to_request(self.model_name, messages, {**own, **options, **({"stop": stop} if stop else {})})
 

@@ -1,4 +1,4 @@
-"""The value of a cell's last expression, typed, as a notebook would show it."""
+"""Return the value of a cell's last expression, with its type, as a notebook does."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 from typing import Final
 
 ECHO: Final = "$echo"
-"""Key of the dict in which the value is handed out."""
+"""Key of the dict with the value."""
 
 _OPEN: Final = f'FINAL({{"{ECHO}": ('  # the parentheses keep a bare tuple one argument
 _CLOSE: Final = ")})"
@@ -14,15 +14,15 @@ _FINISHES: Final = frozenset({"SUBMIT", "FINAL", "FINAL_VAR"})
 
 
 def with_echo(code: str) -> str:
-    """The code with its last expression handed to ``FINAL``, which ends the cell there and then as well.
+    """The code with its last expression passed to ``FINAL``, which also ends the cell.
 
-    Code that does not parse, or does not end with an expression, comes back as it is. Only the expression is wrapped,
-    where it stands, so lines keep their numbers.
+    Code that does not parse, or does not end with an expression, is not changed. Only the expression is wrapped, so
+    lines keep their numbers.
     """
     try:
         body = ast.parse(code).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return code  # the sandbox says what is wrong with it
+        return code  # the sandbox reports the error
     last = body[-1] if body else None
     if not isinstance(last, ast.Expr) or _finishes(last.value):
         return code
@@ -35,7 +35,7 @@ def with_echo(code: str) -> str:
 
 
 def without_echo(traceback: str) -> str:
-    """A traceback with its lines of source as they were written."""
+    """A traceback with the original source lines."""
     lines = [line.replace(_OPEN, "").removesuffix(_CLOSE) if _OPEN in line else line for line in traceback.splitlines()]
     return "\n".join(lines)
 

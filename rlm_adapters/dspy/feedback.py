@@ -1,4 +1,4 @@
-"""Feedback for GEPA: what an RLM did, step by step, and what it cost.
+"""Feedback for GEPA: the steps of a run, and its cost.
 
 dspy.GEPA(metric=gepa_metric(score, cost_weight=0.1), ...)
 """
@@ -14,7 +14,7 @@ from rlm_adapters.dspy.call import RESULT_FIELD
 from rlm_adapters.prompts import cut_middle
 
 Metric = Callable[..., Any]
-_CODE_CHARS, _OUTPUT_CHARS = 1_500, 800  # of a step; the reflecting LM reads several trajectories at once
+_CODE_CHARS, _OUTPUT_CHARS = 1_500, 800  # of a step, because the reflecting LM reads several trajectories at once
 
 
 def gepa_metric(
@@ -23,14 +23,14 @@ def gepa_metric(
     """Make a metric for GEPA. Its feedback includes the trajectory and its cost.
 
     Args:
-        metric: ``metric(example, prediction)``, giving a score from 0 to 1, or a ``dspy.Prediction`` with ``score``
-            and ``feedback``.
+        metric: ``metric(example, prediction)``, which returns a score from 0 to 1, or a ``dspy.Prediction`` with
+            ``score`` and ``feedback``.
         cost_weight: the score is reduced by ``cost_weight`` times the cost of the run.
-        cost: the cost of a run from its usage; default: dollars where prices are known, else thousands of tokens.
+        cost: returns the cost of a run from its usage; default: dollars if prices are known, else thousands of tokens.
 
     Returns:
-        A function for ``dspy.GEPA(metric=...)``. A run that a limit ended without an answer scores what ``metric``
-        says of empty fields, 0 if it raises.
+        A function for ``dspy.GEPA(metric=...)``. If a limit ended the run without an answer, the score is that of
+        ``metric`` for empty fields, or 0 if ``metric`` raises.
     """
     price = cost or _cost
 
@@ -52,7 +52,7 @@ def gepa_metric(
 
 
 def describe_run(prediction: Any) -> str:
-    """A prediction of an RLM as text: how it ended, what it used, and its steps."""
+    """A prediction of an RLM as text: its end, its usage, and its steps."""
     told = getattr(prediction, RESULT_FIELD, None) or {}
     usage = told.get("usage") or {}
     lines = []

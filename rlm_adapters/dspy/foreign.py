@@ -1,7 +1,7 @@
-"""Any dspy CodeInterpreter as the executor of the graph.
+"""Use any dspy CodeInterpreter as the executor of the graph.
 
-It runs a cell to its end in one call and answers tools by itself, so a cell never suspends, nothing is run ahead, and
-a run on it cannot be rebuilt from a checkpoint.
+It runs a cell to its end in one call and calls tools itself. So a cell never suspends, there is no run-ahead, and a run
+cannot be rebuilt from a checkpoint.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from rlm_adapters.values.answers import to_plain
 
 
 class InterpreterSandbox:
-    """One interpreter in the place of a `Sandbox`, for one call of the module.
+    """One interpreter instead of a `Sandbox`, for one call of the module.
 
     Args:
-        interpreter: set up with its tools; whoever made it shuts it down.
-        variables: handed to it with every cell, as dspy.RLM does.
+        interpreter: with its tools; the code that made it shuts it down.
+        variables: passed to it with every cell, as in dspy.RLM.
     """
 
     def __init__(self, interpreter: CodeInterpreter, variables: Mapping[str, Any]) -> None:
@@ -31,7 +31,7 @@ class InterpreterSandbox:
         self._variables = dict(variables)
 
     def open(self, *, journal: Sequence[CellRecord] = (), **_: Any) -> InterpreterSession:
-        """The session; inputs and functions are the interpreter's own."""
+        """The session. The interpreter already has its inputs and functions."""
         if journal:
             raise SandboxError(
                 f"a run on {type(self._interpreter).__name__} cannot be resumed: leave interpreter_factory out to use "
@@ -40,15 +40,15 @@ class InterpreterSandbox:
         return InterpreterSession(self._interpreter, self._variables)
 
     def thread_pool(self) -> Executor:
-        """Where the graph opens the session: right here, since nothing of it blocks."""
+        """An executor that opens the session in the calling thread, because this does not block."""
         return _Here()
 
 
 class _Here(Executor):
-    """Runs what is submitted at once, in the submitting thread."""
+    """Runs submitted work at once, in the submitting thread."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run it; the future that comes back is done."""
+        """Run it, and return a finished future."""
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
@@ -58,9 +58,9 @@ class _Here(Executor):
 
 
 class InterpreterSession:
-    """A session that runs cells by ``interpreter.execute``.
+    """A session that runs cells with ``interpreter.execute``.
 
-    The async form runs on the event loop's thread, as dspy.RLM's does: interpreters may belong to one thread.
+    The async form runs in the event loop's thread, as in dspy.RLM, because an interpreter may belong to one thread.
     """
 
     def __init__(self, interpreter: CodeInterpreter, variables: Mapping[str, Any]) -> None:
@@ -104,15 +104,15 @@ class InterpreterSession:
         return self.resume(answers)
 
     def kill(self) -> None:
-        """Nothing: the interpreter is its owner's."""
+        """Does nothing: the interpreter belongs to the caller."""
 
     def close(self) -> None:
-        """End the session; the interpreter is its owner's to shut down."""
+        """End the session. The caller shuts the interpreter down."""
         self.closed = True
 
 
 def _done(result: Any) -> Done:
-    """What ``execute`` returned, as the end of a cell."""
+    """The end of a cell, from the result of ``execute``."""
     if isinstance(result, FinalOutput):
         return Done("", final=Final("SUBMIT", to_plain(result.output), fields=isinstance(result.output, Mapping)))
     text = "\n".join(map(str, result)) if isinstance(result, list) else str(result) if result else ""

@@ -1,4 +1,4 @@
-"""Input values of a signature on their way into the sandbox of this package."""
+"""Convert input values of a signature for the sandbox of this package."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 def plain_inputs(given: Mapping[str, Any], *, ours: bool) -> tuple[dict[str, Any], dict[str, str]]:
-    """Inputs in which tables, messages, Documents and the files behind paths are plain values.
+    """The inputs with tables, messages, Documents and files converted to plain values.
 
     Args:
         given: inputs by name.
-        ours: the cells run in the sandbox of this package, which has no pandas: a `SandboxSerializable` that wraps a
-            table and would rebuild it with pandas becomes the table's records.
+        ours: whether the cells run in the sandbox of this package. It has no pandas, so a `SandboxSerializable` that
+            contains a table, and would rebuild it with pandas, becomes the table's records.
 
     Returns:
-        The inputs, and by name what the root LM should know of what they were.
+        The inputs, and notes for the root LM about their original form, by name.
 
     Raises:
         InputError: a file cannot be read.
@@ -55,7 +55,7 @@ def plain_inputs(given: Mapping[str, Any], *, ours: bool) -> tuple[dict[str, Any
         elif isinstance(value, os.PathLike | URL):
             plain[name], notes[name] = plain_input(load_paths([value], allow_empty=True).context, name)
         elif isinstance(value, dspy.Type | BaseModel) and not is_document(value):
-            plain[name] = value  # DSPy describes its own types and models better
+            plain[name] = value  # DSPy describes its types and models better
         else:
             if hint := path_hint(name, value):
                 _LOG.warning("%s", hint)
@@ -77,13 +77,13 @@ def with_note(variable: REPLVariable, note: str) -> REPLVariable:
 
 
 def to_repl(name: str, value: Any) -> Any:
-    """A value as the cells see it: JSON types and bytes.
+    """A value for the cells: JSON types and bytes.
 
-    Pydantic models and dataclasses become dicts. An image becomes the content block that stands for it in a prompt,
-    so that a cell can hand it on: ``llm_query(["What is on it?", image])``.
+    Pydantic models and dataclasses become dicts. An image becomes a content block, which a cell can use in a prompt:
+    ``llm_query(["What is on it?", image])``.
 
     Raises:
-        InputError: the value has no such form.
+        InputError: the value cannot be converted.
     """
     if value is None or isinstance(value, str | bool | int | float | bytes):
         return value
@@ -95,7 +95,7 @@ def to_repl(name: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): to_repl(name, item) for key, item in value.items()}
     if type(value) is list and _SCALARS.issuperset(map(type, value)):
-        return value  # millions of rows need no copy
+        return value  # do not copy millions of rows
     if isinstance(value, list | tuple | set | frozenset):
         return [to_repl(name, item) for item in value]
     inner = plain_table(value)
@@ -112,7 +112,7 @@ def to_repl(name: str, value: Any) -> Any:
 
 
 def described(variable: REPLVariable) -> dict[str, Any]:
-    """What the graph notes of an input, so that it need not read the value again."""
+    """The description of an input for the graph, which then does not need to read the value."""
     return {
         "name": variable.name,
         "type": variable.type_name,
@@ -123,14 +123,14 @@ def described(variable: REPLVariable) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Prelude:
-    """A first cell that rebuilds `SandboxSerializable` inputs, and the raw variables that it needs."""
+    """The first cell, which rebuilds `SandboxSerializable` inputs, and the raw variables that it needs."""
 
     code: str
     variables: Mapping[str, Any]
 
     @classmethod
     def of(cls, values: Mapping[str, SandboxSerializable]) -> Prelude | None:
-        """The prelude for these inputs; None when there are none."""
+        """The prelude for these inputs; None if there are none."""
         lines: list[str] = []
         variables: dict[str, Any] = {}
         for name, value in values.items():
@@ -148,11 +148,11 @@ class Prelude:
 
 
 class PreparedSandbox:
-    """A sandbox whose sessions begin with a prelude.
+    """A sandbox whose sessions start with a prelude.
 
     Args:
-        sandbox: where the sessions come from.
-        prelude: run once, as the first cell of the journal.
+        sandbox: opens the sessions.
+        prelude: runs once, as the first cell of the journal.
     """
 
     def __init__(self, sandbox: Executor, prelude: Prelude) -> None:
@@ -162,7 +162,7 @@ class PreparedSandbox:
     def open(
         self, *, variables: Mapping[str, object] = {}, journal: Sequence[CellRecord] = (), **options: Any
     ) -> ExecutorSession:
-        """A session in which the prelude was run.
+        """Open a session and run the prelude in it.
 
         Raises:
             CodeExecutionError: the prelude failed.
@@ -181,9 +181,9 @@ class PreparedSandbox:
         return session
 
     def ahead_account(self, *width: int) -> Any:
-        """Of the sandbox."""
+        """The same method of the sandbox."""
         return self._sandbox.ahead_account(*width)
 
     def thread_pool(self) -> futures.Executor:
-        """Of the sandbox."""
+        """The same method of the sandbox."""
         return self._sandbox.thread_pool()

@@ -3,8 +3,8 @@
     dspy.configure(interpreter_factory=RestrictedPythonInterpreter)      # for every RLM, CodeAct, ProgramOfThought
     dspy.RLM("context, query -> answer", interpreter_factory=RestrictedPythonInterpreter)
 
-It starts in milliseconds, without Deno, in a confined process. `rlm_adapters.RLM` uses the sandbox directly and gets
-more of it: suspended cells, recursion, checkpoints.
+It starts in milliseconds, without Deno, in a confined process. `rlm_adapters.RLM` uses the sandbox directly and has
+also suspended cells, recursion and checkpoints.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from rlm_adapters.sandbox import Answer, Done, Failure, HostCall, HostFunction, 
 from rlm_adapters.values.answers import to_plain
 
 _FETCH: Final = "_host_variable"
-"""Gives a cell a variable that came after the session was opened."""
+"""Function that gives a cell a variable which was added after the session was opened."""
 _RESERVED: Final = frozenset({"SUBMIT", "__builtins__", _FETCH})
 _PURE: Final = frozenset({"llm_query"})
-"""Tools that only ask a model: calls that a loop is about to make are made together."""
+"""Tools that only call a model. The calls of a loop are made together."""
 _MAX_CONCURRENT: Final = 32
 
 
@@ -47,19 +47,19 @@ class RestrictedPythonInterpreter:
     """Runs Python in a confined worker process. Variables stay from one execution to the next.
 
     A variable is sent to the worker if it is new, or if its value has changed since the last execution. Otherwise the
-    worker keeps what the code has assigned to its name.
+    worker keeps the value that the code has assigned to the name.
 
     Args:
         tools: host functions by name, sync or async, called by position or keyword. Arguments and results are JSON
             values; pydantic models and dataclasses become dicts.
-        output_fields: fields of ``SUBMIT``, dicts with ``name`` and perhaps ``type``.
-        execution_timeout: seconds for one execution, host tools included; exceeding them ends the session. None: the
-            sandbox's own limits, after which the session goes on without what that execution did.
-        sandbox: where the worker comes from; default: one that the process shares.
+        output_fields: fields of ``SUBMIT``: dicts with ``name`` and optionally ``type``.
+        execution_timeout: seconds for one execution, with host tools. After this time the session ends. None: only the
+            limits of the sandbox; when one is reached, the session continues without the effects of that execution.
+        sandbox: starts the worker; default: one sandbox for the process.
         callbacks: DSPy callback handlers of this interpreter.
 
     Raises:
-        ValueError: a name or the time-out is unusable.
+        ValueError: a name or the time-out is wrong.
     """
 
     execution_instructions = EXECUTION_INSTRUCTIONS
@@ -96,10 +96,10 @@ class RestrictedPythonInterpreter:
 
     @with_callbacks  # type: ignore[untyped-decorator]
     def start(self) -> None:
-        """Have workers ready; the session itself opens with the first execution, when its variables are known.
+        """Prepare workers. The session opens with the first execution, when its variables are known.
 
         Raises:
-            CodeInterpreterError: the interpreter was shut down, or there is no sandbox to be had.
+            CodeInterpreterError: the interpreter was shut down, or the sandbox cannot start.
         """
         self._check_alive()
         if self._session is None:
@@ -117,14 +117,14 @@ class RestrictedPythonInterpreter:
             variables: values by name: JSON values, bytes, pydantic models.
 
         Returns:
-            `FinalOutput` when it called SUBMIT; else the value of its last expression, if it is not None; else what it
-            printed, None when that is nothing.
+            `FinalOutput` if the code called SUBMIT; else the value of its last expression, if it is not None; else its
+            output; None if there is none.
 
         Raises:
-            SyntaxError: the code is no Python.
-            CodeExecutionError: it failed, or a sandbox limit stopped it; the session goes on.
-            CodeInterpreterError: the interpreter failed, took too long or was shut down; the session is over.
-            ValueError: a tool or field has an unusable name.
+            SyntaxError: the code is not Python.
+            CodeExecutionError: the code failed, or a sandbox limit stopped it. The session continues.
+            CodeInterpreterError: the interpreter failed, took too long or was shut down. The session has ended.
+            ValueError: the name of a tool or field cannot be used.
         """
         if not self._busy.acquire(blocking=False):
             raise CodeInterpreterError(
@@ -137,10 +137,10 @@ class RestrictedPythonInterpreter:
 
     @with_callbacks  # type: ignore[untyped-decorator]
     def invoke_tool(self, tool_name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        """Call a host tool, awaiting one that is async.
+        """Call a host tool, sync or async.
 
         Raises:
-            CodeInterpreterError: there is none of this name any more.
+            CodeInterpreterError: there is no tool of this name any more.
         """
         tool = self.tools.get(tool_name)
         if tool is None:
@@ -153,7 +153,7 @@ class RestrictedPythonInterpreter:
 
     @with_callbacks  # type: ignore[untyped-decorator]
     def shutdown(self) -> None:
-        """End the worker; harmless when done twice."""
+        """End the worker. Can be called twice."""
         self._ended = True
         if self._session is not None:
             self._session.close()
@@ -174,7 +174,7 @@ class RestrictedPythonInterpreter:
     def _execute(self, code: str, variables: Mapping[str, Any]) -> Any:
         _check_tools(self.tools)
         _check_fields(self.output_fields)
-        if HOST_TOKEN_VAR in variables:  # DSPy's own facade for `import dspy`; ours comes when code first names it
+        if HOST_TOKEN_VAR in variables:  # DSPy's facade for `import dspy`; ours is added when code first uses the name
             self._facade = "wanted"
             return None
         if not isinstance(code, str):
@@ -184,7 +184,7 @@ class RestrictedPythonInterpreter:
             self.start()
         try:
             session = self._ready(variables)
-            # Opening the session is no part of the execution.
+            # The time to open the session does not count.
             deadline = None if self.execution_timeout is None else time.monotonic() + self.execution_timeout
             self._hand_over(session, variables, deadline)
             self._offer_dspy(session, code, deadline)
@@ -194,7 +194,7 @@ class RestrictedPythonInterpreter:
         return self._outcome(done)
 
     def _ready(self, variables: Mapping[str, Any]) -> Session:
-        """The session with the current tools and fields; one whose tools have changed is opened again by replay."""
+        """The session with the current tools and fields. If the tools have changed, it is opened again and replayed."""
         functions = {name: _describe(sandbox_name(name), tool) for name, tool in self.tools.items()}
         fields = None if self.output_fields is None else tuple(field["name"] for field in self.output_fields)
         if self._session is not None and functions.items() <= self._offered.items() and fields == self._fields:
@@ -218,7 +218,7 @@ class RestrictedPythonInterpreter:
         return self._session
 
     def _hand_over(self, session: Session, variables: Mapping[str, Any], deadline: float | None) -> None:
-        """Bind the variables that are new or have changed, by a cell of its own."""
+        """Set new and changed variables, with a separate cell."""
         changed = [name for name, value in variables.items() if not _same(self._given.get(name, _FETCH), value)]
         if not changed:
             return
@@ -226,10 +226,10 @@ class RestrictedPythonInterpreter:
         self._fetchable |= {name: _plain(name, variables[name]) for name in changed}
         done = self._run(session, "\n".join(f"{name} = {_FETCH}({name!r})" for name in changed), deadline)
         if done.error is not None:
-            raise SandboxError(f"the variables {changed} could not be handed over: {done.error.message}")
+            raise SandboxError(f"the variables {changed} could not be set in the sandbox: {done.error.message}")
 
     def _offer_dspy(self, session: Session, code: str, deadline: float | None) -> None:
-        """Put the stand-in for the ``dspy`` module into the session when code first names it."""
+        """Define the stand-in for the ``dspy`` module in the session, when code first uses the name."""
         if self._facade != "wanted" or not names_dspy(code):
             return
         done = self._run(session, STAND_IN, deadline)
@@ -247,7 +247,7 @@ class RestrictedPythonInterpreter:
         return done
 
     def _within(self, deadline: float | None, work: Callable[[], Any]) -> Any:
-        """Do something that may take until the deadline; what is late is left to end by itself."""
+        """Do some work until the deadline. After it, the work is not waited for."""
         if deadline is None:
             return work()
 
@@ -260,7 +260,7 @@ class RestrictedPythonInterpreter:
             self._end(f"the code exceeded execution timeout of {self.execution_timeout:g} seconds", error)
 
     def _answer(self, calls: Sequence[HostCall]) -> dict[str, Answer]:
-        """Call the tools; calls of a batch or found ahead run at the same time."""
+        """Call the tools. Calls of a batch, or found by run-ahead, run at the same time."""
         if len(calls) == 1:
             return {calls[0].id: self._answer_one(calls[0])}
         with ThreadPoolExecutor(min(len(calls), _MAX_CONCURRENT), "rlm-tool") as pool:
@@ -293,7 +293,7 @@ class RestrictedPythonInterpreter:
         raise CodeExecutionError(f"{text}\nPrinted before that:\n{printed}" if printed else text)
 
     def _named(self, value: Any) -> Any:
-        """A bare value as the dict of fields that DSPy expects."""
+        """A single value as the dict of fields that DSPy expects."""
         if self._fields is None:
             return {"output": value}
         if len(self._fields) == 1 and not (isinstance(value, dict) and self._fields[0] in value):
@@ -305,7 +305,7 @@ class RestrictedPythonInterpreter:
             raise CodeInterpreterError("the interpreter has been shut down and its session has ended: make a new one")
 
     def _end(self, message: str, cause: BaseException) -> NoReturn:
-        """A failure that the session does not survive."""
+        """End the session with an error."""
         self.shutdown()
         raise CodeInterpreterError(message) from cause
 
@@ -343,13 +343,13 @@ def _plain(name: str, value: Any) -> Any:
         return to_repl(name, value)
     except PydanticSerializationError as error:
         reason = f"Unable to serialize {type(value).__name__} as JSON: {error}"
-        raise CodeInterpreterError(f"the variable {name!r} cannot be handed over: {reason}") from error
+        raise CodeInterpreterError(f"the variable {name!r} cannot be set in the sandbox: {reason}") from error
     except InputError as error:
-        raise CodeInterpreterError(f"the variable {name!r} cannot be handed over: {error}") from error
+        raise CodeInterpreterError(f"the variable {name!r} cannot be set in the sandbox: {error}") from error
 
 
 def _same(left: Any, right: Any) -> bool:
-    """Whether a variable still has the value that was handed over; in doubt it has not."""
+    """Whether a variable still has the value that was sent. False if this is not certain."""
     if left is right:
         return True
     try:
@@ -359,10 +359,10 @@ def _same(left: Any, right: Any) -> bool:
 
 
 def _result(value: Any) -> Any:
-    """A tool's result as the code gets it; a named tuple keeps its names.
+    """A tool's result for the code. A named tuple keeps its names.
 
     Raises:
-        CodeInterpreterError: it has no JSON form.
+        CodeInterpreterError: it cannot be converted to JSON.
     """
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return {name: _result(item) for name, item in value._asdict().items()}
@@ -382,7 +382,7 @@ def _describe(name: str, tool: Callable[..., Any]) -> HostFunction:
 def _by_name(
     tool: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """Positional arguments as keyword arguments where the tool names them: dspy.RLM's tools take no others."""
+    """Positional arguments as keyword arguments, if the tool names them: dspy.RLM's tools accept only these."""
     try:
         parameters = list(inspect.signature(tool).parameters.values())[: len(args)]
     except (TypeError, ValueError):
@@ -391,7 +391,7 @@ def _by_name(
         return args, kwargs
     names = [one.name for one in parameters]
     if set(names) & set(kwargs):
-        return args, kwargs  # given twice: the tool's own error says so
+        return args, kwargs  # given twice: the tool raises an error
     return (), {**dict(zip(names, args, strict=True)), **kwargs}
 
 

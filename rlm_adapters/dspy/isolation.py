@@ -1,8 +1,8 @@
-"""Running the graph apart from the LangChain run that may surround the caller.
+"""Run the graph without the configuration of a LangChain run around the caller.
 
-Inside any Runnable the ambient config would make our graph a subgraph of the caller's: its checkpoints, callbacks,
-streams and step limit. A DSPy module is a unit of its own, so the ambient config is hidden from it. All other context
-variables, those of DSPy among them, are copied as they are.
+Inside a Runnable, LangChain's ambient config would make the graph a subgraph of the caller's graph, with its
+checkpoints, callbacks, streams and step limit. A DSPy module is independent, so this config is hidden from it. All
+other context variables, also those of DSPy, are copied.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def run_apart(work: Callable[[], T]) -> T:
 
 
 async def arun_apart(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Async form of `run_apart`; a cancellation reaches the work."""
+    """Async form of `run_apart`. A cancellation is passed on to the work."""
     return await asyncio.create_task(work(), context=_apart())
 
 

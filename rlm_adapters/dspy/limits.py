@@ -1,4 +1,4 @@
-"""One set of limits from dspy.RLM's arguments and from `Limits`."""
+"""Merge the limits from dspy.RLM's arguments and from `Limits`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rlm_adapters.models.limits import Limits
 
 DEFAULTS: Final = Limits()
 MAX_LLM_CALLS: Final = 50
-"""As dspy.RLM; the other limits are those of `Limits` where nothing is given."""
+"""The default of dspy.RLM. All other limits have the defaults of `Limits`."""
 
 _ARGUMENTS: Final = {
     "max_iters": "max_iterations",
@@ -20,20 +20,20 @@ _ARGUMENTS: Final = {
     "max_output_chars": "max_output_chars",
     "max_depth": "max_depth",
 }
-"""Arguments of the module by the field of `Limits` that means the same."""
+"""The module's argument for each field of `Limits` with the same meaning."""
 
 
 def merged_limits(limits: Limits | Mapping[str, Any] | None, **arguments: int) -> Limits:
-    """The limits of a run. Each may be given as dspy.RLM's argument or in ``limits``.
+    """The limits of a run. Each limit can be given as dspy.RLM's argument or in ``limits``.
 
     Args:
-        limits: as the module takes them.
-        **arguments: ``max_iters``, ``max_llm_calls``, ``max_output_chars``, ``max_depth``, as the module takes them.
+        limits: the argument of the module.
+        **arguments: the module's ``max_iters``, ``max_llm_calls``, ``max_output_chars``, ``max_depth``.
 
     Raises:
-        InputError: a limit is unusable, or given twice with different values.
+        InputError: a limit is wrong, or is given twice with different values.
     """
-    given = Limits.of(limits, call_timeout=math.inf)  # a DSPy LM has a time-out of its own
+    given = Limits.of(limits, call_timeout=math.inf)  # a DSPy LM has its own time-out
     named = limits if isinstance(limits, Mapping) else {}
     chosen: dict[str, Any] = {}
     for argument, field in _ARGUMENTS.items():

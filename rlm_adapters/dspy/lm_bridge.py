@@ -1,4 +1,4 @@
-"""A LangChain chat model as a ``dspy.LM``."""
+"""`lm_from_chat_model`: a LangChain chat model as a ``dspy.LM``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ERRORS = {
     "network": lm15.TransportError,
     "bad_request": lm15.InvalidRequestError,
 }
-"""DSPy's errors by the kinds of `rlm_adapters.models.failures.classify`; its retries go by their classes."""
+"""DSPy's errors by the kinds of `rlm_adapters.models.failures.classify`. DSPy decides by class whether to retry."""
 
 _OPTIONS = ("temperature", "max_tokens", "top_p", "seed", "frequency_penalty", "presence_penalty")
 
@@ -32,8 +32,8 @@ def lm_from_chat_model(model: BaseChatModel, name: str | None = None, **options:
     """Make a ``dspy.LM`` from a LangChain chat model, with DSPy's cache, retries, history and usage tracking.
 
     Args:
-        model: any chat model, a `ChatRLM` too.
-        name: in DSPy's history and usage; default: ``langchain/<name of the model>``.
+        model: any chat model, also a `ChatRLM`.
+        name: name in DSPy's history and usage; default: ``langchain/<name of the model>``.
         **options: of ``dspy.LM``: ``temperature``, ``max_tokens``, ``cache``, ``num_retries``, ...
 
     Raises:
@@ -46,14 +46,14 @@ def lm_from_chat_model(model: BaseChatModel, name: str | None = None, **options:
 
 
 def dspy_lm(given: Any, what: str) -> Any:
-    """What a user gives where DSPy wants an LM: one, its name, or a LangChain chat model.
+    """Convert an argument to a ``dspy.LM``: it may be an LM, a name, or a LangChain chat model.
 
     Args:
-        given: None stays None.
-        what: the argument's name, for the error.
+        given: the argument. None stays None.
+        what: name of the argument, for the error.
 
     Raises:
-        InputError: it is none of these.
+        InputError: it is none of them.
     """
     if isinstance(given, str):
         if not given.strip():
@@ -67,7 +67,7 @@ def dspy_lm(given: Any, what: str) -> Any:
 
 
 class ChatEngine:
-    """DSPy's engine interface over a chat model.
+    """DSPy's engine interface for a chat model.
 
     Args:
         model: answers the requests.
@@ -93,7 +93,7 @@ class ChatEngine:
         return iter(lm15.response_to_events(self.complete(request)))
 
     def close(self) -> None:
-        """Nothing: the model is its owner's."""
+        """Does nothing: the model belongs to the caller."""
 
 
 class AsyncChatEngine:
@@ -124,7 +124,7 @@ class AsyncChatEngine:
             yield event
 
     async def aclose(self) -> None:
-        """Nothing: the model is its owner's."""
+        """Does nothing: the model belongs to the caller."""
 
 
 def _translated(error: Exception) -> lm15.LM15Error:
@@ -165,7 +165,7 @@ def _message(message: lm15.Message) -> list[BaseMessage]:
 
 
 def _content(parts: Sequence[Any]) -> Any:
-    """Plain text where there is only text, as all models take it; content blocks otherwise."""
+    """Plain text if there is only text, because all models accept it; else content blocks."""
     blocks = [_block(part) for part in parts]
     if all(block["type"] == "text" for block in blocks):
         return "\n".join(block["text"] for block in blocks)

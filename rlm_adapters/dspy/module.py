@@ -3,8 +3,8 @@
     rlm = RLM("context, query -> answer: int")
     rlm(context=book, query="How many chapters are there?").answer
 
-Signature, tools, predictors, saved files, ``SUBMIT`` and the prediction are those of ``dspy.RLM``, of which this is a
-subclass; the loop, the sandbox, budgets, recursion, parallel sub-calls and checkpoints are those of this package.
+It is a subclass of ``dspy.RLM``, with the same signature, tools, predictors, saved files, ``SUBMIT`` and prediction.
+The loop, the sandbox, limits, recursion, parallel sub-calls and checkpoints are those of this package.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ from rlm_adapters.traces.writer import TraceWriter, trace_writer
 from rlm_adapters.values.content import ContentStore
 from rlm_adapters.views.console import ConsoleView
 
-_ANY_CALLS: Final = 1_000_000  # what the prompt and dspy.RLM's own budget are told where calls are not limited
-_WHOLE_OUTPUT: Final = 200_000  # the prediction's trajectory has outputs in full; the prompt has them shortened
+_ANY_CALLS: Final = 1_000_000  # for the prompt and dspy.RLM's budget, if calls are not limited
+_WHOLE_OUTPUT: Final = 200_000  # the prediction's trajectory has whole outputs; in the prompt they are cut
 
 
 def _remedy(name: str, value: Any) -> str:
-    """What to give in place of an argument that dspy.RLM has not: its own names go before those of `Limits`."""
+    """A remedy for an unknown argument: first the names of dspy.RLM, then those of `Limits`."""
     ours = {"max_iterations": "max_iters", "max_calls": "max_llm_calls"}
     return f"give {ours[name]}={value!r}" if name in ours else limits_remedy(name, value)
 
@@ -72,52 +72,54 @@ def _remedy(name: str, value: Any) -> str:
 class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
     """Recursive Language Model (arXiv 2512.24601) as a DSPy module.
 
-    It takes the place of ``dspy.RLM``, also for optimizers and saved programs. The predictors have the same names
-    (``generate_action``, ``extract``) and fields, so each class loads files that the other one saved. A prediction has
-    one more field, ``rlm``: how the run ended, and what it used.
+    It replaces ``dspy.RLM``, also for optimizers and saved programs. The predictors have the same names
+    (``generate_action``, ``extract``) and fields, so each class can load files that the other one saved. A prediction
+    has one more field, ``rlm``, with the finish reason and the usage.
 
     Args:
         signature: inputs and outputs, ``"context, query -> answer"`` or a ``dspy.Signature``.
-        max_iters: steps of the root LM; then the extract predictor gives the answer.
+        max_iters: steps of the root LM. After them the extract predictor gives the answer.
         max_llm_calls: sub-calls of the whole call tree.
-        max_output_chars: of each output that the prompt shows.
-        verbose: show every step on standard error while it runs.
-        tools: functions or ``dspy.Tool`` objects that cells may call, sync or async.
-        sub_lm: answers ``llm_query``; default ``dspy.settings.lm``. A name such as ``"openai/gpt-5"`` and a LangChain
-            chat model become a ``dspy.LM``. A DSPy program with one input and one output field, such as another RLM,
-            may stand in for an LM.
-        interpreter_factory: makes a dspy ``CodeInterpreter`` for each call. Default: ``dspy.settings``' own, else the
-            sandbox of this package, which alone offers recursion, parallel sub-calls and checkpoints.
+        max_output_chars: characters of each output that the prompt shows.
+        verbose: show every step on standard error during the run.
+        tools: functions or ``dspy.Tool`` objects that cells can call, sync or async.
+        sub_lm: answers ``llm_query``; default ``dspy.settings.lm``. A name such as ``"openai/gpt-5"`` or a LangChain
+            chat model becomes a ``dspy.LM``. It can also be a DSPy program with one input and one output field, such
+            as another RLM.
+        interpreter_factory: makes a dspy ``CodeInterpreter`` for each call. Default: that of ``dspy.settings``, else
+            the sandbox of this package. Only this sandbox has recursion, parallel sub-calls and checkpoints.
         limits: further limits of a run (tokens, cost, seconds, concurrency, repairs): `Limits`, or a dict of its
-            fields. ``max_iterations``, ``max_calls`` and ``max_depth`` may be given there as well.
+            fields. It can also have ``max_iterations``, ``max_calls`` and ``max_depth``.
         prices: dollars per million tokens (input, output) by model name, for ``limits.max_cost``.
         max_depth: 1: sub-calls only; 2: ``rlm_query`` starts child RLMs, whose predictors are ``child.*``.
-        parallel: ``"ahead"`` makes the sub-calls of a plain loop together, where they do not depend on each other;
-            ``"off"`` makes each where the cell makes it; ``"stream"`` is ``"ahead"`` here, since a predictor's reply
-            is read when it is whole.
-        checkpointer: a LangGraph saver: a call with ``thread_id=`` goes on where it stood when its process died.
-        store: where big values live; with a checkpointer give a lasting one.
-        sandbox: default: one that all modules of the process share. A `Sandbox`, another `Executor`, or ``"monty"``:
-            pydantic-monty (extra ``monty``).
-        multitask_strategy: what a call does whose ``thread_id`` is being run by another call, here or elsewhere:
-            ``"reject"`` raises `ThreadBusyError`, ``"enqueue"`` waits; None does not look.
-        approve: what waits for approval before it runs: ``"cells"``, ``"tools"``, ``"all"``, or a function of the
-            `ApprovalRequest` (see docs/approval.md). Where a person is asked, it takes a checkpointer.
+        parallel: ``"ahead"`` makes the sub-calls of a plain loop together, if they do not depend on each other;
+            ``"off"`` makes them one after the other; ``"stream"`` is the same as ``"ahead"`` here, because the reply
+            of a predictor is not streamed.
+        checkpointer: a LangGraph checkpointer. A call with ``thread_id=`` continues from the last save if its process
+            died.
+        store: where big values are stored. A durable checkpointer needs a durable store.
+        sandbox: a `Sandbox`, another `Executor`, or ``"monty"`` for pydantic-monty (extra ``monty``). Default: one
+            sandbox that all modules of the process share.
+        multitask_strategy: what a call does if another call, in any process, is running its ``thread_id``:
+            ``"reject"`` raises `ThreadBusyError`, ``"enqueue"`` waits; None does not check.
+        approve: what needs approval before it runs: ``"cells"``, ``"tools"``, ``"all"``, or a function that gets an
+            `ApprovalRequest` (see docs/approval.md). To ask a person, it needs a checkpointer.
         on_event: called with every `Event` of every run.
-        trace: a file that gets every event of every run, prompts and answers included, or a `TraceWriter`.
-        trajectory: give ``prediction.rlm["trajectory"]``, which tells more than ``prediction.trajectory``: calls with
-            prompts and answers, times, tokens, child runs (`Trajectory.from_dict` takes it).
-        trajectory_demos: keep only the last action step of a run in ``dspy.settings.trace``. It holds all earlier ones
-            in its ``repl_history``, so that demos are whole trajectories; False keeps every step.
-        sub_call: word the sub-calls by a predictor, called ``sub_call``, which optimizers tune as well: True, or a
-            signature with one input and one output such as ``"prompt -> answer"``. False: a prompt goes to the LM as
+        trace: a file for every event of every run, with prompts and answers, or a `TraceWriter`.
+        trajectory: add ``prediction.rlm["trajectory"]``, for `Trajectory.from_dict`. It has more than
+            ``prediction.trajectory``: calls with prompts and answers, times, tokens, child runs.
+        trajectory_demos: keep only the last action step of a run in ``dspy.settings.trace``. Its ``repl_history`` has
+            all earlier steps, so demos are whole trajectories. False keeps every step.
+        sub_call: call the sub-LM through a predictor named ``sub_call``, which optimizers can tune: True, or a
+            signature with one input and one output such as ``"prompt -> answer"``. False: the LM gets the prompt as
             the cell wrote it, as in ``dspy.RLM``.
-        sub_agents: offer ``import dspy`` to the cells: sub-agents with signatures of their own (``dspy.Predict``,
-            ``ReAct``, ``RLM``, ...), which the host runs. ``dspy.RLM`` always does; see docs/dspy.md for why not here.
+        sub_agents: let cells ``import dspy`` and use sub-agents with their own signatures (``dspy.Predict``,
+            ``ReAct``, ``RLM``, ...), which the host runs. In ``dspy.RLM`` this is always on; docs/dspy.md says why it
+            is off here.
 
     Raises:
-        InputError: a limit or name is unusable.
-        ValueError: names of fields or tools clash, as in ``dspy.RLM``.
+        InputError: a limit or name is wrong.
+        ValueError: names of fields or tools are in conflict, as in ``dspy.RLM``.
     """
 
     _initial_interpreter_rules: str
@@ -153,7 +155,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         sub_agents: bool = False,
     ) -> None:
         if sub_agents and (sandbox == "monty" or isinstance(sandbox, MontySandbox)):
-            raise InputError("sub_agents=True needs classes in the cells, which monty has not: leave one of them out")
+            raise InputError("sub_agents=True needs classes in cells, which monty does not have: use only one of them")
         if not isinstance(signature, str) and not hasattr(signature, "output_fields"):
             raise InputError(f"signature={signature!r}: give 'context, query -> answer', or a dspy.Signature")
         merged = merged_limits(
@@ -213,14 +215,14 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         """Answer from the given inputs.
 
         Args:
-            interpreter: a caller-owned interpreter for this call (as before dspy 3.4); the caller shuts it down.
-            *more: nothing: inputs are given by name.
+            interpreter: an interpreter of the caller for this call (as before dspy 3.4). The caller shuts it down.
+            *more: must be empty: inputs are given by name.
             interpreter_factory: makes the interpreter of this call, which is shut down at its end.
-            **input_args: the signature's inputs; besides, with a checkpointer, ``thread_id`` names the run, and
-                ``resume`` answers the interrupt at which it stands.
+            **input_args: the signature's inputs. With a checkpointer also ``thread_id``, the name of the run, and
+                ``resume``, the answer to the interrupt at which it waits.
 
         Returns:
-            The output fields, ``trajectory``, ``final_reasoning`` and ``rlm``. When a limit ended the run without an
+            The output fields, ``trajectory``, ``final_reasoning`` and ``rlm``. If a limit ended the run without an
             answer, the fields are None and ``rlm`` says why.
 
         Raises:
@@ -243,14 +245,14 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             return await call.arun()
 
     def _only(self, interpreter: Any, more: tuple[Any, ...]) -> Any:
-        """The interpreter, when it is one and the only argument without a name."""
+        """The interpreter, if it is the only positional argument."""
         if more or not (interpreter is None or hasattr(interpreter, "execute")):
             named = ", ".join(f"{name}=..." for name in self._inputs())
-            raise InputError(f"inputs are given by name: rlm({named}); without a name goes only an interpreter")
+            raise InputError(f"give inputs by name: rlm({named}); only an interpreter can be given without a name")
         return interpreter
 
     def _call(self, interpreter: Any, given_factory: Any, input_args: dict[str, Any]) -> Call:
-        """Everything that this call hands to the graph."""
+        """Everything that this call passes to the graph."""
         options = {key: input_args.pop(key, None) for key in ("thread_id", "resume") if key not in self._inputs()}
         if "interpreter" in input_args and "interpreter" not in self._inputs():
             raise TypeError(
@@ -289,7 +291,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         return call
 
     def _set_up(self, call: Call, interpreter: Any, factory: Any, input_args: Mapping[str, Any], *, ours: bool) -> None:
-        """Choose the executor, and hand it the inputs."""
+        """Choose the executor, and give it the inputs."""
         sandbox: Any
         sub_agents: dict[str, Tool] = {}
         if ours:
@@ -315,7 +317,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
             sandbox=sandbox,
             parallel="off" if isinstance(sandbox, InterpreterSandbox) else self._parallel,
             sessions=self._runtime.sessions,
-            remember=False,  # a signature gives all of its inputs with each call
+            remember=False,  # each call has all inputs of the signature
             multitask_strategy=self._multitask_strategy,
             approve=self._approve,
             on_event=self._listener(call),
@@ -326,7 +328,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
     def _foreign(
         self, call: Call, interpreter: Any, factory: Callable[[], CodeInterpreter], input_args: Mapping[str, Any]
     ) -> tuple[InterpreterSandbox, str]:
-        """A dspy interpreter as the executor, set up as dspy.RLM does, and the rules that the prompt gives for it."""
+        """A dspy interpreter as the executor, set up as in dspy.RLM, and its rules for the prompt."""
         budget = call_budget(self.max_llm_calls)
         tools = self._prepare_execution_tools(budget)
         if interpreter is not None:
@@ -340,7 +342,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         return InterpreterSandbox(interpreter, self._prepare_serializable_vars(dict(input_args), interpreter)), rules
 
     def _writer(self, variables: list[str] | None) -> PredictorWriter:
-        """The predictors of this very module, deep copies included, as the root LM."""
+        """The predictors of this module (or of this deep copy) as the root LM."""
         child = self.child._child_writer() if self.max_depth > 1 else None  # noqa: SLF001 - of the same class
         return PredictorWriter(
             ActionTarget(self.generate_action, ("reasoning", "code")),
@@ -352,7 +354,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         )
 
     def _child_writer(self) -> PredictorWriter:
-        """The writer of child runs, whose inputs are known when they start."""
+        """The writer of child runs. Their inputs are known when they start."""
         return replace(self._writer(None), variable_names={"query": "query"}, bare_answer=True)
 
     def _listener(self, call: Call) -> EventHandler | None:
@@ -378,7 +380,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
     # -- prompt
 
     def _build_signatures(self) -> tuple[Any, Any]:
-        """dspy.RLM's own, with the rules of our sandbox where it is the executor."""
+        """The signatures of dspy.RLM, with the rules of this package's sandbox if it is the executor."""
         action, extract = super()._build_signatures()
         if resolve_interpreter_factory(self._interpreter_factory) is RestrictedPythonInterpreter:
             rules = self._native_rules()
@@ -390,7 +392,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
         return our_rules(recursion=self.max_depth > 1, sub_agents=self.sub_agents)
 
     def _signature_for(self, rules: str) -> Any:
-        """The action predictor's signature for an executor with these rules; None: its own."""
+        """The action predictor's signature for an executor with these rules; None: the unchanged signature."""
         signature = getattr(self.generate_action, "signature", None)
         initial = self._initial_interpreter_rules
         if signature is None or rules == initial:
@@ -403,14 +405,14 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
     # -- saving
 
     def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
-        """The predictors' states as in dspy.RLM, and the task's fields for whoever has only the file."""
+        """The predictors' states as in dspy.RLM, and the fields of the task, for readers that have only the file."""
         state = dict(super().dump_state(json_mode=json_mode))
         wording = self.sub_call and self.sub_call.signature
         state["rlm"] = describe_signature(self.signature, max_output_chars=self.max_output_chars, sub_call=wording)
         return state
 
     def load_state(self, state: Mapping[str, Any], **options: Any) -> None:
-        """Load a state of this class or of dspy.RLM; predictors that dspy.RLM has not may be missing from it."""
+        """Load a state of this class or of dspy.RLM, which has fewer predictors."""
         extra = ("child.", "sub_call")
         own = {name: one.dump_state() for name, one in self.named_parameters() if name.startswith(extra)}
         super().load_state({**own, **state}, **options)
@@ -421,7 +423,7 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
 
 
 def _dspy_tools(tools: Any) -> list[Any]:
-    """Tools as dspy.RLM takes them; LangChain's become DSPy's."""
+    """Tools in the form of dspy.RLM; LangChain tools become DSPy tools."""
     given = [dspy.Tool.from_langchain(tool) if isinstance(tool, BaseTool) else tool for tool in listed_tools(tools)]
     wrong = next((tool for tool in given if not callable(tool)), None)
     if wrong is not None or None in given:
@@ -430,7 +432,7 @@ def _dspy_tools(tools: Any) -> list[Any]:
 
 
 def _settings_factory() -> Callable[[], CodeInterpreter] | None:
-    """The interpreter factory of ``dspy.configure``, if there is one."""
+    """The interpreter factory in ``dspy.settings``, if there is one."""
     factory = settings.get("interpreter_factory")
     if factory is not None:
         _validate_interpreter_factory(factory, name="dspy.settings.interpreter_factory")
@@ -438,5 +440,5 @@ def _settings_factory() -> Callable[[], CodeInterpreter] | None:
 
 
 def _title(signature: Any) -> str:
-    """What a run is called in events and traces."""
+    """The title of a run in events and traces."""
     return str(signature.instructions or signature.signature).strip() or "RLM"

@@ -1,7 +1,7 @@
-"""DSPy predictors as the models that the graph calls.
+"""Use DSPy predictors as the models of the graph.
 
-A predictor is called inside a graph node, in a context copied from the caller's, so ``dspy.context``, traces,
-callbacks and usage tracking see it as a call of the caller's program.
+A graph node calls the predictor in a copy of the caller's context. So ``dspy.context``, traces, callbacks and usage
+tracking treat it as a call of the caller's program.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _REPLY_CHARS = 2_000  # of a reply that could not be parsed, kept in the history
 
 
 class PredictorError(ModelCallError):
-    """A predictor failed. Not retried here, since a DSPy LM retries by itself.
+    """A predictor failed. It is not retried here, because a DSPy LM retries itself.
 
     Attributes:
-        original: what the predictor raised; the module raises it again.
+        original: the exception of the predictor. The module raises it again.
     """
 
     def __init__(self, original: Exception) -> None:
@@ -49,9 +49,9 @@ class PredictorTarget:
     Attributes:
         predictor: a ``dspy.Predict`` or anything that is called like one.
         outputs: the output fields that make up the reply.
-        signature: gives the signature of a call where it differs from the predictor's own.
-        made: predictions in the order in which they were made, for whoever tidies the trace.
-        failure: what the last call that failed had raised.
+        signature: returns the signature of a call, if it differs from that of the predictor.
+        made: predictions in the order in which they were made, to clean up the trace.
+        failure: exception of the last failed call.
         unread: the last reply that could not be parsed.
     """
 
@@ -71,21 +71,21 @@ class PredictorTarget:
 
     @property
     def address(self) -> str | None:
-        """The address that the LM was given; None: its provider's own."""
+        """The address in the LM's settings; None: the default address of its provider."""
         return address_of(getattr(self.predictor, "lm", None) or settings.lm)
 
     def estimate(self, prompt: Any) -> int:
-        """Upper estimate of the tokens of fields and instructions; demos are left out."""
+        """Upper estimate of the tokens of fields and instructions, without demos."""
         last = self._estimated
         if last is not None and last[0] is prompt:
-            return last[1]  # one prompt is estimated several times on its way
+            return last[1]  # the same prompt is estimated several times
         instructions = getattr(getattr(self.predictor, "signature", None), "instructions", "")
         estimate = sum(estimate_tokens(_text(value)) for value in (*prompt.values(), instructions)) + 200
         self._estimated = (prompt, estimate)
         return estimate
 
     def messages_of(self, prompt: Any) -> list[tuple[str, str]]:
-        """The instructions and the fields by name, for whoever looks at the run; demos are left out."""
+        """The instructions and the fields by name, without demos, for events and traces."""
         signature = (self.signature() if self.signature is not None else None) or getattr(
             self.predictor, "signature", None
         )
@@ -132,7 +132,7 @@ class PredictorTarget:
         )
 
     def _failed(self, error: Exception, prompt: Any, usage: Measured) -> ModelReply:
-        """A reply that DSPy cannot parse is the model's mistake: it was paid, and a run goes on with it."""
+        """The reply for a failed call. A reply that DSPy cannot parse is a mistake of the model; the run continues."""
         if not isinstance(error, AdapterParseError):
             self.failure = error
             raise PredictorError(error) from error
@@ -145,13 +145,13 @@ class PredictorTarget:
         )
 
     def _unparsable(self, reply: str) -> str:
-        """The text in place of a reply that could not be parsed: no fields at all."""
+        """The text that replaces a reply which could not be parsed: no fields."""
         self.unread = reply
         return "{}"
 
 
 class ActionTarget(PredictorTarget):
-    """The action predictor, whose reply is a step of the trajectory."""
+    """The action predictor. Its reply is a step of the trajectory."""
 
     def _unparsable(self, reply: str) -> str:
         problem = (

@@ -1,4 +1,4 @@
-"""LangChain messages as a request of DSPy's LM layer."""
+"""Convert LangChain messages to a request of DSPy's LM layer."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def to_request(model: str, messages: Sequence[BaseMessage], options: Mapping[str
     Args:
         model: name of the model.
         messages: system messages at the beginning become the request's system text.
-        options: generation parameters, ``tools`` and ``tool_choice`` in OpenAI's form; what DSPy does not know goes
-            into its ``extensions``.
+        options: generation parameters, ``tools`` and ``tool_choice`` in OpenAI's form. Parameters that DSPy does not
+            know go into its ``extensions``.
     """
     rest = list(messages)
     system: list[Any] = []
@@ -64,7 +64,7 @@ def _parts(message: BaseMessage) -> list[Any]:
 
 
 def _part(block: ContentBlock | Mapping[str, Any]) -> Any:
-    """A standard content block; None for what is not content, such as reasoning and tool calls."""
+    """A standard content block; None if it is not content, such as reasoning and tool calls."""
     given: Mapping[str, Any] = dict(block)
     media = {"image": lm15.ImagePart, "audio": lm15.AudioPart, "file": lm15.DocumentPart, "video": lm15.VideoPart}
     kind = given.get("type")

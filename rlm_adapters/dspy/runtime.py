@@ -1,4 +1,4 @@
-"""The live parts that a module shares with its copies."""
+"""Live parts that a module shares with its copies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rlm_adapters.values.content import ContentStore
 
 @cache
 def default_sandbox() -> Sandbox:
-    """The sandbox of this process for whoever brings none: sessions share nothing but the zygote."""
+    """The default sandbox of this process. Its sessions share only the zygote."""
     return Sandbox()
 
 
@@ -31,24 +31,24 @@ def _default_monty() -> MontySandbox:
 
 @cache
 def _graph() -> RLMGraph:
-    """The state machine, compiled once: it has no configuration of its own, every call brings one in its context."""
+    """The compiled state machine. It has no configuration; every call gives one in its context."""
     return compile_graph(cast("RLMConfig", None))
 
 
 class Runtime:
-    """Sandbox, store, saver, listener and the compiled graph.
+    """Sandbox, store, checkpointer, listeners and the compiled graph.
 
-    Optimizers copy a module hundreds of times; the copies share this object, and predictors reach the graph through
-    its runtime context (a graph closed over a module would go on calling the original). A pickled module leaves it
-    behind and gets a default one, with a sandbox of the same kind, where it is loaded.
+    Optimizers copy a module hundreds of times. The copies share this object, and the graph gets the predictors through
+    its runtime context: a graph that refers to one module would always call the original. A pickled module does not
+    include this object. Where it is loaded it gets a default one, with a sandbox of the same kind.
 
     Args:
-        sandbox: None, ``"monty"``: one of its kind that all modules of the process share.
-        store: None: one that is private to this process.
-        checkpointer: a LangGraph saver.
+        sandbox: None or ``"monty"``: a sandbox of this kind that all modules of the process share.
+        store: None: a private store of this process.
+        checkpointer: a LangGraph checkpointer.
         on_event: called with every event of every run.
-        listeners: likewise.
-        trajectory: give the trajectory with the prediction.
+        listeners: called with every event, too.
+        trajectory: add the trajectory to the prediction.
     """
 
     def __init__(
@@ -85,14 +85,14 @@ class Runtime:
 
     @property
     def sandbox(self) -> Executor:
-        """Where sessions come from."""
+        """The executor that opens sessions."""
         if isinstance(self._sandbox, str):
             return _default_monty()
         return self._sandbox or default_sandbox()
 
     @property
     def store(self) -> ContentStore:
-        """Where the content of the calls lives: the caller's store, or a private one."""
+        """The store for the content of the calls: the caller's store, or a private one."""
         with self._lock:
             if self._store is None:
                 self._store = ContentStore()
@@ -100,7 +100,7 @@ class Runtime:
 
     @property
     def graph(self) -> RLMGraph:
-        """The compiled graph, with the saver of this module."""
+        """The compiled graph, with the checkpointer of this module."""
         with self._lock:
             if self._graph is None:
                 shared = _graph()

@@ -1,7 +1,7 @@
-"""Signatures that a cell wrote: their types are names from a list, and nothing in them is looked up or evaluated.
+"""Check signatures that a cell wrote: their types must be names from a list. Nothing in them is evaluated.
 
-DSPy reads a signature's types as its author's own Python: it imports the modules that they name, hands out their
-attributes, and pydantic evaluates text in them. A cell is not the author of your program.
+DSPy trusts the types in a signature: it imports the modules that they name and reads their attributes, and pydantic
+evaluates text in them. A cell is not trusted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _GENERIC: Final = frozenset({
 })  # fmt: skip
 _LITERAL: Final = "Literal"
 _PRIVILEGED: Final = frozenset({"signature", "new_signature", "lm"})
-"""Inputs that a predictor takes for something else: the signature and the model to ask."""
+"""Inputs with a special meaning for a predictor: the signature and the model."""
 _OPTIONS: Final = frozenset({"rationale_field", "rationale_field_type", "callbacks", "interpreter_factory"})
 """Options whose values are Python objects."""
 _MAX_CHARS: Final = 20_000
@@ -28,16 +28,16 @@ _MAX_CHARS: Final = 20_000
 def check_facade_call(
     tool: str, args: Sequence[Any], kwargs: Mapping[str, Any], custom_types: Collection[str] = ()
 ) -> None:
-    """Check what a cell asks of DSPy's host side (``dspy.primitives.facade``), if the tool is one of its two.
+    """Check a cell's call of one of the two tools of DSPy's host side (``dspy.primitives.facade``).
 
     Args:
-        tool: name of the tool.
-        args: as the cell gave them.
-        kwargs: likewise.
-        custom_types: names of the types that the module's author has offered to cells.
+        tool: name of the tool. Other tools are not checked.
+        args: positional arguments from the cell.
+        kwargs: keyword arguments from the cell.
+        custom_types: names of the types that the module's author allows in cells.
 
     Raises:
-        ValueError: something in it would be more than data; the message is for the cell.
+        ValueError: an argument is more than data. The message is for the cell.
     """
     if tool == CONSTRUCT_TOOL:
         given = {**dict(zip(("kind", "signature", "attr_name", "kwargs"), args, strict=False)), **kwargs}
@@ -51,7 +51,7 @@ def check_predictor(signature: Any, options: Any, custom_types: Collection[str] 
     """Check a signature and the options of a predictor; see `check_facade_call`.
 
     Raises:
-        ValueError: one cannot be used.
+        ValueError: one of them cannot be used.
     """
     text = signature.get("signature") if isinstance(signature, Mapping) and SIGNATURE_MARKER in signature else signature
     if not isinstance(text, str) or len(text) > _MAX_CHARS:
@@ -69,7 +69,7 @@ def check_inputs(inputs: Any) -> None:
     """Check the inputs of a call; see `check_facade_call`.
 
     Raises:
-        ValueError: one is none of the signature's fields.
+        ValueError: an input is not a field of the signature.
     """
     named = sorted(_PRIVILEGED & set(inputs or ()))
     if named:

@@ -1,8 +1,8 @@
-"""Streaming from the threads in which the engine calls models.
+"""Let DSPy stream from the threads in which the engine calls models.
 
-DSPy sends the chunks of a sync program from the thread in which it runs to the event loop that reads them, by
-``anyio.from_thread``, which works in threads of anyio alone. The engine calls models in threads of its own where calls
-run at the same time or have a time-out; there the calls go through a thread of anyio.
+DSPy sends the chunks of a sync program from its thread to the event loop that reads them. It uses
+``anyio.from_thread``, which works only in threads of anyio. The engine calls models in other threads if calls run at
+the same time or have a time-out. Such calls go through a thread of anyio.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from dspy.dsp.utils.settings import settings
 T = TypeVar("T")
 
 _READER: Final[ContextVar[Any]] = ContextVar("rlm_stream_reader", default=None)
-"""The event loop that reads the stream of the surrounding call; threads of the call inherit it."""
+"""The event loop that reads the stream of the surrounding call. Threads of the call inherit it."""
 
 
 @contextmanager
 def stream_reader() -> Iterator[None]:
-    """Note which event loop reads the stream of what runs inside, if there is one."""
+    """Set the event loop that reads the stream of the code inside, if there is one."""
     token = None if settings.send_stream is None else _current_loop()
     reset = _READER.set(token)
     try:
@@ -38,11 +38,11 @@ def stream_reader() -> Iterator[None]:
 
 
 def where_it_can_stream(work: Callable[[], T]) -> T:
-    """Call a model in this thread, or in one that can send the chunks of its answer."""
+    """Call a model in this thread, or in a thread that can send the chunks of its answer."""
     if settings.send_stream is None or _can_send():
         return work()
     token = _READER.get()
-    if token is None:  # nobody reads: better no chunks than no answer
+    if token is None:  # nobody reads the stream: call without chunks
         with dspy.context(send_stream=None):
             return work()
     in_thread = partial(anyio.to_thread.run_sync, work, limiter=anyio.CapacityLimiter(1))
@@ -51,7 +51,7 @@ def where_it_can_stream(work: Callable[[], T]) -> T:
 
 
 def _current_loop() -> Any:
-    """The event loop of this thread, or the one that this thread of anyio works for."""
+    """The event loop of this thread, or the one that started this thread of anyio."""
     try:
         return anyio.lowlevel.current_token()
     except RuntimeError:

@@ -1,11 +1,11 @@
-"""``import dspy`` in a cell: sub-agents that the cell describes and the host runs.
+"""``import dspy`` in a cell: the cell defines sub-agents, and the host runs them.
 
     import dspy
     dates = dspy.Predict("page -> dates: list[str]")(page=pages[3]).dates
 
-DSPy's own stand-in for its module (``dspy.primitives.facade``) is written with what our cells may not have, such as
-``sys.modules`` and ``__setattr__``. This one makes the same two calls to the same host side, which builds the real
-predictors. It is put into a session when a cell first names ``dspy``.
+DSPy has its own stand-in for the module (``dspy.primitives.facade``), but it needs things that cells cannot use here,
+such as ``sys.modules`` and ``__setattr__``. This stand-in makes the same two calls to the same host side, which builds
+the real predictors. It is added to a session when a cell first uses the name ``dspy``.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class dspy:
     ReAct = _dspy_kind("ReAct")
     ReActV2 = _dspy_kind("ReActV2")
 """.strip()
-"""Code of the stand-in, in the language of the cells. The host of a resumed run is told of the agents again."""
+"""Code of the stand-in, in the language of the cells. In a resumed run it defines the agents in the host again."""
 
 _MENTION: Final = re.compile(r"\bdspy\b")
 
@@ -108,7 +108,7 @@ def names_dspy(code: str) -> bool:
 
 
 def sandbox_name(tool: str) -> str:
-    """The name of a tool in the sandbox: the facade's two (``__dspy_call__``) have none that a cell could use."""
+    """The name of a tool in the sandbox: cells cannot use the names of the facade's two tools (``__dspy_call__``)."""
     return "_" + tool.strip("_") if tool in (CONSTRUCT_TOOL, CALL_TOOL) else tool
 
 
@@ -118,9 +118,9 @@ class SubAgents:
     LM calls of sub-agents count as sub-calls of the run, and their tokens as its tokens.
 
     Args:
-        tools: of the module, which sub-agents may be given.
-        interpreter_factory: for sub-agents that execute code themselves.
-        lm: asked by them; None: ``dspy.settings.lm`` at the time of a call.
+        tools: tools of the module, which sub-agents can use.
+        interpreter_factory: for sub-agents that execute code.
+        lm: LM of the sub-agents; None: ``dspy.settings.lm`` at the time of a call.
     """
 
     def __init__(self, tools: Mapping[str, Any], interpreter_factory: Callable[[], Any], lm: Any) -> None:
@@ -135,7 +135,7 @@ class SubAgents:
 
     def _construct(self, kind: str, signature: Any, attr_name: str, kwargs: dict[str, Any] | None = None) -> str:
         check_predictor(signature, kwargs)
-        unique = f"{attr_name}_{uuid.uuid4().hex}"  # the REPLs of child runs count their agents for themselves
+        unique = f"{attr_name}_{uuid.uuid4().hex}"  # the REPL of each child run counts its own agents
         return str(self._host.construct(kind, signature, unique, kwargs))
 
     def _call(self, handle: str, inputs: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -148,7 +148,7 @@ class SubAgents:
             self._book(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
 
     def _reserve(self, calls: int) -> None:
-        """Take LM calls off the run's limit, as dspy.RLM does."""
+        """Subtract LM calls from the run's limit, as dspy.RLM does."""
         ledger = _ledger()
         left = ledger.balance().calls
         if ledger.exhausted() is not None or (left is not None and left < calls):
@@ -164,7 +164,7 @@ class SubAgents:
 
 
 def _context() -> Any:
-    """What the node in which this code is was given."""
+    """The context of the current graph node."""
     return get_runtime(RLMContext).context
 
 

@@ -1,4 +1,4 @@
-"""A DSPy LM (or a whole DSPy program) that answers ``llm_query``."""
+"""`SubLM`: a DSPy LM (or a whole DSPy program) that answers ``llm_query``."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class SubLM:
     """An LM as a `SubModel`.
 
     Attributes:
-        lm: a ``dspy.LM`` or anything that is called like one; a ``dspy.Module`` with one input field, such as another
-            RLM, is asked in its stead; None: ``dspy.settings.lm`` at the time of each call.
-        wording: a predictor that puts a prompt to the LM; None: the LM gets it as it is.
+        lm: a ``dspy.LM`` or anything that is called like one, or a ``dspy.Module`` with one input field, such as
+            another RLM; None: ``dspy.settings.lm`` at the time of each call.
+        wording: a predictor that calls the LM with a prompt; None: the LM gets the prompt unchanged.
     """
 
     lm: Any = None
@@ -50,11 +50,11 @@ class SubLM:
 
     @property
     def address(self) -> str | None:
-        """The address that the LM was given; None: its provider's own."""
+        """The address in the LM's settings; None: the default address of its provider."""
         return address_of(self.lm if self.lm is not None else settings.lm)
 
     def context_window(self) -> int | None:
-        """Unknown to DSPy."""
+        """None: DSPy does not know it."""
         return None
 
     def estimate(self, prompt: Prompt) -> int:
@@ -62,7 +62,7 @@ class SubLM:
         return sum(estimate_tokens(str(message.text)) for message in prompt) + 8
 
     def invoke(self, prompt: Prompt, config: RunnableConfig, max_tokens: int | None) -> ModelReply:  # noqa: ARG002
-        """Ask the LM."""
+        """Call the LM."""
         lm = self._current()
         if self._worded(prompt):
             lm = self.wording
@@ -79,7 +79,7 @@ class SubLM:
             raise PredictorError(error) from error
 
     async def ainvoke(self, prompt: Prompt, config: RunnableConfig, max_tokens: int | None) -> ModelReply:  # noqa: ARG002
-        """Ask the LM; one without an async form is asked in a thread."""
+        """Call the LM, in a thread if it has no async form."""
         lm = self._current()
         if self._worded(prompt):
             lm = self.wording
@@ -100,11 +100,11 @@ class SubLM:
             raise PredictorError(error) from error
 
     def _worded(self, prompt: Prompt) -> bool:
-        """Whether the wording applies: to plain text, not to images."""
+        """Whether the predictor is used: for plain text, not for images."""
         return self.wording is not None and isinstance(prompt[0].content, str)
 
     def _asked(self, module: Any) -> AbstractContextManager[Any]:
-        """The LM that the wording's predictor asks, unless it has one of its own."""
+        """A context with the LM for the predictor, unless it has its own."""
         if self.lm is None or module is not self.wording or isinstance(self.lm, dspy.Module):
             return nullcontext()
         return cast("AbstractContextManager[Any]", dspy.context(lm=self.lm))
@@ -126,12 +126,12 @@ class SubLM:
 
 
 def _unframed(error: AdapterParseError) -> str:
-    """The answer of a wording's predictor whose LM left out the frame of fields: its text is the one field."""
+    """The answer of a predictor whose LM left out the field markers: its text is the only field."""
     return str(getattr(error, "lm_response", "") or "").strip()
 
 
 def _call(lm: Any, prompt: Prompt, max_tokens: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments of the call: plain text as dspy.RLM gives it, content blocks as a message."""
+    """Arguments of the call: plain text as in dspy.RLM, content blocks as a message."""
     content = prompt[0].content
     options = {} if max_tokens is None else {"max_tokens": max_tokens}
     if isinstance(lm, dspy.Module):
@@ -146,7 +146,7 @@ def sub_call_signature(given: Any) -> Any:
     """The signature of `RLM`'s ``sub_call`` predictor.
 
     Raises:
-        InputError: it has not one input and one output.
+        InputError: it does not have exactly one input and one output.
     """
     if given is True:
         return dspy.Signature("prompt -> answer", _WORDING)
@@ -158,10 +158,10 @@ def sub_call_signature(given: Any) -> Any:
 
 
 def only_field(module: Any, kind: str) -> str:
-    """The one input or output field of a module that stands in for an LM.
+    """The only input or output field of a module that is used as an LM.
 
     Raises:
-        InputError: it has several.
+        InputError: it has several fields.
     """
     signature = getattr(module, "signature", None)
     if signature is None:
@@ -177,7 +177,7 @@ def only_field(module: Any, kind: str) -> str:
 
 
 def _text_of(lm: Any, response: Any) -> str:
-    """The text of what an LM gives: dspy.RLM's own rules."""
+    """The text of an LM's response, by the rules of dspy.RLM."""
     if isinstance(lm, dspy.Module):
         return str(getattr(response, only_field(lm, "output")))
     if isinstance(response, dspy.lm15.Response):

@@ -1,4 +1,4 @@
-"""dspy.Tool objects as functions of the REPL."""
+"""Use dspy.Tool objects as functions of the REPL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rlm_adapters.graph.tools import Tool
 
 
 def repl_tools(tools: Mapping[str, DspyTool]) -> dict[str, Tool]:
-    """The tools by name; a call goes through ``dspy.Tool``, with its parsing of arguments and its callbacks."""
+    """The tools by name. A call goes through ``dspy.Tool``, which parses arguments and runs callbacks."""
     return {name: _tool(name, tool) for name, tool in tools.items()}
 
 
@@ -40,7 +40,7 @@ def _caller(tool: DspyTool, signature: inspect.Signature) -> Callable[..., Any]:
 
 
 def _named(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """All arguments by name, as dspy.Tool takes them."""
+    """All arguments by name, as dspy.Tool needs them."""
     bound = signature.bind(*args, **kwargs).arguments
     for parameter in signature.parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:

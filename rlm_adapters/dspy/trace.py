@@ -1,8 +1,8 @@
-"""Traces that optimizers can make demos of.
+"""Keep only the parts of a trace from which optimizers can make good demos.
 
-An RLM calls its action predictor once for each step, and optimizers pick single calls of a trace as demos: half of
-BootstrapFewShot's would be an exploring step without its end. The last step holds the whole trajectory: all earlier
-ones stand in its ``repl_history``. So only that one stays.
+An RLM calls its action predictor once for each step, and optimizers use single calls of a trace as demos. Half of the
+demos of BootstrapFewShot would be first steps without an end. The last step has the whole trajectory, with all earlier
+steps in its ``repl_history``. So only the last step is kept.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ _LOCK = threading.Lock()  # several RLMs of one program may share a trace list
 
 
 def keep_last_step(trace: list[Any] | None, made: list[Any]) -> None:
-    """Take all but the last of these predictions out of a trace.
+    """Remove all these predictions from a trace, except the last one.
 
     Args:
         trace: ``dspy.settings.trace``.
-        made: predictions of one run's action predictor, in order.
+        made: predictions of the action predictor in one run, in order.
     """
     earlier = {id(prediction) for prediction in made[:-1]}
     if not trace or not earlier:
         return
     with _LOCK:
-        for index in reversed(range(len(trace))):  # in place: other threads may append meanwhile
+        for index in reversed(range(len(trace))):  # in place, because other threads may append at the same time
             if id(trace[index][2]) in earlier:
                 del trace[index]

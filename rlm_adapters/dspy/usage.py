@@ -1,4 +1,4 @@
-"""Tokens that a piece of DSPy work used."""
+"""Count the tokens that a part of a DSPy program uses."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _ALONE = {
 
 @dataclass(slots=True)
 class Measured:
-    """Tokens of the calls made inside `measured`; zero where the LM did not say, or its cache answered."""
+    """Tokens of the calls inside `measured`. Zero if the LM does not report them, or its cache answered."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     details: dict[str, int] = field(default_factory=dict)
-    """What they were; see `rlm_adapters.models.usage.DETAILS`."""
+    """Kinds of tokens; see `rlm_adapters.models.usage.DETAILS`."""
 
 
 @contextmanager
 def measured() -> Iterator[Measured]:
-    """Count the tokens of the LM calls inside; DSPy adds them to the surrounding ``dspy.track_usage`` as well."""
+    """Count the tokens of the LM calls inside. DSPy also adds them to a surrounding ``dspy.track_usage``."""
     result = Measured()
     with track_usage() as tracker:
         try:

@@ -1,4 +1,4 @@
-"""The action and extract predictors as the root LM of the graph."""
+"""Use the action and extract predictors as the root LM of the graph."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class PredictorWriter:
     Attributes:
         target: the action predictor.
         extract_target: the extract predictor.
-        max_output_chars: of each output that the model sees.
-        variables: ``variables_info`` of the inputs; None describes those of the trajectory.
+        max_output_chars: characters of each output that the model sees.
+        variables: ``variables_info`` of the inputs; None: describe those of the trajectory.
         variable_names: see `CodeWriter`.
-        child: writes the cells of child runs; None: this one.
+        child: writes the cells of child runs; None: this writer.
         bare_answer: the answer is the value of the only output field, not a dict of fields.
-        sub_agents: cells may ``import dspy``.
+        sub_agents: whether cells can ``import dspy``.
     """
 
     target: ActionTarget
@@ -45,42 +45,42 @@ class PredictorWriter:
         return action_inputs(trajectory, self._variables(trajectory), Step.from_text, self.max_output_chars)
 
     def extract_prompt(self, trajectory: Trajectory, reason: str, candidate: str | None) -> Any:  # noqa: ARG002
-        """The fields of the extract predictor; a refused submission stands in the history anyway."""
+        """The fields of the extract predictor. The history already has a refused submission."""
         return {
             "variables_info": self._variables(trajectory),
             "repl_history": history_of(trajectory, Step.from_text, self.max_output_chars),
         }
 
     def window(self) -> int | None:
-        """Unknown to DSPy: the LM's own refusal tells."""
+        """None: DSPy does not know it. The LM refuses a prompt that is too long."""
         return None
 
     def describe(self, name: str, value: Any) -> InputInfo:
-        """An input as dspy.RLM describes it."""
+        """The description of an input, as in dspy.RLM."""
         return describe_variable(name, value)
 
     def read(self, reply: ModelReply, names: Sequence[str]) -> Reading:
-        """The code field is the cell; where it is the first to name ``dspy``, one that defines it goes before."""
+        """The code field is the cell. The first one that uses ``dspy`` comes after a cell that defines it."""
         reading = Step.from_text(reply.text).read()
         if self.sub_agents and "dspy" not in names and any(map(names_dspy, reading.code)):
             return replace(reading, code=(STAND_IN, *reading.code))
         return reading
 
     def as_reply(self, cells: Sequence[str], text: str) -> str:
-        """A step of this code; the reasoning stays."""
+        """A step with this code and the original reasoning."""
         return replace(Step.from_text(text), code="\n\n".join(cells), problem="").to_text()
 
     def as_written(self, text: str) -> str:
-        """Its fields; nothing of a reply without them, whose beginning stands in what the model is told of it."""
+        """The fields of a reply. Empty if it has none: then the repair message shows the beginning of the reply."""
         step = Step.from_text(text)
         return "\n\n".join(part for part in (step.reasoning, step.code) if part)
 
     def observe(self, outcome: Outcome, trajectory: Trajectory) -> str:  # noqa: ARG002
-        """The output, as it stands in the REPL history."""
+        """The output in the form of the REPL history."""
         return observed(outcome)
 
     def read_answer(self, reply: ModelReply) -> Any:
-        """The output fields; None when the reply could not be parsed."""
+        """The output fields; None if the reply could not be parsed."""
         fields = json.loads(reply.text)
         if not fields:
             return None
@@ -91,7 +91,7 @@ class PredictorWriter:
         return self.child or self
 
     def with_target(self, target: ChatTarget) -> CodeWriter:
-        """Refused: the predictors ask DSPy's own LM.
+        """Refused, because the predictors use DSPy's LM.
 
         Raises:
             InputError: always.

@@ -1,4 +1,4 @@
-"""Evaluating models and settings on tasks that are made from seeds, and on public data; see docs/evaluation.md."""
+"""Evaluate models and settings on tasks from seeds and on public data. See docs/evaluation.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking one task under one setting."""
+"""Ask one task in one setting."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from rlm_adapters.sandbox import Executor
 from rlm_adapters.values.answers import to_plain
 
 _OF_THE_MODEL: Final = frozenset({"context_length", "refusal", "bad_request"})
-"""Kinds of failures that are an answer of the model to this task; of others its server is the reason."""
+"""Failures that count as a wrong answer of the model. For other failures the server is the reason."""
 
 OUT_OF_MONEY: Final = "out_of_money"
-"""Finish reason of a task that the evaluation's budget cut short."""
+"""Finish reason of a task that the budget of the evaluation stopped."""
 
-_MOST_SHOWN: Final = 20_000  # characters of an answer that are kept
+_MOST_SHOWN: Final = 20_000  # longest answer that is kept, in characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asker:
-    """What all tasks have in common.
+    """Asks tasks. Its attributes are the same for all tasks.
 
     Attributes:
-        model: the root LM, and the one that is called directly.
+        model: the root LM, also for direct calls.
         sub_model: for sub-calls; None: the root LM.
-        limits: of one task.
-        prices: as `create_rlm_graph` takes them.
-        sandbox: for all runs.
-        window: tokens of the model, for inputs that are cut.
-        traces: folder for a trace of each task.
+        limits: limits of one task.
+        prices: as in `create_rlm_graph`.
+        sandbox: the sandbox of all runs.
+        window: window of the model in tokens, for inputs that are cut.
+        traces: folder for the trace of each task.
     """
 
     model: BaseChatModel
@@ -59,12 +59,12 @@ class Asker:
         """Ask, and score the answer.
 
         Args:
-            setting: how.
-            task: what.
-            job: whose ledger refuses what the evaluation has no money for, and counts what is used.
+            setting: the setting.
+            task: the task.
+            job: its ledger counts what is used, and refuses calls that exceed the budget of the evaluation.
 
         Raises:
-            ModelCallError: one that every further task would meet: a key, a name, an address.
+            ModelCallError: a key, a name or an address is wrong, so every other task would fail, too.
             RLMError: the machine failed.
         """
         limits = replace(self.limits, max_depth=setting.depth)
@@ -85,7 +85,7 @@ class Asker:
         refused = job.ledger.refusal is not None
         void = void or refused
         answer = told["answer"]
-        # A long answer is read beside the event loop.
+        # Read a long answer outside the event loop.
         judged, shown = await asyncio.to_thread(lambda: (score(task.question, answer), _shown(answer)))
         return Result(
             setting=setting.key,
@@ -134,11 +134,11 @@ class Asker:
 
 
 def _file_name(setting: Setting, task: Task) -> str:
-    """Of a trace: letters, digits and signs that every file system takes."""
+    """Name of a trace file: letters, digits and characters that every file system accepts."""
     return f"{task.id.replace('/', '-')}.{setting.key.replace('@', '-')}.jsonl"
 
 
 def _shown(answer: Any) -> Any:
-    """An answer as it is kept: plain JSON, a long text by its start."""
+    """An answer in the form that is kept: plain JSON, with only the start of a long text."""
     plain = to_plain(answer)
     return plain[:_MOST_SHOWN] if isinstance(plain, str) else plain

@@ -1,4 +1,4 @@
-"""The tasks as a DSPy devset, with a metric: to optimise prompts on the train half of the seeds."""
+"""The tasks as a DSPy devset, with a metric, to optimise prompts on the train half of the seeds."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def devset(
 ) -> list[dspy.Example]:
     """Tasks as examples for ``RLM("context, query -> answer")``: inputs ``context`` and ``query``, and an ``answer``.
 
-    `evaluate` and ``rlm eval`` ask the held-out half by default, so a prompt that was optimised on this devset is
-    judged on tasks that it has not seen.
+    `evaluate` and ``rlm eval`` use the held-out half by default, so a prompt that was optimised on this devset is
+    judged on new tasks.
 
     Args:
         families: names in `FAMILIES`; default: all.
-        sizes: of the contexts, in bytes.
+        sizes: sizes of the contexts, in bytes.
         samples: tasks of each family and size.
-        seed: another one gives other tasks.
-        split: which half of the seeds.
+        seed: another seed gives other tasks.
+        split: the half of the seeds.
 
     Raises:
-        InputError: there is no such family, size or split.
+        InputError: a family, size or split does not exist.
         MissingExtraError: DSPy is not installed.
     """
     try:
@@ -51,14 +51,14 @@ def devset(
 
 
 def metric(example: Any, prediction: Any, *_: Any, **__: Any) -> float:
-    """What a prediction's ``answer`` is worth, from 0 to 1; 1 only if all of it is right.
+    """The score of a prediction's ``answer``, from 0 to 1; 1 only if all of it is right.
 
-    `gepa_metric(metric)` makes it one for GEPA.
+    For GEPA, use `gepa_metric(metric)`.
 
     Args:
         example: of `devset`.
         prediction: with a field ``answer``.
-        _: what optimizers give beside them.
+        _: other arguments of optimizers; not used.
 
     Raises:
         InputError: the example is not of `devset`.
@@ -67,5 +67,5 @@ def metric(example: Any, prediction: Any, *_: Any, **__: Any) -> float:
         family, size, split, seed, number = str(example.task).split("/")
         task = make_task(family, int(size), int(seed), int(number), cast("Split", split))
     except (AttributeError, ValueError) as error:
-        raise InputError(f"example={str(example)[:200]}: give one that devset() has made ({error})") from error
+        raise InputError(f"example={str(example)[:200]}: give an example of devset() ({error})") from error
     return score(task.question, getattr(prediction, "answer", None)).value

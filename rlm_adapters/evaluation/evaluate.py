@@ -32,7 +32,7 @@ from rlm_adapters.sandbox import Executor, Sandbox
 SIZES: Final = (10_000, 100_000)
 
 _NOT_THE_SAME: Final = frozenset({"max_depth", "max_concurrency", "requests_per_minute", "tokens_per_minute"})
-"""Limits that may differ between two starts with a file: the depth is the setting's, the others decide on no answer."""
+"""Limits that may differ between two starts with a file. The setting has the depth; the others change no answer."""
 
 
 @checked("aevaluate", limits_remedy)
@@ -57,35 +57,35 @@ async def aevaluate(
     sandbox: Executor | None = None,
     on_result: OnResult | None = None,
 ) -> Evaluation:
-    """Ask models tasks that are made from seeds, under each setting, and score the answers exactly.
+    """Ask models tasks from seeds or public data, in each setting, and score the answers exactly.
 
-    A second start with the same ``output`` goes on: no task that has a result is asked again. More families, sizes,
-    samples and settings can be added to it. See docs/evaluation.md.
+    A second start with the same ``output`` continues: a task with a result is not asked again. You can add families,
+    sizes, samples and settings. See docs/evaluation.md.
 
     Args:
-        model: the root LM, and the one that is called directly: a chat model, or a name such as ``"openai:gpt-5"``.
+        model: the root LM, also for direct calls: a chat model, or a name such as ``"openai:gpt-5"``.
         sub_model: for sub-calls; default: the root LM.
-        families: names in `FAMILIES`; default: all, or none where there is ``data``.
+        families: names in `FAMILIES`; default: all, or none if there is ``data``.
         data: public data as ``"oolong:PATH"``: a name in `rlm_adapters.evaluation.public.DATASETS`, and a local file or
             folder in its published form.
-        sizes: of the contexts, in bytes.
+        sizes: sizes of the contexts, in bytes.
         samples: tasks of each family and size, and of each public data set.
-        seed: another one gives other tasks.
-        split: which half of the seeds; ``"train"`` is what `devset` gives by default.
+        seed: another seed gives other tasks.
+        split: the half of the seeds. `devset` uses ``"train"`` by default.
         settings: see `setting_of`.
-        output: file of the results, a line of JSON each.
-        limits: of one task; the depth is the setting's.
+        output: file of the results, one line of JSON for each.
+        limits: limits of one task. The depth comes from the setting.
         prices: dollars per million tokens (input, output) by model name.
-        budget: dollars for all of it, earlier starts with the same file included. Prices must be known.
-        window: tokens of the model, for ``direct-cut``; default: what its LangChain profile says.
+        budget: dollars for all starts with the same file. Prices must be known.
+        window: window of the model in tokens, for ``direct-cut``; default: the value in its LangChain profile.
         parallel: tasks at the same time.
-        traces: folder that gets the trace of each task.
-        sandbox: to share; default: one of its own.
-        on_result: called with each result as it comes, and the evaluation so far.
+        traces: folder for the trace of each task.
+        sandbox: a sandbox to share; default: a new one.
+        on_result: called with each result, and the evaluation so far.
 
     Raises:
-        InputError: an argument is unusable, or the file was begun with other models or limits.
-        ModelCallError: a key, a name or an address is wrong; what has a result is kept.
+        InputError: an argument is wrong, or the file was started with other models or limits.
+        ModelCallError: a key, a name or an address is wrong. Results are kept.
     """
     plan = await asyncio.to_thread(
         Plan,
@@ -125,7 +125,7 @@ async def aevaluate(
             sub_model=sub,
             limits=bounds,
             prices=prices or {},
-            sandbox=sandbox or own,  # type: ignore[arg-type] # one of them is there
+            sandbox=sandbox or own,  # type: ignore[arg-type] # one of them is set
             window=window,
             traces=folder,
         )
@@ -158,7 +158,7 @@ def evaluate(
     sandbox: Executor | None = None,
     on_result: OnResult | None = None,
 ) -> Evaluation:
-    """Sync form of `aevaluate`; blocks, in a notebook as well."""
+    """Sync form of `aevaluate`. Blocks. Works in a notebook, too."""
     return run_coroutine(
         lambda: aevaluate(
             model,

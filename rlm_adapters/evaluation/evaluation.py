@@ -1,4 +1,4 @@
-"""What an evaluation has found so far: figures, as JSON and as a page."""
+"""The results of an evaluation so far: figures, JSON and a page."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from rlm_adapters.evaluation.settings import Setting, described
 
 @dataclass(slots=True, kw_only=True)
 class Evaluation:
-    """What an evaluation has found so far.
+    """The results of an evaluation so far.
 
     Attributes:
-        asked: models, limits, and what the tasks were made from.
-        settings: that were compared.
-        families: of the tasks, and names of public data.
-        sizes: of their contexts, in bytes.
-        total: how many results there are to be.
-        results: those of this plan, the ones that are void left out.
-        voids: how many tasks had no answer for a reason that is not the model's; a further start asks them again.
-        asked_now: how many tasks were asked in this start.
-        spent: dollars, those of earlier starts included, as far as prices are known.
-        stopped: why tasks were left out; None: none were.
+        asked: models, limits, and the parameters of the tasks.
+        settings: the compared settings.
+        families: families of the tasks, and names of public data.
+        sizes: sizes of their contexts, in bytes.
+        total: expected number of results.
+        results: results of this plan, without void ones.
+        voids: number of tasks that have no answer although the model did not fail. The next start asks them again.
+        asked_now: number of tasks that were asked in this start.
+        spent: dollars of all starts, as far as prices are known.
+        stopped: why tasks were left out; None if none were.
     """
 
     asked: Mapping[str, Any]
@@ -41,11 +41,11 @@ class Evaluation:
 
     @property
     def complete(self) -> bool:
-        """Whether all of them are there."""
+        """Whether all results exist."""
         return len(self.results) == self.total
 
     def figures(self, *, family: bool = False, size: bool = False) -> list[Figures]:
-        """Figures of each setting: over all tasks, or apart by family, by size, or by both."""
+        """Figures of each setting: over all tasks, or by family, by size, or by both."""
         return [
             figures_of(self.results, setting.key, one, bytes_)
             for setting in self.settings
@@ -54,7 +54,7 @@ class Evaluation:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON: figures; the results are in their file."""
+        """The figures as plain JSON. The results are in their file."""
         ways = {"all": {}, "by_family": {"family": True}, "by_size": {"size": True}}
         ways["by_family_and_size"] = {"family": True, "size": True}
         return {
@@ -72,7 +72,7 @@ class Evaluation:
         }
 
     def to_html(self) -> str:
-        """A page that stands alone: no script, no address, and everything escaped."""
+        """The evaluation as one HTML page without scripts and external addresses. All text is escaped."""
         from rlm_adapters.evaluation.page import page  # noqa: PLC0415 - it needs this class
 
         return page(self)

@@ -1,4 +1,4 @@
-"""Figures of results: shares with their intervals, medians, and what the runs took."""
+"""Figures of results: shares with their intervals, medians, tokens, cost and time."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ _Z: Final = 1.959964  # 95 %
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Of the results of one setting, all of them or those of a family, a size, or both.
+    """Figures of the results of one setting: of all results, or of those of a family, a size, or both.
 
     Attributes:
         setting: key of the setting.
-        family: None: all.
-        size: in bytes; None: all.
-        tasks: how many were answered.
-        correct: how many of them rightly.
-        accuracy: the share of these; None where there is no task.
+        family: the family; None: all.
+        size: the size in bytes; None: all.
+        tasks: number of answered tasks.
+        correct: number of right answers.
+        accuracy: share of right answers; None if there is no task.
         low: lower end of its Wilson interval (95 %).
-        high: upper end.
-        score: the mean of what partly right answers are worth.
-        input_tokens: median of a task.
-        output_tokens: likewise.
-        root_calls: mean.
-        sub_calls: mean; turns of child runs are among them.
-        failed_calls: in all.
-        cost: dollars in all; None: a price is unknown.
-        cost_median: of a task.
-        cost_p95: of 95 tasks in 100 not more.
-        seconds_median: of a task.
-        seconds_p95: of 95 tasks in 100 not more.
-        finish_reasons: how many tasks ended so.
+        high: upper end of the interval.
+        score: mean score, which also counts partly right answers.
+        input_tokens: median per task.
+        output_tokens: median per task.
+        root_calls: mean per task.
+        sub_calls: mean per task, with the turns of child runs.
+        failed_calls: total.
+        cost: dollars in total; None: a price is unknown.
+        cost_median: median per task.
+        cost_p95: 95th percentile per task.
+        seconds_median: median per task.
+        seconds_p95: 95th percentile per task.
+        finish_reasons: number of tasks by finish reason.
     """
 
     setting: str
@@ -62,12 +62,12 @@ class Figures:
     finish_reasons: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON."""
+        """The figures as plain JSON."""
         return asdict(self)
 
 
 def wilson(correct: int, tasks: int) -> tuple[float, float]:
-    """Wilson's score interval of a share (95 %): true for few tasks and for shares near 0 and 1 as well."""
+    """Wilson's score interval of a share (95 %). It is correct also for few tasks and for shares near 0 and 1."""
     if not tasks:
         return 0.0, 1.0
     share, square = correct / tasks, _Z * _Z
@@ -80,7 +80,7 @@ def wilson(correct: int, tasks: int) -> tuple[float, float]:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The smallest value that so large a share of the values does not exceed; a median may lie between two."""
+    """The smallest value that ``share`` of the values do not exceed. A median may be between two values."""
     ordered = sorted(values)
     place = share * len(ordered)
     if share == 0.5 and len(ordered) % 2 == 0:
@@ -89,7 +89,7 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def figures_of(results: Iterable[Result], setting: str, family: str | None = None, size: int | None = None) -> Figures:
-    """Figures of a setting's results; those that are void are left out."""
+    """Figures of a setting's results, without void ones."""
     found = [
         one
         for one in results

@@ -1,4 +1,4 @@
-"""An evaluation as a page: one file without a script, an address or a style of others, and all text escaped."""
+"""Write an evaluation as one HTML file without scripts and external addresses. All text is escaped."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def page(evaluation: Evaluation) -> str:
 
 
 def _safe(value: Any) -> str:
-    """Text as HTML; what a model wrote may hold halves of surrogate pairs."""
+    """Text as HTML. Text of a model may have halves of surrogate pairs."""
     return html.escape(str(value).encode("utf-8", "replace").decode())
 
 
@@ -86,11 +86,9 @@ def _head(evaluation: Evaluation) -> str:
 def _warnings(evaluation: Evaluation) -> str:
     told = [evaluation.stopped] if evaluation.stopped else []
     if evaluation.voids:
-        told.append(
-            f"{evaluation.voids} tasks had no answer for a reason that is not the model's: start again to ask them"
-        )
+        told.append(f"{evaluation.voids} tasks have no answer although the model did not fail: start again to ask them")
     if not evaluation.complete:
-        told.append("The evaluation is not complete: shares of few tasks have wide intervals.")
+        told.append("The evaluation is not complete: with few tasks the intervals are wide.")
     return "".join(f"<p class='warn'>{_safe(one)}</p>" for one in told)
 
 
@@ -127,7 +125,7 @@ def _accuracy(what: str, values: Sequence[str], figures: Sequence[Figures], name
 
 
 def _chart(evaluation: Evaluation, names: dict[str, str]) -> str:
-    """Accuracy over size, a line for each setting, with the intervals."""
+    """A chart of accuracy by size, with a line and intervals for each setting."""
     sizes = sorted(evaluation.sizes)
     if len(sizes) < 2:
         return ""
@@ -199,7 +197,7 @@ def _short(value: Any) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share as text; a dash where there is none."""
+    """A share as text; a dash for None."""
     return "-" if share is None else f"{100 * share:.1f} %"
 
 
@@ -209,12 +207,12 @@ def interval(figures: Figures) -> str:
 
 
 def dollars(cost: float | None) -> str:
-    """A cost as text; ``?`` where a price is unknown."""
+    """A cost as text; ``?`` if a price is unknown."""
     return "?" if cost is None else f"${cost:.4f}"
 
 
 def size_text(size: int) -> str:
-    """Bytes in a few characters: 10 kB, 1.5 MB."""
+    """A size as short text: 10 kB, 1.5 MB."""
     for unit, name in ((1_000_000, "MB"), (1_000, "kB")):
         if size >= unit:
             return f"{size / unit:g} {name}"

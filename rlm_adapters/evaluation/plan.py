@@ -1,4 +1,4 @@
-"""What is to be asked: tasks from seeds and from public data, under each setting; checked before anything is paid."""
+"""The plan of an evaluation: tasks from seeds and public data in each setting, checked before any call is paid for."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from rlm_adapters.evaluation.tasks.task import SPLITS, Split, Task
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A task before it is made.
+    """A task that is not made yet.
 
     Attributes:
-        id: of the task.
-        family: of the task.
-        size: of the task.
-        make: makes it; slow.
+        id: id of the task.
+        family: its family.
+        size: its size.
+        make: makes the task; slow.
     """
 
     id: str
@@ -32,7 +32,7 @@ class Planned:
 
 
 class Plan:
-    """What is to be asked, checked."""
+    """The checked plan of an evaluation."""
 
     def __init__(
         self,
@@ -72,10 +72,10 @@ class Plan:
         self.seed, self.split, self.parallel, self.budget = seed, split, parallel, budget
 
     def cut_at(self, window: int | None) -> int | None:
-        """Note the window where inputs are cut to it: results of two windows are of two settings.
+        """The window, if inputs are cut to it. Results with different windows belong to different settings.
 
         Raises:
-            InputError: it is needed, and unknown.
+            InputError: the window is needed but unknown.
         """
         if all(one.way != "cut" for one in self.settings):
             return None
@@ -87,7 +87,7 @@ class Plan:
 
 
 def _generated(families: Sequence[str], sizes: Sequence[int], samples: int, seed: int, split: str) -> Iterator[Planned]:
-    """Tasks from seeds, small ones first, so that a mistake is seen early."""
+    """Tasks from seeds, small ones first, to show mistakes early."""
     for size in sorted(set(sizes)):
         for number in range(samples):
             for family in families:

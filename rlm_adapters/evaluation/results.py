@@ -1,4 +1,4 @@
-"""The file of results: a line for each finished task, added at its end; a second start goes on from it."""
+"""The file of results: it gets a line for each finished task, and a second start continues it."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ _SHOWN: Final = 80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What became of a task under a setting.
+    """The result of a task in a setting.
 
     Attributes:
         setting: key of the setting.
         task: id of the task.
-        family: of the task.
-        size: of its context, in bytes.
-        answer: as it was given, plain JSON; None: there is none.
+        family: family of the task.
+        size: size of its context, in bytes.
+        answer: the given answer, plain JSON; None: there is none.
         expected: the right answer.
-        correct: the answer is right.
+        correct: whether the answer is right.
         score: from 0 to 1.
         why: what is wrong with the answer.
-        finish_reason: as in the graph's output; of a call that failed, the kind of the failure.
-        error: what the run or the call says of its failure.
-        usage: of the whole tree of calls.
+        finish_reason: as in the graph's output; for a failed call the kind of the failure.
+        error: message of the failure.
+        usage: usage of the whole call tree.
         iterations: turns of the root LM.
-        seconds: of wall time.
-        trace: name of the trace's file.
-        void: the task was not answered for a reason that is not the model's (its server failed, or the evaluation's
-            budget ended): it counts for the budget only, and is asked again.
+        seconds: wall time.
+        trace: name of the trace file.
+        void: the task has no answer although the model did not fail: its server failed, or the budget of the
+            evaluation was used. Its cost counts for the budget, and it is asked again.
     """
 
     setting: str
@@ -60,11 +60,11 @@ class Result:
 
     @property
     def key(self) -> tuple[str, str]:
-        """Setting and task: asked once."""
+        """Setting and task. Each pair is asked once."""
         return self.setting, self.task
 
     def line(self) -> bytes:
-        """As a line of JSON."""
+        """The result as a line of JSON."""
         return json.dumps(asdict(self), default=str).encode() + b"\n"
 
 
@@ -76,17 +76,17 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
 
 
 class ResultsFile:
-    """A file of results that this process alone writes.
+    """A file of results. Only this process writes it.
 
-    All methods may block, and may be called in any thread.
+    All methods may block, and can be called from any thread.
 
     Args:
         path: of the file.
-        asked: models and limits: results of other ones never stand in the same file.
+        asked: models and limits. The results of other models or limits need another file.
 
     Raises:
-        InputError: it cannot be written, another process writes it, it was begun with something else, or a line of it
-            is no result.
+        InputError: the file cannot be written, another process writes it, it was started with other settings, or a
+            line is not a result.
     """
 
     def __init__(self, path: str | os.PathLike[str], asked: Mapping[str, Any]) -> None:
@@ -111,22 +111,22 @@ class ResultsFile:
         """Add a result.
 
         Raises:
-            OutputError: it cannot be written; the results before are there.
+            OutputError: it cannot be written. Earlier results are kept.
         """
         self._file.append(result.line())
         self.results.append(result)
 
     def close(self) -> None:
-        """Bring all to the disk, and give the file free."""
+        """Write everything to the disk, and release the file."""
         self._file.close()
 
     def _begin(self, head: Mapping[str, Any]) -> list[Result]:
-        """Read what is there, without a line that a killed process had half written."""
+        """Read the results in the file, without the incomplete line of a killed process."""
         first = next((line for _, line in self._file.lines()), b"")
         if first.endswith(b"\n"):
             self._check_head(first, head)
         elif first and not first.startswith(b'{"form"'):
-            raise InputError(f"{self.path} is no file of results: give another one")
+            raise InputError(f"{self.path} is not a file of results: give another file")
         self._file.repair(_read)
         if self._file.is_empty:
             self._file.append(json.dumps(head).encode() + b"\n")
@@ -140,24 +140,24 @@ class ResultsFile:
         except (ValueError, RecursionError):
             before = None
         if not (isinstance(before, dict) and isinstance(before.get("asked"), dict)) or before.get("form") != _FORM:
-            raise InputError(f"{self.path} is no file of results: give another one")
+            raise InputError(f"{self.path} is not a file of results: give another file")
         was, now = before["asked"], head["asked"]
         for name in dict.fromkeys((*now, *was)):
             if was.get(name) != now.get(name):
                 raise InputError(
-                    f"{self.path} was begun with {name}={str(was.get(name))[:_SHOWN]!r}, and now it is "
+                    f"{self.path} was started with {name}={str(was.get(name))[:_SHOWN]!r}, and now it is "
                     f"{str(now.get(name))[:_SHOWN]!r}: give the same, or another file"
                 )
 
 
 def _read(line: bytes, place: str) -> Result:
-    """A result that was written before."""
+    """Read a result from a line."""
     remedy = "remove this line, and its task is asked again"
     record = json_object(line, place, what="result", remedy=remedy)
     for name, types in _TYPES.items():
         value = record.get(name)
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise InputError(f"{place}: {name}={str(value)[:_SHOWN]!r} is none: {remedy}")
+            raise InputError(f"{place}: {name}={str(value)[:_SHOWN]!r} is wrong: {remedy}")
     try:
         check_usage(record["usage"])
     except InputError as wrong:

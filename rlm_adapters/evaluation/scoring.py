@@ -1,4 +1,4 @@
-"""Scoring: an answer is right if it is the right value, and nothing else is. No model judges."""
+"""Scoring: an answer is right only if it is the right value. No model judges."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _ANSWER: Final = re.compile(r"(?:final\s+)?answer\s*(?:is)?\s*[:=]", re.IGNORECA
 _FENCE: Final = re.compile(r"^```\w*\n(.*?)\n?```$", re.DOTALL)
 _PAIR: Final = re.compile(r"[\[(]\s*(\d+)\s*,\s*(\d+)\s*[\])]")
 _AROUND: Final = " \t\r\n\"'`*_.,;:!()[]{}"
-_MOST: Final = 1_000_000  # characters of an answer that are read
+_MOST: Final = 1_000_000  # longest answer that is read, in characters
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What an answer is worth.
+    """The score of an answer.
 
     Attributes:
-        value: from 0 to 1: of a list the share that is right (F1 where the order does not matter).
-        correct: the whole answer is right.
+        value: from 0 to 1; for a list the share that is right (F1 if the order does not matter).
+        correct: whether the whole answer is right.
         why: what is wrong with it, in a few words.
     """
 
@@ -36,12 +36,12 @@ class Score:
 def score(question: Question, answer: Any) -> Score:
     """Score an answer.
 
-    A text is read as a model writes it: what follows the last ``Answer:``, without a code fence; where a value is
-    wanted, the only one in it. An answer that names several values where one is wanted is wrong.
+    Of a text, the part after the last ``Answer:`` counts, without a code fence. If a single value is expected, it must
+    be the only one in the text.
 
     Args:
         question: with the right answer.
-        answer: text, or plain JSON as an RLM submits it; None: there is none.
+        answer: text, or plain JSON as an RLM submits it; None: there is no answer.
     """
     if answer is None:
         return Score(0.0, correct=False, why="no answer")
@@ -54,13 +54,13 @@ def score(question: Question, answer: Any) -> Score:
 
 
 def _judged(value: float) -> Score:
-    """A score by the rules of a public data set."""
+    """A score that the rules of a public data set gave."""
     right = value >= 1
     return Score(value, right, "" if right else "right in part" if value else "another answer")
 
 
 def as_text(answer: Any) -> str:
-    """An answer as official scorers want it: text. A list is told with commas, a dict of one value as this value."""
+    """An answer as text, for official scorers. A list is joined with commas; a dict of one value becomes this value."""
     if isinstance(answer, str):
         return answer
     if isinstance(answer, Mapping) and len(answer) == 1:
@@ -71,7 +71,7 @@ def as_text(answer: Any) -> str:
 
 
 def _plain(answer: Any) -> Any:
-    """The value in an answer: JSON in a text, the only value of a dict, what follows ``Answer:``."""
+    """The value in an answer: JSON in a text, the only value of a dict, the text after ``Answer:``."""
     if isinstance(answer, str):
         text = answer[-_MOST:].strip()
         text = _ANSWER.split(text)[-1].strip()
@@ -89,7 +89,7 @@ def _plain(answer: Any) -> Any:
 def _number(question: Question, answer: Any) -> Score:
     found = _numbers(answer)
     if len(found) != 1:
-        return Score(0.0, correct=False, why=f"{len(found)} numbers where one is wanted")
+        return Score(0.0, correct=False, why=f"{len(found)} numbers instead of one")
     right = found == {float(question.answer)}
     return Score(float(right), right, "" if right else "another number")
 
@@ -148,7 +148,7 @@ def _f1(found: set[Any], wanted: set[Any]) -> Score:
 
 
 def _numbers(answer: Any) -> set[float]:
-    """The numbers of an answer, whatever its form."""
+    """The numbers in an answer of any form."""
     if isinstance(answer, bool):
         return set()
     if isinstance(answer, int | float):
@@ -164,7 +164,7 @@ def _numbers(answer: Any) -> set[float]:
 
 
 def _tokens(text: str) -> list[str]:
-    """Parts of a text in which a comma belongs to a number: ``1,234`` but not ``1, 2`` nor ``12345,67890``."""
+    """Parts of a text. A comma can belong to a number: in ``1,234``, but not in ``1, 2`` or ``12345,67890``."""
     return re.split(r",(?!\d{3}(?!\d))|(?<=\d{4}),", text)
 
 

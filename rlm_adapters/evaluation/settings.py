@@ -1,4 +1,4 @@
-"""Settings: the ways of asking that an evaluation compares."""
+"""Settings: the ways to ask a question that an evaluation compares."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ DEFAULT: Final = ("direct", "rlm-1")
 
 _FORM: Final = re.compile(r"(?P<way>direct|direct-cut|rlm-(?P<depth>\d))(?P<example>\+example)?(?:@(?P<prompt>.+))?")
 _DEEPEST: Final = 5
-_REPLY_TOKENS: Final = 4_096  # of the window, kept for the reply where the input is cut
-_FRAME_TOKENS: Final = 300  # the instructions around it
+_REPLY_TOKENS: Final = 4_096  # part of the window that is kept for the reply, if the input is cut
+_FRAME_TOKENS: Final = 300  # the instructions around the input
 _LEAST_CHARS: Final = 1_000
 _CUT: Final = "\n[... the middle was cut out: it does not fit ...]\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One way of asking.
+    """One way to ask a question.
 
     Attributes:
-        name: as it was written.
-        key: as it stands in results: a prompt file is told by its content.
-        way: ``direct``: one call with everything in the prompt; ``cut``: with what fits of it; ``rlm``: a run.
-        depth: of the recursion: 0 no sub-calls, 1 sub-LM calls, 2 child RLMs.
-        worked_example: the root LM is shown a short solved task.
-        prompt: a prompt file in place of the default prompt.
+        name: the name, as the user wrote it.
+        key: the name in results: it has a hash of the prompt file's content.
+        way: ``direct``: one call with the whole input; ``cut``: one call with the part that fits; ``rlm``: a run.
+        depth: recursion depth: 0 no sub-calls, 1 sub-LM calls, 2 child RLMs.
+        worked_example: whether the root LM sees a short solved task.
+        prompt: a prompt file instead of the default prompt.
     """
 
     name: str
@@ -49,7 +49,7 @@ def setting_of(text: str) -> Setting:
     """Read a setting: ``direct``, ``direct-cut``, ``rlm-0``, ``rlm-1``, ``rlm-2+example``, ``rlm-1@prompt.json``.
 
     Raises:
-        InputError: it is none of these, or the prompt file cannot be read.
+        InputError: it is not one of these, or the prompt file cannot be read.
     """
     found = _FORM.fullmatch(text.strip()) if isinstance(text, str) else None
     if found is None or (found["depth"] or "0") > str(_DEEPEST):
@@ -59,9 +59,9 @@ def setting_of(text: str) -> Setting:
         )
     rlm = found["depth"] is not None
     if not rlm and (found["example"] or found["prompt"]):
-        raise InputError(f"setting {text!r}: an example and a prompt file go with rlm-0, rlm-1, rlm-2")
+        raise InputError(f"setting {text!r}: use an example or a prompt file only with rlm-0, rlm-1, rlm-2")
     if found["example"] and found["prompt"]:
-        raise InputError(f"setting {text!r}: the worked example belongs to the default prompt: give it, or a file")
+        raise InputError(f"setting {text!r}: use +example or @FILE, not both")
     prompt = None if found["prompt"] is None else Path(found["prompt"])
     plain = found["way"] + (found["example"] or "")
     return Setting(
@@ -78,16 +78,16 @@ def _digest(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     except OSError as error:
-        raise InputError(f"prompt file {path}: {error.strerror}; give what an optimised RLM saved") from error
+        raise InputError(f"prompt file {path}: {error.strerror}; give a file that an optimised RLM saved") from error
 
 
 def cut_to_window(context: str | list[str], question: str, window: int) -> str | list[str]:
-    """The start and the end of a context, together as much as a model's window takes.
+    """The start and the end of a context, as much as fits into a model's window.
 
     Args:
         context: of the task.
-        question: which has to fit as well.
-        window: tokens.
+        question: of the task; it must fit, too.
+        window: tokens of the window.
 
     Raises:
         InputError: the window is too small for anything.
@@ -96,7 +96,9 @@ def cut_to_window(context: str | list[str], question: str, window: int) -> str |
     room = window - min(_REPLY_TOKENS, window // 4) - _FRAME_TOKENS - estimate_tokens(question)
     chars = room * CHARS_PER_TOKEN
     if chars < _LEAST_CHARS:
-        raise InputError(f"window={window!r} has no room for an input: give the model's tokens, such as 128000")
+        raise InputError(
+            f"window={window!r} is too small for an input: give the model's window in tokens, such as 128000"
+        )
     if len(text) <= chars:
         return context
     half = (chars - len(_CUT)) // 2

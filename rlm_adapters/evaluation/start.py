@@ -1,4 +1,4 @@
-"""One start of an evaluation: what has no result yet is asked, within one budget."""
+"""One start of an evaluation: ask the tasks that have no result, within one budget."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from rlm_adapters.models.usage import known_cost
 OnResult = Callable[[Result, Evaluation], object]
 
 INTERRUPTED: Final = "interrupted"
-"""Finish reason of a task that was under way when the evaluation was stopped."""
+"""Finish reason of a task that was running when the evaluation was stopped."""
 
 
 class Start:
     """One start of an evaluation.
 
     Args:
-        plan: what is to be asked.
+        plan: the tasks and settings.
         asker: asks one task.
-        file: of the results.
-        asked: models, limits, and what the tasks were made from.
+        file: the file of results.
+        asked: models, limits, and the parameters of the tasks.
         on_result: called with each result.
     """
 
@@ -72,7 +72,7 @@ class Start:
         return [one for one in self._plan.settings if (one.key, task.id) not in self._done]
 
     async def _work(self, left: Iterator[Planned]) -> None:
-        """Make one task after the other, and ask it under each setting."""
+        """Make one task after the other, and ask it in each setting."""
         for planned in left:
             if self._is_stopped():
                 return
@@ -89,14 +89,14 @@ class Start:
                 await self._note(result)
 
     def _interrupted(self, setting: Setting, task: Planned, job: Job) -> None:
-        """What a task has cost that is not finished counts, and nobody else tells."""
+        """Note the cost of an unfinished task, because it counts for the budget."""
         used = job.ledger.used
         if used["input_tokens"]:
             result = Result(
                 setting=setting.key, task=task.id, family=task.family, size=task.size,
                 finish_reason=INTERRUPTED, usage=used, void=True,
             )  # fmt: skip
-            with contextlib.suppress(OSError):  # what stops the evaluation is told, not this
+            with contextlib.suppress(OSError):  # the user sees the error that stopped the evaluation, not this one
                 self._file.write(result)
 
     def _is_stopped(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a saved state tells of its run, in the form of `rlm_adapters.Trajectory.to_dict`."""
+"""Make a trajectory, in the form of `rlm_adapters.Trajectory.to_dict`, from a saved state."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from rlm_adapters.sandbox import Answer, CellRecord, Failure
 from rlm_adapters.traces.plain import FORM as TRAJECTORY_FORM
 from rlm_adapters.values.content import OwnedStore
 
-_DONE: Final = {"seconds": 0.0}  # ended, nobody knows how long it took
+_DONE: Final = {"seconds": 0.0}  # ended, its duration is not known
 
 
 def plain_trajectory(state: Mapping[str, Any], config: RLMConfig | None, store: OwnedStore) -> dict[str, Any]:
-    """The trajectory of a state; reads files.
+    """The trajectory of a state. Reads files.
 
     Args:
         state: the values of a checkpoint.
-        config: of the graph; None: of a graph that gets one with each call, whose replies cannot be read again.
+        config: of the graph; None for a graph that gets one with each call: then replies cannot be read again.
         store: of the thread.
 
     Raises:
@@ -50,7 +50,7 @@ class _Saved:
         self._journal = [from_entry(entry, store) for entry in state.get("cells") or ()]
         self._questions = state.get("questions") or ()
         self._told = self._questions[-1]["after"] if self._questions else 0
-        """Cells of the journal that stand in an iteration, or were run for an earlier question of the thread."""
+        """Cells of the journal that belong to an iteration, or to an earlier question of the thread."""
 
     def trajectory(self) -> dict[str, Any]:
         """The whole dict."""
@@ -85,7 +85,7 @@ class _Saved:
         return found
 
     def _turn(self, number: int, turn: Mapping[str, Any]) -> dict[str, Any]:
-        """A finished turn: its cells are those of the journal, in order, that its reply holds."""
+        """A finished turn. Its cells are those of the journal that are in its reply, in order."""
         text = self._read(turn["reply"])
         last = number == len(self._state.get("turns") or ())
         cells = self._written(text)
@@ -97,7 +97,7 @@ class _Saved:
         return self._iteration(number, text, count, observation=self._read(turn["observation"]))
 
     def _current(self, number: int, text: str) -> dict[str, Any]:
-        """The turn that the run stands in: cells that are finished, and one that waits."""
+        """The current turn of the run: finished cells, and one that waits."""
         made = self._iteration(number, text, len(self._journal) - self._told)
         queue = self._state.get("queue") or ()
         if queue:
@@ -153,7 +153,7 @@ class _Saved:
 
 
 def _answered(key: str, answer: Answer) -> dict[str, Any]:
-    """A call of a finished cell: the journal knows its prompt by a hash alone."""
+    """A call of a finished cell. The journal has only a hash of its prompt."""
     if isinstance(answer, Failure):
         return {"id": key, "error": answer.message, **_DONE}
     return {"id": key, "answer": text_of(answer.value), **_DONE}

@@ -1,7 +1,7 @@
-"""A person, or a function, looks at a cell or a tool call before it runs.
+"""Let a person or a function approve a cell or a tool call before it runs.
 
-The run waits in LangGraph's ``interrupt``, between two steps and never inside a cell. What it shows and the answers
-that it takes have the form of LangChain's `HumanInTheLoopMiddleware`, so that the clients of that one work here too.
+The run waits in LangGraph's ``interrupt``, between two steps and never inside a cell. The request and the answers have
+the form of LangChain's `HumanInTheLoopMiddleware`, so its clients work here, too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rlm_adapters.prompts import cut_middle
 
 DecisionType: TypeAlias = Literal["approve", "approve_all", "edit", "reject"]
 RUN_CELL: Final = "run_cell"
-"""Name of the action that a cell is."""
+"""Name of the action for a cell."""
 
 _DECISIONS: Final = get_args(DecisionType)
 _WAYS: Final = (
@@ -43,11 +43,11 @@ class ApprovalRequest:
     name: str
     """``run_cell``, or the name of the tool."""
     args: Mapping[str, Any]
-    """Arguments of the tool by name (by position as ``"0"``, ``"1"`` where it has no names); ``{"code": ...}``."""
+    """Arguments of the tool by name (or by position as ``"0"``, ``"1"``); for a cell ``{"code": ...}``."""
     calls: tuple[tuple[str, int], ...] = ()
-    """Functions of the host that the code of a cell names in calls, each with its line; a loop may call one often."""
+    """Host functions that the code of a cell calls, each with its line. A loop may call one many times."""
     balance: str = ""
-    """What is left of the limits, in words; empty when nothing is limited."""
+    """What is left of the limits, as text; empty if nothing is limited."""
     run_id: str
     depth: int
     """0 for the run that the user started, 1 for a child run."""
@@ -61,12 +61,13 @@ class ApprovalRequest:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided.
+    """A decision about a request.
 
     Attributes:
-        type: run it; run it and all that follows in this run; run it as edited; do not run it.
-        args: in place of the request's, for ``edit``.
-        message: why not, for ``reject``; the root LM reads it.
+        type: ``approve``: run it; ``approve_all``: run it and everything later in this run; ``edit``: run it with
+            ``args``; ``reject``: do not run it.
+        args: for ``edit``: replace the arguments of the request.
+        message: for ``reject``: the reason. The root LM reads it.
     """
 
     type: DecisionType
@@ -75,16 +76,16 @@ class Decision:
 
 
 Approver: TypeAlias = Callable[[ApprovalRequest], Any]
-"""Decides without a person: True or ``"approve"`` runs it, False or a `Decision` of type ``reject`` does not, None or
-``"ask"`` asks a person. May be a coroutine function."""
+"""A function that decides: True or ``"approve"`` runs it, False or a `Decision` of type ``reject`` does not, None or
+``"ask"`` asks a person. It can be a coroutine function."""
 Approve: TypeAlias = Literal["cells", "tools", "all"] | Approver
 
 
 def checked_approve(value: Any) -> Approve | None:
-    """The argument ``approve=``.
+    """Check the argument ``approve=``.
 
     Raises:
-        InputError: it is none of those.
+        InputError: it is unknown.
     """
     if value is None or value in ("cells", "tools", "all") or callable(value):
         return cast("Approve | None", value)
@@ -92,7 +93,7 @@ def checked_approve(value: Any) -> Approve | None:
 
 
 def both(own: Approve | None, asked: Literal["cells", "tools", "all"]) -> Approve:
-    """What waits for approval where a graph and its caller ask for it: a caller can only ask for more."""
+    """What needs approval if both a graph and its caller ask for it. A caller can only ask for more."""
     if own is None or own == asked:
         return asked
     if not callable(own):
@@ -109,7 +110,7 @@ def both(own: Approve | None, asked: Literal["cells", "tools", "all"]) -> Approv
         return _stricter(await given, request)
 
     def _stricter(given: Any, request: ApprovalRequest) -> Any:
-        """What the function allows, a person has to allow as well."""
+        """A decision by a person is needed also for what the function allows."""
         decision, _ = read_decision(given, request)
         allowed = decision is not None and decision.type in ("approve", "approve_all")
         return "ask" if allowed and asked in ("all", f"{request.kind}s") else given
@@ -118,16 +119,16 @@ def both(own: Approve | None, asked: Literal["cells", "tools", "all"]) -> Approv
 
 
 def decide(node: NodeContext, request: ApprovalRequest, config: RunnableConfig) -> Steps[Decision]:
-    """Have it decided; where a person has to, the run is interrupted here and goes on here.
+    """Get a decision. If a person must decide, the run is interrupted here and continues here.
 
     Raises:
-        InputError: nothing saves the run, so that nobody could answer; or the function returned what is no decision.
+        InputError: there is no checkpointer, so nobody could answer; or the function did not return a decision.
     """
     approve = node.config.approve
     if callable(approve):
         started = node.run.ledger.seconds
         given = yield _asking(approve, request)
-        node.run.ledger.restore_time(started - node.run.ledger.seconds)  # waiting counts against no limit
+        node.run.ledger.restore_time(started - node.run.ledger.seconds)  # waiting does not count for time limits
         if given is not None and given != "ask":
             decision, problem = read_decision(given, request)
             if decision is None:
@@ -145,11 +146,11 @@ def decide(node: NodeContext, request: ApprovalRequest, config: RunnableConfig) 
         decision, problem = read_decision(interrupt(shown), request)
         if decision is not None:
             return decision
-        shown = {**shown, "problem": problem}  # an answer that cannot be used loses nothing
+        shown = {**shown, "problem": problem}  # ask again after an answer that cannot be used
 
 
 def as_interrupt(request: ApprovalRequest) -> dict[str, Any]:
-    """The value of the interrupt: LangChain's ``HITLRequest`` with what else is known; plain JSON types."""
+    """The value of the interrupt: LangChain's ``HITLRequest`` with further keys, in plain JSON types."""
     lines = [f"{name} (line {line})" for name, line in request.calls]
     described = "Run this cell?" if request.kind == "cell" else f"Call the tool {request.name}?"
     if lines:
@@ -170,10 +171,10 @@ def as_interrupt(request: ApprovalRequest) -> dict[str, Any]:
 
 
 def read_decision(given: Any, request: ApprovalRequest) -> tuple[Decision | None, str]:
-    """Read the answer of a person or a function: untrusted data, in one of several forms.
+    """Read the answer of a person or a function. It is untrusted data in one of several forms.
 
     Returns:
-        The decision, or None and what is wrong with the answer.
+        The decision and "", or None and the problem with the answer.
     """
     if isinstance(given, Decision):
         given = {"type": given.type, "args": given.args, "message": given.message}
@@ -212,7 +213,7 @@ def _edited(given: Mapping[Any, Any], request: ApprovalRequest) -> tuple[Mapping
 
 
 def called_functions(code: str, names: frozenset[str]) -> tuple[tuple[str, int], ...]:
-    """Which of the functions a cell names in calls, with the lines; nothing when the code cannot be parsed."""
+    """The functions that a cell calls, with their lines; empty if the code cannot be parsed."""
     try:
         tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -231,7 +232,7 @@ def _asking(approve: Approver, request: ApprovalRequest) -> Wait:
         return run_coroutine(lambda: _awaited(given)) if inspect.isawaitable(given) else given
 
     async def arun() -> Any:
-        # A function that is no coroutine function may take long: in a thread, as tools.
+        # A sync function may take long, so it runs in a thread, like tools.
         asked = approve(request) if inspect.iscoroutinefunction(approve) else await asyncio.to_thread(approve, request)
         return await asked if inspect.isawaitable(asked) else asked
 

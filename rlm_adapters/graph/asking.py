@@ -1,4 +1,4 @@
-"""Asking the root LM: one call, told from its start to its reply."""
+"""Call the root LM once, and emit the events of the call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Start = Literal["iteration_started", "extract_started"]
 
 
 def root_call_id(iteration: int | None, *, refused: int = 0) -> str:
-    """The id of an iteration's call to the root LM, after so many that its server refused."""
+    """The id of an iteration's call to the root LM, after ``refused`` calls that its server refused."""
     return f"lm-{iteration or 0}{'-again' * refused}"
 
 
@@ -36,23 +36,23 @@ def ask_root(
     start: Start = "iteration_started",
     **told: Any,
 ) -> Steps[tuple[ModelReply, Usage]]:
-    """Ask the root LM, and tell it.
+    """Call the root LM, and emit its events.
 
     Args:
-        node: that asks.
-        target: who is asked.
-        prompt: in the target's form.
-        config: passed on, so that tracing nests.
+        node: the calling node.
+        target: the model.
+        prompt: in the form of the target.
+        config: passed on for nested tracing.
         kind: for the ledger.
-        run_id: of the run.
-        iteration: of the run.
-        id: of the call, unique in the run.
-        start: the event of its start.
-        **told: what else goes with that event.
+        run_id: id of the run.
+        iteration: iteration of the run.
+        id: id of the call, unique in the run.
+        start: type of the event at its start.
+        **told: further data of this event.
 
     Raises:
         BudgetExceededError: the call does not fit into the limits of the run.
-        ModelCallError: it failed for good.
+        ModelCallError: it failed after all retries.
     """
     if node.run.wants_texts:
         told["messages"] = messages_of(target, prompt)

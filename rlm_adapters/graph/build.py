@@ -1,4 +1,4 @@
-"""The graph: one static state machine, sync and async, to be called or put into a larger graph."""
+"""`create_rlm_graph`: build the state machine, sync and async, to call it or to use it in a larger graph."""
 
 from __future__ import annotations
 
@@ -84,64 +84,65 @@ def create_rlm_graph(
 
     Args:
         model: the root LM: a LangChain chat model, or a name such as ``"openai:gpt-5"`` for ``init_chat_model`` (or a
-            `CodeWriter`, as the DSPy adapter has).
+            `CodeWriter`, as in the DSPy adapter).
         sub_model: answers ``llm_query`` in the cells; default: the root LM.
-        models: further models by name, for ``llm_query(model=name)``, and for callers to choose from
+        models: further models by name, for ``llm_query(model=name)``. Callers can choose one of them
             (``context={"model": name}``).
-        tools: LangChain tools and plain functions, sync or async, or a single one; cells call them by name.
-        limits: bounds of a run: `Limits`, or a dict of some of its fields.
+        tools: LangChain tools and plain functions, sync or async, or a single one. Cells call them by name.
+        limits: limits of a run: `Limits`, or a dict of some of its fields.
         prices: dollars per million tokens (input, output) by model name, for ``Limits.max_cost`` and ``usage["cost"]``.
-        output_type: what the answer must be: a Python type, pydantic model, TypedDict or JSON schema. The answer is
-            plain JSON types, validated inside the run, so that the root LM can mend it.
-        instructions: standing instructions for the root LM.
-        prompt: a prompt file: what ``save("optimised.json")`` of an optimised `RLM` (or ``dspy.RLM``) wrote. It takes
-            the place of the default prompt, and gives ``output_type`` if that is not given. Needs the ``dspy`` extra.
-        worked_example: show the root LM a short solved task first; helps weak models.
-        checkpointer: a LangGraph saver. With one, a killed run goes on in the middle of a cell without paying again,
-            and ``store`` should be a durable one.
-        store: where big inputs, prompts and answers live; default: a private directory, removed at the process's end.
-        sandbox: a `Sandbox` to share, a `RaySandbox`, or another `Executor`; default: one of its own. ``"monty"``:
-            pydantic-monty in place of it (extra ``monty``), which runs less of Python; see docs/security.md.
-        sandbox_limits: limits of its sessions, when ``sandbox`` is not given.
-        require: ``"os"`` refuses to run where the operating system cannot confine the workers.
+        output_type: type of the answer: a Python type, pydantic model, TypedDict or JSON schema. The answer has plain
+            JSON types and is validated inside the run, so the root LM can correct it.
+        instructions: instructions for the root LM in every run.
+        prompt: a prompt file that ``save("optimised.json")`` of an optimised `RLM` (or ``dspy.RLM``) wrote. It replaces
+            the default prompt, and sets ``output_type`` if you do not. Needs the extra ``dspy``.
+        worked_example: show the root LM a short solved task first. This helps weak models.
+        checkpointer: a LangGraph checkpointer. With it a killed run continues in the middle of a cell without paying
+            again. A durable checkpointer needs a durable ``store``.
+        store: where big inputs, prompts and answers are stored; default: a private directory that is removed when the
+            process ends.
+        sandbox: a `Sandbox` to share, a `RaySandbox`, or another `Executor`; default: a new `Sandbox`. ``"monty"``:
+            pydantic-monty (extra ``monty``), which runs less of Python; see docs/security.md.
+        sandbox_limits: limits of the sessions, if ``sandbox`` is not given.
+        require: ``"os"``: raise an error if the operating system cannot confine the workers.
         parallel: ``"ahead"``: the sub-LM calls of a plain loop are found ahead and answered together (see
-            docs/parallel.md); ``"stream"``: those of statements that are finished also while the root LM still writes
-            the rest of its cell, where it streams; ``"off"``: one after the other.
-        cache_prompts: answer a prompt that was asked before in the same run with the answer that it got. Off by
-            default: asking the same twice is a way of sampling.
-        warn_tiny_calls: from so many short sub-calls of one cell on, the root LM is told how many items would fit into
-            one prompt; 0: never.
-        max_confirmations: end the run when the root LM has repeated an answer so often without submitting it;
+            docs/parallel.md). ``"stream"``: also while the root LM, if it streams, is still writing the cell, for its
+            finished statements. ``"off"``: one after the other.
+        cache_prompts: answer a prompt that was asked before in the same run with the earlier answer. Off by default,
+            because cells may ask the same prompt twice to get two samples.
+        warn_tiny_calls: if one cell makes this many short sub-calls, tell the root LM how many items fit into one
+            prompt; 0: never.
+        max_confirmations: end the run if the root LM has repeated an answer this many times without submitting it;
             None: never.
-        remember: a thread of a checkpointer that is asked again finds the inputs, variables, functions and files of its
-            earlier questions, and the root LM is told what was asked and answered; False: it begins anew.
-        multitask_strategy: what a call does whose thread is being run by another call, in this process or another one:
-            ``"reject"`` raises `ThreadBusyError`, ``"enqueue"`` waits; None does not look. For the savers of SQLite,
-            PostgreSQL and memory, where the graph has one of its own (see docs/storage.md).
-        approve: what waits for approval before it runs: ``"cells"``, ``"tools"``, ``"all"``, or a function of the
-            `ApprovalRequest` that decides or has a person asked (see docs/approval.md). Needs a checkpointer, here or
-            in the graph around this one.
+        remember: a further question in a thread finds the inputs, variables, functions and files of the earlier
+            questions, and the root LM sees the earlier questions and answers. False: it starts from zero.
+        multitask_strategy: what a call does if another call, in any process, is running its thread: ``"reject"``
+            raises `ThreadBusyError`, ``"enqueue"`` waits; None does not check. For the checkpointers of SQLite,
+            PostgreSQL and memory, if they are the graph's own (see docs/storage.md).
+        approve: what needs approval before it runs: ``"cells"``, ``"tools"``, ``"all"``, or a function that gets an
+            `ApprovalRequest` and decides or asks a person (see docs/approval.md). To ask a person it needs a
+            checkpointer, here or in the graph around this one.
         on_event: called with every `Event` of every run.
-        trace: a file that gets every event of every run, prompts and answers included, or a `TraceWriter`; see
+        trace: a file for every event of every run, with prompts and answers, or a `TraceWriter`; see
             docs/seeing-a-run.md.
-        trajectory: give ``result["trajectory"]`` with ``invoke`` and ``ainvoke``: what the call did, as plain JSON
-            (`Trajectory.from_dict` takes it). A larger graph with a key of this name keeps it in its state.
+        trajectory: add ``result["trajectory"]`` with ``invoke`` and ``ainvoke``, as plain JSON for
+            `Trajectory.from_dict`. A larger graph with a key of this name keeps it in its state.
         direct_below: answer inputs of fewer characters by one direct call of the root LM, without a REPL (not with
             tools or files); 0: never.
-        stream_tokens: put the root LM's tokens, cells as it writes them, into LangGraph's ``messages`` stream. Those of
-            sub-LMs and child runs stay out.
+        stream_tokens: send the root LM's tokens, also of cells, to LangGraph's ``messages`` stream. Tokens of sub-LMs
+            and child runs are not sent.
         inputs: other names for the keys of input and output, such as ``{"query": "question", "answer": "report"}``.
-            ``"messages"``: the question is the last human message, the answer becomes a message. ``{"answer":
-            ["reports"]}``: the answer goes into a list.
-        context_schema: a subclass of `RLMOptions` with keys of your own, which your tools read in LangGraph's runtime.
-        name: of the graph, in traces.
+            ``"messages"``: the question is the last human message, and the answer becomes a message. ``{"answer":
+            ["reports"]}``: the answer is added to a list.
+        context_schema: a subclass of `RLMOptions` with your own keys, which your tools read in LangGraph's runtime.
+        name: name of the graph in traces.
 
     Returns:
         A compiled graph: ``invoke``, ``ainvoke``, ``stream``, ``astream`` with ``{"query": ..., "context": ...}``;
         see `RLMInput` and `RLMOutput`. ``context=`` takes `RLMOptions`.
 
     Raises:
-        InputError: a model, tool, limit or type is unusable.
+        InputError: a model, tool, limit or type cannot be used.
         IsolationError: ``require`` cannot be met.
     """
     limits = Limits.of(limits)
@@ -202,7 +203,7 @@ def compile_graph(
     owned: tuple[Executor | ContentStore, ...] = (),
     context_schema: type[RLMOptions] = RLMOptions,
 ) -> RLMGraph:
-    """Compile the state machine around a configuration; what it owns ends with it."""
+    """Compile the state machine with a configuration. Closing the graph closes what it owns."""
     builder = StateGraph(RLMState, context_schema=context_schema, input_schema=RLMInput, output_schema=RLMOutput)
     builder.add_node("prepare", Node(prepare, "prepare"))
     builder.add_node("generate_code", Node(generate_code, "generate_code"))

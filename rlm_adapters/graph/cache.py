@@ -1,4 +1,4 @@
-"""Identical prompts of one run answered once, where the user wants that."""
+"""Answer identical prompts of one run only once, if the user wants it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rlm_adapters.models.usage import Usage
 
 
 class PromptCache:
-    """Answers of a run tree by what was asked. Thread-safe.
+    """The answers of a call tree by prompt. Thread-safe.
 
-    A prompt that is being asked right now is waited for, so the elements of a batch share one call as well. A failure
-    is not kept: whoever waited asks for itself.
+    If the same prompt is being asked, wait for its answer. So identical prompts of a batch share one call, too. A
+    failure is not kept: the waiting calls then ask again.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class PromptCache:
         """The known answer, or that of ``call``.
 
         Returns:
-            The text and the usage, which is empty when nothing was asked.
+            The text and the usage. The usage is empty if the answer was known.
         """
         key = json.dumps(asked, sort_keys=True, default=repr)
         while True:
@@ -39,7 +39,9 @@ class PromptCache:
                 if others is None:
                     self._waiting[key] = []
                     break
-                turn: Future[None] = Future()  # one for each who waits: a cancelled one must not disturb the others
+                turn: Future[None] = (
+                    Future()
+                )  # one for each waiting call, so a cancelled one does not affect the others
                 others.append(turn)
             yield wait_for_future(turn)
         try:

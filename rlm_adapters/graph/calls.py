@@ -1,4 +1,4 @@
-"""The functions of the REPL that lead to a model: what is offered, and how a call is answered."""
+"""The functions of the REPL that call a model: which ones are offered, and how a call is answered."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ RLM_QUERY_BATCHED = HostFunction(
 
 
 def host_functions(node: NodeContext) -> list[HostFunction]:
-    """What cells of this run may call."""
+    """The functions that cells of this run can call."""
     functions = [tool.host_function() for tool in node.config.tools.values()]
     if not node.may_call:
         return functions
-    # A child run may use the tools, and may wait for approval, so it is run ahead only where there is neither.
+    # A child run can use tools and wait for approval. So it is run ahead only if there is neither.
     rlm_query = HostFunction(
         name="rlm_query",
         effects=bool(node.config.tools) or node.config.approve is not None,
@@ -71,11 +71,11 @@ class SubCall:
     """A call of a cell that is being answered.
 
     Attributes:
-        id: of the call.
+        id: id of the call.
         owner: id of the run.
-        iteration: in which it is made.
-        config: passed on, so that tracing nests.
-        record: when it left and what it took.
+        iteration: iteration in which it is made.
+        config: passed on for nested tracing.
+        record: its times and usage.
     """
 
     id: str
@@ -89,16 +89,16 @@ def ask_sub_model(node: NodeContext, given: Mapping[str, Any], call: SubCall) ->
     """Answer ``llm_query``.
 
     Args:
-        node: that asks.
+        node: the calling node.
         given: arguments of the call by name.
-        call: that is answered.
+        call: the call.
 
     Returns:
         The text (or the value, with ``returns=``), and the usage.
 
     Raises:
-        ModelCallError: it failed; the message is written for the cell.
-        BudgetExceededError: it does not fit into the limits.
+        ModelCallError: it failed. The message is for the cell.
+        BudgetExceededError: it exceeds the limits.
     """
     target = _target(node, given.get("model"))
     prompt = given.get("prompt")
@@ -141,7 +141,7 @@ def _ask(node: NodeContext, target: SubModel, prompt: Any, call: SubCall) -> Ste
 def _ask_typed(
     node: NodeContext, target: SubModel, prompt: Any, call: SubCall, *, spec: CellSpec
 ) -> Steps[tuple[Any, Usage]]:
-    """Ask for JSON of a schema; a reply that does not fit is sent back once with what is wrong."""
+    """Ask for JSON with a schema. A reply that does not fit is sent back once with the problem."""
     wanted = f"\n\nReply with JSON only, of this JSON schema:\n{json.dumps(spec.schema)}"
     text = prompt + wanted if isinstance(prompt, str) else [*prompt, {"type": "text", "text": wanted}]
     reply, usage = yield from _ask_text(node, target, text, call)
@@ -179,7 +179,7 @@ def _target(node: NodeContext, name: Any) -> SubModel:
 
 
 def _check_length(target: SubModel, prompt: Any) -> None:
-    """Refuse a prompt that the model cannot take, before paying for the refusal."""
+    """Refuse a prompt that is too long for the model, before the model is called."""
     window = target.context_window()
     if window is None:
         return

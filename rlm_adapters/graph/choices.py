@@ -1,4 +1,4 @@
-"""Options that several front doors take, each checked and resolved in one place."""
+"""Options that the graph, the chat model and the DSPy module share: each is checked in one place."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SandboxChoice: TypeAlias = Executor | Literal["monty"]
 
 
 def check_sandbox(sandbox: SandboxChoice | None) -> None:
-    """Refuse names of executors that there are not.
+    """Refuse unknown names of executors.
 
     Raises:
-        InputError: it is such a name.
+        InputError: the name is unknown.
     """
     if isinstance(sandbox, str) and sandbox != "monty":
         raise InputError(f'sandbox={sandbox!r} is unknown: use "monty", or give a Sandbox')
@@ -29,15 +29,15 @@ def check_sandbox(sandbox: SandboxChoice | None) -> None:
 def executor_of(
     sandbox: SandboxChoice | None, limits: SandboxLimits | None = None, require: Isolation | None = None
 ) -> Executor:
-    """The executor that was chosen; a new one unless it was given.
+    """The given executor, or a new one.
 
     Args:
         sandbox: the choice; None: a `Sandbox`.
-        limits: of the sessions of a new one.
-        require: the isolation that a new one must have.
+        limits: limits of the sessions of a new executor.
+        require: isolation that a new executor must have.
 
     Raises:
-        InputError: there is no such executor.
+        InputError: the executor is unknown.
         IsolationError: ``require`` cannot be met.
     """
     check_sandbox(sandbox)
@@ -49,10 +49,10 @@ def executor_of(
 
 
 def check_listener(on_event: Any) -> EventHandler | None:
-    """What is told of every event, if it can be called.
+    """Check that a listener can be called.
 
     Raises:
-        InputError: it cannot.
+        InputError: it cannot be called.
     """
     if on_event is not None and not callable(on_event):
         raise InputError(f"on_event={on_event!r}: give a function that takes an Event")
@@ -61,7 +61,7 @@ def check_listener(on_event: Any) -> EventHandler | None:
 
 
 def check_prices(limits: Limits, prices: PriceTable, models: Iterable[ModelTarget]) -> None:
-    """Refuse a cost limit that could not hold.
+    """Refuse a cost limit that cannot be checked.
 
     Raises:
         InputError: a model's price is unknown.

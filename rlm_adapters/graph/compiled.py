@@ -1,4 +1,4 @@
-"""The compiled graph of an RLM, and what happens around its runs."""
+"""`RLMGraph`: the compiled graph, and the work before and after its runs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from rlm_adapters.effects import Steps, adrive, drive
 from rlm_adapters.errors import InputError, ModelCallError
 from rlm_adapters.events import Event
 from rlm_adapters.graph.afterwards import plain_trajectory
+from rlm_adapters.graph.clocks import in_order
 from rlm_adapters.graph.context import RLMConfig, RLMContext, Run
 from rlm_adapters.graph.fencing import fenced
 from rlm_adapters.graph.form import input_form, input_model, output_form
@@ -34,15 +35,16 @@ from rlm_adapters.graph.state import RLMInput, RLMOutput, RLMState
 from rlm_adapters.sandbox import Executor
 from rlm_adapters.traces.trajectory import Trajectory
 from rlm_adapters.values.content import ContentStore
+from rlm_adapters.values.refs import is_run_owner
 from rlm_adapters.views.drawing import Arrow, drawing_html
 
 
 class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
     """The compiled graph of an RLM.
 
-    It is an ordinary compiled LangGraph; what it adds happens around a run: big inputs go into the content store before
-    they could enter a checkpoint, the live parts of the run (ledger, limiter, workers) are made, and whatever way the
-    run ends (answer, error, cancellation) its workers end with it.
+    It is an ordinary compiled LangGraph graph. It adds work before and after a run: big inputs go into the content
+    store, so they are not in checkpoints; the live parts of the run (ledger, limiter, workers) are made; and when the
+    run ends (by an answer, an error or a cancellation), its workers end, too.
     """
 
     rlm: RLMConfig
@@ -62,7 +64,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         _events: list[Event] | None = None,
         **kwargs: Any,
     ) -> Iterator[Any]:
-        """Run and stream, as every LangGraph graph; ``invoke`` goes through here too, and collects events."""
+        """Run and stream, like every LangGraph graph. ``invoke`` calls it, too, and collects events."""
         ready = self._ready(input, config, context)
         ready = replace(ready, streamed=self._streamed(ready, config, kwargs))
         if _events is not None and ready.run is not None:
@@ -78,7 +80,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
             for part in inner:
                 yield part if write is None else write(part)
         except GraphBubbleUp:
-            raise  # a child suspended by an interrupt: its worker waits
+            raise  # an interrupt has suspended a child run: its worker waits
         except BaseException as error:
             self._abandon(ready, context, error)
             raise
@@ -86,7 +88,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
             if lease is not None:
                 drive(lease.release())
             if ready.run is not None and not ready.depth:
-                ready.run.early.close()  # a run that waits for somebody makes its calls when it goes on
+                ready.run.early.close()  # a waiting run makes these calls when it continues
             if ready.run is not None and not ready.depth:
                 ready.run.settle()
             if ready.run is not None and _ends_here(ready.run, context):
@@ -101,7 +103,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         _events: list[Event] | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
-        """Async form of `stream`; ``ainvoke`` goes through here too."""
+        """Async form of `stream`. ``ainvoke`` calls it, too."""
         ready = await self._aready(input, config, context)
         ready = replace(ready, streamed=self._streamed(ready, config, kwargs))
         if _events is not None and ready.run is not None:
@@ -117,7 +119,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
             async for part in inner:
                 yield part if write is None else write(part)
         except GraphBubbleUp:
-            raise  # a child suspended by an interrupt: its worker waits
+            raise  # an interrupt has suspended a child run: its worker waits
         except BaseException as error:
             self._abandon(ready, context, error)
             raise
@@ -125,11 +127,11 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
             if lease is not None:
                 await adrive(lease.release())
             if ready.run is not None and not ready.depth:
-                ready.run.early.close()  # a run that waits for somebody makes its calls when it goes on
+                ready.run.early.close()  # a waiting run makes these calls when it continues
             if ready.run is not None and not ready.depth and ready.run.must_settle():
                 await asyncio.to_thread(ready.run.settle)
             if ready.run is not None and _ends_here(ready.run, context):
-                await asyncio.to_thread(ready.run.store.forget)
+                await ready.run.store.aforget()
 
     def invoke(
         self,
@@ -137,7 +139,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Run to the end; keys of a larger graph's state that tools have changed stand beside the output."""
+        """Run to the end. The output also has the keys of a larger graph's state that tools have changed."""
         events = self._collected(kwargs.get("context"))
         if events is None:
             return _with_updates(super().invoke(input, config, **kwargs))
@@ -161,7 +163,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         return input_model(self.rlm.keys)
 
     def get_input_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:  # noqa: ARG002
-        """The JSON schema of the input, described so that a form can be made of it."""
+        """The JSON schema of the input, with descriptions for a form."""
         return input_form(self.rlm.keys)
 
     def get_output_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:
@@ -173,14 +175,14 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         return options_schema(self.rlm, self._options_type)
 
     def delete_thread(self, thread_id: str) -> None:
-        """Delete a thread: its checkpoints, and the content that only they refer to.
+        """Delete a thread: its checkpoints and its content.
 
         Args:
-            thread_id: as it stands in ``config["configurable"]``.
+            thread_id: as in ``config["configurable"]``.
 
         Raises:
-            InputError: the graph has no saver; inside another graph, delete the thread with that graph's saver and call
-                ``ContentStore.delete_thread``.
+            InputError: the graph has no checkpointer. Inside another graph, delete the thread with that graph's
+                checkpointer and call ``ContentStore.delete_thread``.
         """
         self._saver().delete_thread(thread_id)
         self.rlm.store.delete_thread(thread_id)
@@ -191,10 +193,10 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         await self.rlm.store.adelete_thread(thread_id)
 
     def trajectory(self, config: RunnableConfig) -> dict[str, Any]:
-        """What a saved thread tells of its run; `rlm_adapters.Trajectory.from_checkpoint` makes an object of it.
+        """The trajectory of a saved thread as a dict. `rlm_adapters.Trajectory.from_checkpoint` makes an object of it.
 
         Raises:
-            InputError: the thread has no run, or the graph has no saver.
+            InputError: the thread has no run, or the graph has no checkpointer.
         """
         self._saver()
         return self._told(self.get_state(config), config)
@@ -207,14 +209,14 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
 
     def _told(self, state: StateSnapshot, config: RunnableConfig) -> dict[str, Any]:
         known: RLMConfig | None = self.rlm
-        if known is None:  # the graph of the DSPy module, whose calls bring their configuration
-            raise InputError("this graph has no configuration of its own: use the one that create_rlm_graph returned")
+        if known is None:  # the graph of the DSPy module: each call has its configuration
+            raise InputError("this graph has no configuration: use a graph that create_rlm_graph returned")
         return plain_trajectory(state.values, known, content_of(known.store, self.checkpointer, config))
 
     def close(self) -> None:
-        """End the graph's workers and remove its private content; not needed at the end of a process.
+        """End the graph's workers and remove its private content. Not needed at the end of a process.
 
-        A sandbox or store that it was given is somebody else's to close.
+        A given sandbox or store is not closed.
         """
         self.rlm.sessions.close()
         for part in self.owned:
@@ -231,26 +233,26 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         return self.checkpointer
 
     def _streamed(self, ready: RLMContext, called: RunnableConfig | None, asked: Mapping[str, Any]) -> bool:
-        """Whether somebody may read the ``custom`` stream; if not, nobody makes events for it."""
+        """Whether somebody may read the ``custom`` stream. If not, no events are made for it."""
         if ready.depth:
             return ready.streamed
         modes = asked.get("stream_mode") or self.stream_mode
         return is_inside(called or {}) or "custom" in modes or "custom" in (asked.get("print_mode") or ())
 
     def _collected(self, context: Any) -> list[Event] | None:
-        """Where to collect the events of a call; None: nobody asks for its trajectory, or it is part of a run."""
+        """A list for the events of a call; None: its trajectory is not wanted, or it is part of a run."""
         part = isinstance(context, RLMContext) and context.run is not None
         known: RLMConfig | None = self.rlm
         return [] if known is not None and known.trajectory and not part else None
 
     async def _aready(self, called_with: Any, called: RunnableConfig | None, context: Any) -> RLMContext:
-        """`_ready`, in a thread where there are options: prices are read from a file, schemas take a while."""
+        """`_ready`, in a thread if there are options: prices are read from a file, and schemas take time."""
         if isinstance(context, RLMContext) or self._options(called, context) is None:
             return self._ready(called_with, called, context)
         return await asyncio.to_thread(self._ready, called_with, called, context)
 
     def _ready(self, called_with: Any, called: RunnableConfig | None, context: Any) -> RLMContext:
-        """The runtime context with nothing missing."""
+        """The complete runtime context."""
         if isinstance(context, RLMContext):
             given = context
         else:
@@ -274,7 +276,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         )
 
     def _options(self, called: RunnableConfig | None, context: Any) -> Any:
-        """The options of a call: its ``context=``, or what that of the graph around has for this one; None: none."""
+        """The options of a call: its ``context=``, or the part of the surrounding graph's context; None: none."""
         return context or options_around(_context_around(called), self.name)
 
     @property
@@ -282,7 +284,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         return cast("type[RLMOptions]", self.context_schema)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        """What a notebook shows: a drawing that is made here. LangGraph's own is made by a web service."""
+        """The drawing for a notebook, made here. LangGraph would use a web service."""
         drawn = self.get_graph()
         arrows = [Arrow(edge.source, edge.target, dashed=edge.conditional) for edge in drawn.edges]
         return {
@@ -293,7 +295,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         }
 
     def _leased(self, ready: RLMContext, called: RunnableConfig | None) -> Steps[Lease | None]:
-        """The lease of a call's thread; None where it has one already, or the thread is another graph's."""
+        """The lease of a call's thread; None if the call has one, or the thread belongs to another graph."""
         run, given = ready.run, (called or {}).get("configurable") or {}
         thread = given.get("thread_id")
         own = isinstance(self.checkpointer, BaseCheckpointSaver) and not is_inside(called or {})
@@ -303,21 +305,22 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         return run.lease
 
     def _saving(self, called: RunnableConfig | None, asked: Mapping[str, Any], ready: RLMContext) -> RLMGraph:
-        """The same graph, with a saver for this call, and with what it needs to save at the end of the call only."""
+        """The same graph with a checkpointer for this call, prepared to save only at the end if requested."""
         changed: dict[str, Any] = {}
         lease = None if ready.run is None or ready.depth else ready.run.lease
-        if lease is not None and lease.fence is not None and isinstance(self.checkpointer, BaseCheckpointSaver):
-            changed["checkpointer"] = fenced(self.checkpointer, lease.fence)
+        if lease is not None and lease.of_processes and isinstance(self.checkpointer, BaseCheckpointSaver):
+            saver = self.checkpointer if lease.fence is None else fenced(self.checkpointer, lease.fence)
+            changed["checkpointer"] = in_order(saver)
         if saves_at_exit(called or {}, asked):
             changed["channels"] = at_exit(self.channels)
         return self.copy(changed) if changed else self
 
     def _for_children(self) -> RLMGraph:
-        """The same graph without a saver of its own: a child saves into its parent's thread."""
+        """The same graph without a checkpointer: a child run saves into its parent's thread."""
         return self if self.checkpointer is None else self.copy({"checkpointer": None})
 
     def _packed(self, given: Any, ready: RLMContext, called: RunnableConfig | None) -> Any:
-        """What the graph is given, with big values in the store; before it a run's listeners may fail."""
+        """The input with big values in the store. First checks that the listeners can write."""
         if ready.run is not None and not ready.depth:
             ready.run.begin()
         if given is None or isinstance(given, Command) or ready.config is None or ready.run is None:
@@ -330,7 +333,7 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
     def _writer(
         self, given: Any, ready: RLMContext, called: RunnableConfig | None, asked: Mapping[str, Any]
     ) -> Callable[[Any], Any] | None:
-        """What gives the values of a stream the caller's names; None: they have them."""
+        """A function that renames the values of a stream for the caller; None if the names are the same."""
         inside = is_inside(called or {})
         keys = (ready.config or self.rlm).keys
         if ready.depth or (keys.plain and not inside):
@@ -343,20 +346,20 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
         )
 
     def _roomy(self, config: RunnableConfig | None, ready: RLMContext) -> RunnableConfig:
-        """Room for the steps of a whole run: inside a Runnable the ambient limit is 25 supersteps, about 8 cells."""
+        """A config with a higher step limit. Inside a Runnable the limit is 25 steps, about 8 cells."""
         limits = (ready.config or self.rlm).limits
         calls = limits.max_calls if limits.max_calls is not None else 100_000
         steps = 6 * (limits.max_iterations + limits.max_repairs) + 2 * calls + 100
         merged: RunnableConfig = {**(config or {})}
         merged["recursion_limit"] = max(merged.get("recursion_limit") or 0, steps)
-        # Sync fan-out runs in a pool of that size; the run's own limiter bounds the model calls of the whole tree.
+        # Parallel sync tasks run in a pool of this size. The run's limiter limits the model calls of the whole tree.
         merged.setdefault("max_concurrency", limits.max_concurrency)
         return merged
 
     def _abandon(self, ready: RLMContext, given: Any, error: BaseException) -> None:
         """End the workers of a run that failed or was cancelled, and tell its listeners.
 
-        One that ended has none any more, and one that an interrupt suspended keeps its worker for a while.
+        A finished run has no workers, and a run that an interrupt has suspended keeps its worker for a while.
         """
         if ready.run is None:
             return
@@ -379,39 +382,39 @@ class RLMGraph(CompiledStateGraph[RLMState, Any, RLMInput, RLMOutput]):
                 )
             )
         if isinstance(given, RLMContext) and given.run is not None:
-            for run_id in ready.mine:  # a child: the rest of the tree goes on
+            for run_id in ready.mine:  # a child: the rest of the tree continues
                 ready.run.finish(run_id)
         else:
             ready.run.close()
 
 
 def _ends_here(run: Run, given: Any) -> bool:
-    """Whether the content of a run goes now: nobody saves it, and whoever made its live parts is this graph."""
+    """Whether to delete the content of a run now: it is not saved, and this graph made its live parts."""
     made_here = not isinstance(given, RLMContext) or given.run is None
-    return made_here and run.store.owner.startswith("run-")
+    return made_here and is_run_owner(run.store.owner)
 
 
 def _with_updates(result: Any) -> Any:
-    """The output as a node of a larger graph returns it."""
+    """The output in the form of a node of a larger graph."""
     updates = result.get("updates") if isinstance(result, dict) else None
     return {**updates, **result} if updates else result
 
 
 def _with_trajectory(result: Any, events: list[Event]) -> Any:
-    """The output with what the call did."""
+    """The output with the trajectory."""
     if not isinstance(result, dict):
         return result
     return {**result, "trajectory": Trajectory.from_events(events).to_dict()}
 
 
 def _caller(called_with: Any, called: RunnableConfig | None, options: RLMOptions | None) -> Caller:
-    """Who calls a graph: with a state, unless it resumes, and a context, its own or that of the graph around it."""
+    """The caller of a graph: its state (unless it resumes), and its context or that of the graph around it."""
     state = None if isinstance(called_with, Command) else called_with
     return Caller(state, _context_around(called) if options is None else options)
 
 
 def _context_around(called: RunnableConfig | None) -> Any:
-    """The ``context=`` of the graph around the one that is called."""
+    """The ``context=`` of the graph around the called one."""
     runtime = runtime_of(ensure_config(called))
-    context = getattr(runtime, "context", None)  # a server's has none
+    context = getattr(runtime, "context", None)  # the runtime of a server has none
     return context.caller.context if isinstance(context, RLMContext) else context

@@ -1,4 +1,4 @@
-"""What nodes work with and never save: the configuration of a graph, and the live parts of one run tree."""
+"""Objects that nodes use but do not save: the configuration of a graph, and the live parts of one call tree."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ _LOG = logging.getLogger("rlm_adapters")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RLMConfig:
-    """What is fixed when a graph is made; a call may bring its own (`RLMContext.config`)."""
+    """The configuration of a graph. A call can replace it (`RLMContext.config`)."""
 
     writer: CodeWriter
     """Writes the cells (the root LM)."""
     sub: SubModel
     """Answers ``llm_query``."""
     sub_is_root: bool = False
-    """Whether that is the root LM, since no other was given: it is still, when a call chooses another root LM."""
+    """Whether ``sub`` is the root LM because no other model was given. Stays true if a call sets another root LM."""
     models: Mapping[str, SubModel] = field(default_factory=dict)
     """Further models for ``llm_query(model=...)``."""
     tools: Mapping[str, Tool] = field(default_factory=dict)
@@ -60,38 +60,38 @@ class RLMConfig:
     sessions: SessionCache
     on_event: EventHandler | None = None
     listeners: tuple[EventHandler, ...] = ()
-    """Are told of every event of the whole tree, beside `on_event`: what writes a trace, for example."""
+    """Called with every event of the whole tree, in addition to `on_event`. For example, a trace writer."""
     trajectory: bool = False
-    """Give the trajectory with the result."""
+    """Whether the result has the trajectory."""
     instructions: str = ""
     parallel: Parallel = "ahead"
-    """Run LM calls of a cell ahead, or one after the other."""
+    """Whether LM calls of a cell are run ahead, or one after the other."""
     cache_prompts: bool = False
-    """Answer a prompt that was already asked in this run tree with the answer that it got."""
+    """Whether a prompt that was asked before in this call tree gets the earlier answer."""
     warn_tiny_calls: int = 100
-    """Tell the root LM how many items fit into one prompt when a cell makes so many short sub-calls; 0: never."""
+    """If a cell makes this many short sub-calls, tell the root LM how many items fit into one prompt; 0: never."""
     max_confirmations: int | None = 3
-    """End the run when the root LM has repeated the same answer so often without submitting it; None: never."""
+    """End the run if the root LM has repeated an answer this many times without submitting it; None: never."""
     direct_below: int = 0
     """Inputs of fewer characters are answered by one direct call; 0: never."""
     keys: Keys = OWN
     """The caller's names for the keys of input and output."""
     direct: SubModel | None = None
-    """Who answers them; default: the sub-LM."""
+    """The model for direct calls; default: the sub-LM."""
     stream_tokens: bool = False
     """Whether tokens of the root LM go into LangGraph's ``messages`` stream."""
     remember: bool = True
-    """Whether a thread that is asked again finds what its earlier questions left."""
+    """Whether a further question in a thread finds the variables of the earlier ones."""
     multitask_strategy: MultitaskStrategy | None = "reject"
-    """What a call does whose thread is being run by another call; None: threads are not kept apart."""
+    """What a call does if another call is running its thread; None: no check."""
     approve: Any = None
     """What needs approval before it runs (`rlm_adapters.graph.approval.Approve`); None: nothing."""
 
     def for_child(self, *, approved: bool = False) -> RLMConfig:
-        """The configuration of a child run: the same, but its answer is for its parent's cell, of any type.
+        """The configuration of a child run: the same, but its answer can have any type.
 
         Args:
-            approved: the rest of the parent's run, the child with it.
+            approved: whether the rest of the parent's run is approved, with its child runs.
         """
         return replace(
             self,
@@ -106,13 +106,13 @@ class RLMConfig:
 
 
 class Run:
-    """The live parts of one run tree: shared by the outermost run and all its child runs.
+    """The live parts of one call tree, shared by the outermost run and all its child runs.
 
     Args:
         config: of the outermost run.
         listeners: called with every event of the tree.
-        store: for the content of the tree; default: the configuration's, with an owner of its own whose content whoever
-            made this object forgets at the end.
+        store: for the content of the tree; default: the store of the configuration with a new owner. The code that made
+            this object deletes its content at the end.
     """
 
     def __init__(
@@ -126,16 +126,16 @@ class Run:
             self.ledger,
             Limiter.of(limits) if job is None else job.limiter,
         )
-        # Some rounds of what may be in flight: fewer would leave it idle between two waves.
+        # Several times the number of calls in flight, so that it is not idle between two waves.
         width = _ROUNDS_AHEAD * limits.max_concurrency
         self.ahead = config.sandbox.ahead_account(width) if config.parallel != "off" else AheadAccount(enabled=False)
         self.answers = PromptCache()
         self.early: Final = EarlyCalls()
-        self.scope: Final = object()  # children share the inputs that their parent hands on
+        self.scope: Final = object()  # children share the inputs that their parent passes on
         self._listeners: tuple[EventHandler, ...] = ()
         self._heads_only: tuple[EventHandler, ...] = ()
         self.began: Final[dict[tuple[str, str], float]] = {}
-        """When what is going on began, by run and id: monotonic seconds."""
+        """Start of each current activity, by run and id, in monotonic seconds."""
         for listener in (config.on_event, *config.listeners, *listeners):
             if listener is not None:
                 self.listen(listener)
@@ -144,53 +144,53 @@ class Run:
         self._failing: list[EventHandler] = []
         self._sessions = config.sessions
         self.lease: Lease | None = None
-        """Of the thread that this tree runs in; whoever took it gives it back."""
+        """Lease of the thread of this tree. The code that took it releases it."""
         self._known: set[str] = set()
         self.unfinished: set[str] = set()
 
     @property
     def wants_texts(self) -> bool:
-        """Whether anybody listens who wants whole texts: nobody makes them else."""
+        """Whether a listener needs whole texts. If not, no texts are made."""
         return bool(self._listeners)
 
     @property
     def is_heard(self) -> bool:
-        """Whether anybody listens."""
+        """Whether there are listeners."""
         return bool(self._listeners or self._heads_only)
 
     def listen(self, listener: EventHandler) -> None:
-        """Have a listener told of every event from here on."""
+        """Add a listener for all later events."""
         if getattr(listener, "heads_only", False):
             self._heads_only = (*self._heads_only, listener)
         else:
             self._listeners = (*self._listeners, listener)
 
     def begin(self) -> None:
-        """Have the listeners that write somewhere make sure that they can; blocks.
+        """Let listeners that write check that they can write. Blocks.
 
         Raises:
-            InputError: one cannot.
+            InputError: one of them cannot write.
         """
         for listener in (*self._listeners, *self._heads_only):
             if (begin := getattr(listener, "begin", None)) is not None:
                 begin()
 
     def settle(self) -> None:
-        """Wait until the listeners that write somewhere have written what they were told; blocks."""
+        """Wait until listeners that write have written all events. Blocks."""
         for listener in (*self._listeners, *self._heads_only):
             if (settle := getattr(listener, "settle", None)) is not None:
                 settle()
 
     def must_settle(self) -> bool:
-        """Whether `settle` may take a moment."""
+        """Whether `settle` may block."""
         return any(hasattr(listener, "settle") for listener in (*self._listeners, *self._heads_only))
 
     def knows(self, run_id: Any) -> bool:
-        """Whether a run has taken part in this call already."""
+        """Whether a run is already known in this call."""
         return isinstance(run_id, str) and run_id in self._known
 
     def attach(self, run_id: str, usage: Usage | None, seconds: float) -> None:
-        """Note that a run takes part; one that comes from a checkpoint brings what it had used before."""
+        """Add a run. A run from a checkpoint also gives its earlier usage."""
         if run_id in self._known:
             return
         first = not self._known
@@ -204,30 +204,30 @@ class Run:
             self.ledger.restore_time(seconds)
 
     def tell_job(self, run_id: str) -> None:
-        """Tell the job that this is part of, if there is one, the id of the outermost run."""
+        """Tell the job, if there is one, the id of the outermost run."""
         if self._job is not None:
             self._job.runs.append(run_id)
 
     def session_key(self, run_id: str) -> str:
-        """The key of a run's live session: its id is in the state, which a client may edit, the owner is not."""
+        """The key of a run's live session. It includes the owner, because a client can edit the run id in the state."""
         return f"{self.store.owner}/{run_id}"
 
     def finish(self, run_id: str) -> None:
-        """End a run: its worker goes."""
+        """End a run and its worker."""
         self.unfinished.discard(run_id)
         self.early.end(run_id)
         self._sessions.discard(self.session_key(run_id))
 
     def close(self) -> None:
-        """End all runs that are left (error, cancellation)."""
+        """End all remaining runs, after an error or a cancellation."""
         for run_id in tuple(self.unfinished):
             self.finish(run_id)
         self.early.close()
 
     def tell(self, event: Event) -> None:
-        """Hand an event to the listeners; one that raises does not end the run.
+        """Pass an event to the listeners. If one raises, the run continues.
 
-        ``run_finished`` is the last event of its run: a thread that still works for a run that failed is not heard.
+        ``run_finished`` is the last event of its run: later events of threads that still work for it are dropped.
         """
         with self._telling:
             if event.run_id in self._told_finished:
@@ -247,7 +247,7 @@ class Run:
         except Exception as error:  # noqa: BLE001 - a view's fault is not the run's
             told = listener in self._failing
             self._failing.append(listener)
-            # Once a run: it would fail on each event. The traceback is for whoever looks for it.
+            # Warn only once in a run, because it would fail for each event. The traceback is logged for debugging.
             level = logging.DEBUG if told else logging.WARNING
             _LOG.log(level, "on_event: %r failed on %s: %s", listener, event.type, _short(error))
             _LOG.debug("on_event: where it failed", exc_info=error)
@@ -258,16 +258,16 @@ class RLMContext:
     """Runtime context of a graph run (LangGraph's ``context=``).
 
     Attributes:
-        config: in place of the graph's own.
-        run: live parts; None for an outermost run, which gets its own.
+        config: replaces the configuration of the graph.
+        run: live parts; None for an outermost run, which gets new ones.
         depth: recursion depth.
-        parent_run_id: the run whose cell started this one.
-        parent_call: id of the call of that run which this one answers.
+        parent_run_id: the run whose cell started this run.
+        parent_call: id of the call that this run answers.
         streamed: whether somebody may read LangGraph's ``custom`` stream.
-        on_event: a listener for this call alone.
-        graph: the graph itself, for child runs; filled in by it.
-        mine: ids of the runs of this call, without their children's; filled in by the nodes.
-        caller: what surrounds the run, for its tools.
+        on_event: a listener for this call only.
+        graph: the graph, for child runs; set by the graph.
+        mine: ids of the runs of this call, without child runs; set by the nodes.
+        caller: information about the caller, for tools.
     """
 
     config: RLMConfig | None = None
@@ -284,7 +284,7 @@ class RLMContext:
 
 @dataclass(frozen=True, slots=True)
 class NodeContext:
-    """What one node execution gets: `RLMContext` with nothing missing, and the event writer."""
+    """The context of one node execution: a complete `RLMContext`, and the event writer."""
 
     config: RLMConfig
     run: Run
@@ -294,14 +294,14 @@ class NodeContext:
     streamed: bool
     graph: Any
     runtime: Runtime[Any]
-    """LangGraph's, of this node."""
+    """LangGraph's runtime of this node."""
     caller: Caller
     mine: set[str]
     content: Stored
-    """What the node reads from the content store and writes into it."""
+    """Reads from the content store and writes into it."""
 
     def attach(self, run_id: str, usage: Usage | None = None, seconds: float | None = None) -> None:
-        """Note that a node works for this run; see `Run.attach`."""
+        """Add the run of this node; see `Run.attach`."""
         self.mine.add(run_id)
         self.run.attach(run_id, usage, seconds or 0.0)
 
@@ -316,16 +316,16 @@ class NodeContext:
         texts: Mapping[str, Any] | None = None,
         **data: Any,
     ) -> None:
-        """Tell what happened, to the listeners and to LangGraph's ``custom`` stream.
+        """Send an event to the listeners and to LangGraph's ``custom`` stream.
 
         Args:
-            type: of event.
-            run_id: of the run.
-            iteration: if it happened in one.
-            id: of what the event is about.
-            parent: of what that belongs to.
-            texts: prompts, replies and answers, as they are: they become texts, or heads of texts if nobody wants more.
-            **data: what else goes with the event.
+            type: type of the event.
+            run_id: id of the run.
+            iteration: iteration of the event, if any.
+            id: id of the subject of the event.
+            parent: id of the parent of the subject.
+            texts: prompts, replies and answers. Only their heads are kept, unless a listener needs whole texts.
+            **data: further data of the event.
         """
         whole = self.run.wants_texts
         if not (self.streamed or self.run.is_heard):
@@ -351,7 +351,7 @@ class NodeContext:
     def retried(
         self, run_id: str, iteration: int | None = None, *, parent: str | None = None
     ) -> Callable[[Retry], None]:
-        """What tells the retries of a call of this run; ``parent`` is the id of the call."""
+        """A function that emits the retries of a call of this run; ``parent`` is the id of the call."""
 
         def tell(retry: Retry) -> None:
             known = None if parent is None else f"{parent}/retry-{retry.attempt}"

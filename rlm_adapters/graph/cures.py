@@ -1,4 +1,4 @@
-"""Cures for two habits of root LMs: a thousand calls where twenty would do, and checking an answer for ever."""
+"""Handle two habits of root LMs: very many tiny calls, and checking an answer again and again."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.models.tokens import CHARS_PER_TOKEN
 from rlm_adapters.sandbox import HostCall
 
-_TINY_CHARS = 1_000  # a prompt on average shorter than this shares its call's price with nothing
-_DEFAULT_WINDOW = 8_192  # tokens, of a sub-LM whose window nobody knows
+_TINY_CHARS = 1_000  # average length of a prompt; shorter prompts are tiny
+_DEFAULT_WINDOW = 8_192  # tokens, for a sub-LM with an unknown window
 _FILL = 0.5  # share of the window that one prompt should take
-_MOST_ITEMS = 100  # in one prompt: beyond that models lose count
+_MOST_ITEMS = 100  # in one prompt; with more items models count wrongly
 
 
 def count_asked(asked: Mapping[str, int], calls: Iterable[HostCall]) -> dict[str, int]:
-    """Sub-calls of the cell in progress, and the characters of their prompts."""
+    """Number of sub-calls of the current cell, and the characters of their prompts."""
     prompts = [_chars(call.args[0]) for call in calls if call.function == "llm_query" and call.args]
     return {"calls": asked.get("calls", 0) + len(prompts), "chars": asked.get("chars", 0) + sum(prompts)}
 
 
 def tiny_calls(asked: Mapping[str, int], node: NodeContext) -> str | None:
-    """What to tell about a cell that makes very many tiny calls; None: it does not."""
+    """A note about a cell that makes very many tiny calls; None if it does not."""
     calls, least = asked.get("calls", 0), node.config.warn_tiny_calls
     if not least or calls < least:
         return None
@@ -40,7 +40,7 @@ def tiny_calls(asked: Mapping[str, int], node: NodeContext) -> str | None:
 
 
 def confirmations(state: Mapping[str, Any], stated: str | None) -> int:
-    """How often the candidate answer was stated again, unchanged, now that ``stated`` was."""
+    """How often the candidate answer was repeated unchanged, with ``stated``."""
     before: int = state.get("confirmations") or 0
     if stated is None:
         return before
@@ -49,7 +49,7 @@ def confirmations(state: Mapping[str, Any], stated: str | None) -> int:
 
 
 def confirmed(state: Mapping[str, Any], node: NodeContext) -> str | None:
-    """The candidate, when it was confirmed so often that the run ends with it."""
+    """The candidate, if it was repeated often enough to end the run."""
     enough, candidate = node.config.max_confirmations, state.get("candidate")
     count: int = state.get("confirmations") or 0
     return candidate if enough is not None and count >= enough and isinstance(candidate, str) else None
@@ -58,4 +58,4 @@ def confirmed(state: Mapping[str, Any], node: NodeContext) -> str | None:
 def _chars(prompt: object) -> int:
     if isinstance(prompt, str):
         return len(prompt)
-    return _TINY_CHARS  # an input by reference, or content blocks: neither is tiny
+    return _TINY_CHARS  # a reference to an input, or content blocks: these are not tiny

@@ -1,8 +1,7 @@
-"""The short way: an input that fits into one prompt is answered by one call, without a REPL.
+"""Answer a short input by one call, without a REPL.
 
-Replications show RLMs losing to a direct call on short inputs; below ``direct_below`` characters there is nothing to
-recurse over. An answer that does not fit ``output_type``, an empty one or a refusal goes back, and the run goes on as
-an RLM.
+In replications, RLMs are worse than a direct call on short inputs. So inputs of fewer than ``direct_below`` characters
+get one direct call. If the answer does not fit ``output_type``, is empty or a refusal, the run continues as an RLM.
 """
 
 from __future__ import annotations
@@ -21,23 +20,23 @@ from rlm_adapters.replies import read_reply
 from rlm_adapters.values.refs import ContentRef, is_ref
 
 DIRECT = "direct"
-"""Function name of such an answer, and its finish reason."""
+"""Function name and finish reason of the answer of a direct call."""
 
 _TASK = "Answer the question from the inputs given. If they do not hold the answer, say so."
 
 
 def is_short(state: RLMState, node: NodeContext) -> bool:
-    """Whether the first turn of this run is to be one direct call."""
+    """Whether the first turn of this run is a direct call."""
     below = node.config.direct_below
     if not below or node.depth or state.get("iterations") or node.config.tools or state["file_sizes"]:
         return False
     if len(state["questions"]) > 1:
-        return False  # the answer may lie in what the thread remembers
+        return False  # the answer may be in the earlier variables of the thread
     return sum(_length(value) for value in (state["query"], *state["variables"].values())) < below
 
 
 def answer_directly(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
-    """Ask once, with everything in the prompt."""
+    """Make one call with everything in the prompt."""
     content = node.content
     yield from content.load(state["query"], state["variables"])
     system = "\n\n".join(part for part in (_TASK, node.config.instructions, state.get("instructions") or "") if part)

@@ -1,7 +1,8 @@
-"""Calls that were made while the root LM was still writing the cell that will ask for them, and whether that pays.
+"""Early calls: sub-calls that are made while the root LM is still writing the cell.
 
-They wait here, in the live part of a run, until the cell asks (`EarlyCalls.join`) or its end shows that it does not
-(`EarlyCalls.settle`). Nothing of them is in the state before: a run that is killed makes them again.
+They are kept here, in the live part of a run, until the cell asks for them (`EarlyCalls.join`) or ends without asking
+(`EarlyCalls.settle`). Until then they are not in the state, so a killed run makes them again. This module also decides
+whether early calls are worth their cost.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from rlm_adapters.models.usage import Usage, add_usage
 from rlm_adapters.sandbox.host.runahead import MAX_WASTE
 
 _FREE_WASTE: Final = 4
-"""Calls in vain that are not yet a sign of anything."""
+"""Number of unused calls that is always accepted."""
 _WORTH: Final = 0.1
-"""Share of the time of writing that has to be won."""
+"""Least share of the writing time that early calls must save."""
 
 
 @dataclass(slots=True, eq=False)
@@ -27,13 +28,13 @@ class EarlyCall:
     """A call that was made early.
 
     Attributes:
-        id: of the call.
+        id: id of the call.
         made: the `SubCall`, with its record.
-        began: when it was made, as seconds since the epoch and on the monotonic clock.
-        started: what makes it; gives value and usage.
+        began: when it was made, in seconds since the epoch and on the monotonic clock.
+        started: the work that makes it; returns value and usage.
         ended: when it was answered, on the monotonic clock.
-        used: a cell has asked for it.
-        counted: the cell's own run-ahead counts it.
+        used: whether a cell has asked for it.
+        counted: whether the cell's run-ahead counts it.
     """
 
     id: str
@@ -46,20 +47,20 @@ class EarlyCall:
 
     @property
     def seconds(self) -> float:
-        """How long it took, or has taken so far."""
+        """Duration of the call, or its duration so far."""
         return (self.ended or time.monotonic()) - self.began[1]
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What became of the early calls of a reply.
+    """Summary of the early calls of a reply.
 
     Attributes:
-        calls: how many there were.
-        used: those that the cell asked for.
-        uncounted: of these, those that the cell's own run-ahead has not counted.
-        seconds: how long the used ones were being answered before the reply was complete.
-        usage: of the unused ones that were answered.
+        calls: number of early calls.
+        used: number of calls that the cell asked for.
+        uncounted: used calls that the cell's run-ahead has not counted.
+        seconds: time in which used calls ran before the reply was complete.
+        usage: usage of the unused calls that were answered.
     """
 
     calls: int
@@ -70,16 +71,16 @@ class Settled:
 
     @property
     def wasted(self) -> int:
-        """Those that nobody asked for."""
+        """Number of unused calls."""
         return self.calls - self.used
 
     def told(self) -> dict[str, Any]:
-        """For the event about the end of the cell."""
+        """Data for the event at the end of the cell."""
         return {"calls": self.calls, "used": self.used, "seconds": round(self.seconds, 3)}
 
 
 class EarlyCalls:
-    """The early calls of one run tree, and the account that says whether to make more. Thread-safe."""
+    """The early calls of one call tree, and the account that decides whether to make more. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -87,17 +88,17 @@ class EarlyCalls:
         self._vain = self._skip = 0
         self._deaf = False
         self.calls = self.wasted = 0
-        """Early calls so far, and those that no cell asked for."""
+        """Number of early calls so far, and of unused ones."""
 
-    # -- whether it pays
+    # -- whether early calls are worth it
 
     @property
     def stopped(self) -> bool:
-        """Whether too much was in vain: the cell was another one than it seemed, or failed before it asked."""
+        """Whether too many calls were not used: the cell was different, or failed before it asked."""
         return self.wasted > max(_FREE_WASTE, MAX_WASTE * self.calls)
 
     def is_due(self) -> bool:
-        """Whether to listen to the next reply: less and less often while nothing is won by it."""
+        """Whether to listen to the next reply: less and less often while it saves nothing."""
         with self._lock:
             if self._deaf or self.stopped:
                 return False
@@ -107,13 +108,13 @@ class EarlyCalls:
             return True
 
     def stop_listening(self) -> None:
-        """Ask the root LM without streaming from here on: its server does not stream, or not with the usage."""
+        """Stop streaming the root LM, because its server does not stream, or not with the usage."""
         self._deaf = True
 
     # -- the calls of a reply
 
     def begin(self, run_id: str, stop: Callable[[], object]) -> None:
-        """A reply of a run begins; ``stop`` ends the looking ahead at it, from any thread."""
+        """A reply of a run begins. ``stop`` ends its look-ahead and can be called from any thread."""
         with self._lock:
             left = self._replies.pop(run_id, None)
             self._replies[run_id] = _Reply(stop)
@@ -121,7 +122,7 @@ class EarlyCalls:
             left.give_up()
 
     def add(self, run_id: str, call: EarlyCall) -> bool:
-        """A call of the reply is about to be made; False: too late."""
+        """Add a call of the reply before it is made; False if it is too late."""
         with self._lock:
             reply = self._replies.get(run_id)
             if reply is None or call.id in reply.calls:
@@ -136,12 +137,12 @@ class EarlyCalls:
                 reply.ended = time.monotonic()
 
     def join(self, run_id: str, call_id: str, *, ahead: bool) -> EarlyCall | None:
-        """The early call that a cell asks for now; None: there is none, or it was given up.
+        """The early call that a cell asks for now; None: there is none, or it was cancelled.
 
         Args:
-            run_id: of the run.
-            call_id: of the call.
-            ahead: the cell's run-ahead asks for it, and counts it.
+            run_id: id of the run.
+            call_id: id of the call.
+            ahead: whether the cell's run-ahead asks for it, and counts it.
         """
         with self._lock:
             reply = self._replies.get(run_id)
@@ -153,10 +154,10 @@ class EarlyCalls:
             return call
 
     def settle(self, run_id: str) -> Settled | None:
-        """The cell for which the calls were made has ended, or never came to be.
+        """Close the account of a reply: its cell has ended, or does not exist.
 
         Returns:
-            What became of them; None: nobody listened to this reply, or that was told before.
+            The summary; None: nobody listened to this reply, or `settle` was called before.
         """
         with self._lock:
             reply = self._replies.pop(run_id, None)
@@ -174,21 +175,21 @@ class EarlyCalls:
         return settled
 
     def end(self, run_id: str) -> None:
-        """A run has ended: give up what is left of it."""
+        """A run has ended: cancel its remaining calls."""
         with self._lock:
             reply = self._replies.pop(run_id, None)
         if reply is not None:
             reply.give_up()
 
     def close(self) -> None:
-        """Give up everything."""
+        """Cancel everything."""
         with self._lock:
             left, self._replies = list(self._replies.values()), {}
         for reply in left:
             reply.give_up()
 
     def __len__(self) -> int:
-        """How many calls are waiting to be asked for."""
+        """Number of calls that no cell has asked for yet."""
         return sum(len(reply.calls) for reply in self._replies.values())
 
 
@@ -205,7 +206,7 @@ class _Reply:
         self._stop()
         for call in self.calls.values():
             if call.started is not None:
-                call.started.cancel()  # what is done does not mind
+                call.started.cancel()  # no effect on finished calls
 
     def settled(self) -> Settled:
         calls = list(self.calls.values())
@@ -224,7 +225,7 @@ class _Reply:
         )
 
     def _won(self, calls: list[EarlyCall]) -> float:
-        """Seconds before the end of the reply in which one of these calls was being answered."""
+        """Seconds before the end of the reply in which at least one of these calls ran."""
         end = self.ended if self.ended is not None else time.monotonic()
         won, reached = 0.0, 0.0
         for call in sorted(calls, key=lambda one: one.began[1]):

@@ -1,4 +1,4 @@
-"""Cells that somebody edited before they ran: the root LM is shown what ran, not what it wrote."""
+"""Show the root LM the cells that ran, if somebody edited them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ EDITED = "This code was edited by a person before it ran: the block above is wha
 
 
 def reply_as_run(state: RLMState, node: NodeContext) -> Steps[tuple[Reply | None, str]]:
-    """The reply of the current turn, with the cells that ran in place of those that the root LM wrote.
+    """The reply of the current turn, with the cells that ran instead of those that the root LM wrote.
 
     Returns:
-        The reply, and what the root LM is told about it; nothing when the cells ran as they were written.
+        The reply, and a message for the root LM; None and "" if the cells were not edited.
     """
     reply = state.get("reply")
     ran = sum(not output.get("refused") for output in state.get("outputs") or ())

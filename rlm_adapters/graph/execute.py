@@ -1,4 +1,4 @@
-"""Third node: run the cells of a reply, or go on with the one that waited for answers."""
+"""Third node: run the cells of a reply, or continue the cell that waited for answers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from rlm_adapters.sandbox import (
 
 
 def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
-    """Run cells until one waits, fails, submits, needs approval, or none is left."""
+    """Run cells until one waits, fails, submits or needs approval, or none is left."""
     node.attach(state["run_id"], state.get("usage"), state.get("seconds"))
     turn = _Turn(state, node)
     update: dict[str, Any] = {"pending": []}
@@ -49,7 +49,7 @@ def execute(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
 
 
 class _Turn:
-    """The cells of one reply that are left.
+    """The remaining cells of one reply.
 
     Args:
         state: of the run.
@@ -60,11 +60,11 @@ class _Turn:
         self._state, self._node = state, node
         self._run_id, self._iteration = state["run_id"], state["iterations"]
         self.queue = list(state.get("queue") or ())
-        """Them, packed."""
+        """The remaining cells, packed."""
         self.waited = bool(state.get("pending"))
-        """Whether the first of them waits for answers."""
+        """Whether the first cell waits for answers."""
         self.one_by_one = node.config.approve is not None and not state.get("approved")
-        """Whether each has to be approved."""
+        """Whether each cell needs approval."""
         self._cells = list(state.get("cells") or ())
         self._outputs: list[CellOutput] = list(state.get("outputs") or ())
         self._asked = dict(state.get("asked") or {}) if self.waited else {}
@@ -72,7 +72,7 @@ class _Turn:
         self._update: dict[str, Any] = {}
 
     def run(self) -> Steps[dict[str, Any]]:
-        """Run them.
+        """Run the cells.
 
         Returns:
             Changes of the state.
@@ -107,7 +107,7 @@ class _Turn:
                     break
                 answers, told, resume = {}, False, False
         except TimeoutError:
-            # The run's time is over in the middle of a cell: what was finished before stands.
+            # The time limit was reached in the middle of a cell: finished cells are kept.
             if session is not None:
                 session.kill()
             self.queue.clear()
@@ -123,7 +123,7 @@ class _Turn:
     # -- parts
 
     def _tell_code(self, code: str) -> None:
-        """A cell begins."""
+        """Emit the start of a cell."""
         cell, reply = cell_id(self._cells), self._state.get("reply")
         thought = reply["thought"] if reply is not None and not self._outputs else ""
         told: dict[str, Any] = {"code": code, **({"reasoning": thought} if thought else {})}
@@ -131,7 +131,7 @@ class _Turn:
         self._node.emit("code", self._run_id, self._iteration, id=cell, parent=root_call_id(self._iteration), **told)
 
     def _wait(self, outcome: Pending) -> list[Request]:
-        """A cell waits for answers."""
+        """Handle a cell that waits for answers."""
         node, cell = self._node, cell_id(self._cells)
         pending = [_request(call, node.content) for call in outcome.calls]
         _tell_calls(node, self._run_id, self._iteration, pending, parent=cell)
@@ -142,7 +142,7 @@ class _Turn:
         return pending
 
     def _finish(self, outcome: Done, entry: CellRecord) -> None:
-        """A cell has ended."""
+        """Handle a finished cell."""
         node, cell = self._node, cell_id(self._cells)
         self.queue.pop(0)
         self._cells.append(to_entry(entry, self._cells, node.content, self._stored))
@@ -193,7 +193,7 @@ class _Turn:
 
 
 def cell_id(finished: Sized) -> str:
-    """The id, in events, of the cell after those that are finished; ids of its calls begin with the same number."""
+    """The id of the next cell in events. The ids of its calls start with the same number."""
     return f"cell-{len(finished)}"
 
 
@@ -213,7 +213,7 @@ def _step(
 
 
 def _output(done: Done, node: NodeContext) -> CellOutput:
-    """What the root LM is to see of a finished cell."""
+    """The output of a finished cell for the root LM."""
     error = None
     if done.error is not None:
         error = done.error.traceback or f"{done.error.type}: {done.error.message}"
@@ -252,7 +252,7 @@ def _tell_calls(node: NodeContext, run_id: str, iteration: int, pending: list[Re
 
 
 def tell_early_waste(node: NodeContext, run_id: str, iteration: int, early: Settled) -> None:
-    """Say so when the calls of this reply have brought the share of early calls made in vain over the limit."""
+    """Emit a warning if this reply has brought the share of unused early calls over the limit."""
     account = node.run.early
     if early.wasted and account.stopped:
         node.emit(
@@ -265,7 +265,7 @@ def tell_early_waste(node: NodeContext, run_id: str, iteration: int, early: Sett
 
 
 def _tell_waste(node: NodeContext, run_id: str, iteration: int, done: Done) -> None:
-    """Say so when this cell has brought the share of calls made in vain over the limit."""
+    """Emit a warning if this cell has brought the share of unused calls over the limit."""
     account = node.run.ahead
     if done.ahead_wasted and account.stopped:
         node.emit(
@@ -278,7 +278,7 @@ def _tell_waste(node: NodeContext, run_id: str, iteration: int, done: Done) -> N
 
 
 def ahead_usage(node: NodeContext, calls: int, wasted: int) -> Usage:
-    """Book calls that were made ahead; as usage of the run."""
+    """Add calls of run-ahead to the ledger. Returns them as usage of the run."""
     usage: Usage = {"ahead_calls": calls, "ahead_wasted": wasted}
     node.run.ledger.book(dict(usage))
     return usage

@@ -1,12 +1,12 @@
-"""Fencing: a call that has lost its lease of a thread writes nothing more to it.
+"""Fencing: a call that has lost the lease of its thread cannot write to the thread any more.
 
-A process may stand still for minutes (SIGSTOP, a paused machine), and the session that keeps its leases in PostgreSQL
-may end meanwhile. Another call takes the thread, and ends it perhaps. What the first one writes when it wakes would
-become the newest checkpoint of the thread. So each of its writes looks in its own transaction whether the session
-still lives: every session that keeps leases also holds a lock with a random number, its token.
+A process can be paused for minutes (SIGSTOP, a paused machine). In this time the database session that holds its leases
+may end, and another call may take the thread. When the first process wakes up, its next write would become the newest
+checkpoint of the thread. So each write checks in its own transaction that the database session still exists. For this,
+every session that holds leases also holds a lock with a random number, its token.
 
-A transaction that has looked holds a shared lock of its thread until it ends, and whoever takes the thread waits for
-that one. So there is no moment between the look and the write.
+The transaction also takes a shared lock of the thread until it ends, and a call that takes the thread waits for this
+lock. So no other call can take the thread between the check and the write.
 """
 
 from __future__ import annotations
@@ -27,16 +27,20 @@ _STATEMENTS: Final = (
     "select pg_advisory_xact_lock_shared(%s)",
     "select 1 / (not pg_try_advisory_xact_lock_shared(%s))::int",
 )
-"""The first keeps the thread's next owner waiting; the second divides by zero where nobody holds the token."""
+"""The first statement lets the thread's next owner wait. The second divides by zero if nobody holds the token."""
+
+
+_MOST_LOSSES: Final = 4
+"""Of the lease while one write is tried: whatever ends sessions may end the next one too."""
 
 
 class Fence:
-    """What the writes of one call are checked against.
+    """The check for the writes of one call.
 
     Args:
-        place: that keeps the lease.
-        name: of the thread there.
-        thread: as the caller knows it.
+        place: place of the lease.
+        name: name of the thread in this place.
+        thread: thread id of the caller.
     """
 
     def __init__(self, place: DatabasePlace, name: str, thread: str) -> None:
@@ -47,18 +51,18 @@ class Fence:
         self._token = place.token
         self._known: set[str | None] = set()
         self.lost = False
-        """Whether a write was refused for good: the next step need not begin."""
+        """Whether a write was refused for good, so that no further step should start."""
 
     def statements(self) -> Iterator[tuple[str, tuple[int]]]:
-        """What fails, and its transaction with it, unless the session that this call last saw still lives."""
+        """Statements that fail, with their transaction, if the last known session has ended."""
         return zip(_STATEMENTS, ((self._guard,), (self._token,)), strict=True)
 
     def knows(self, config: Any, checkpoint: str | None) -> None:
-        """This call has read the thread's newest checkpoint, or is about to write it.
+        """Note the newest checkpoint of the thread, which this call has read or is going to write.
 
         Args:
-            config: that the saver was called with.
-            checkpoint: its id; None: the thread is new.
+            config: the config of the checkpointer call.
+            checkpoint: id of the checkpoint; None: the thread is new.
         """
         if not config["configurable"].get("checkpoint_ns"):
             self._known.add(checkpoint)
@@ -69,10 +73,10 @@ class Fence:
         return {"configurable": {"thread_id": self._thread, "checkpoint_ns": ""}}
 
     def take_again(self) -> int:
-        """Take the lease again after its session has ended; may block.
+        """Take the lease again after its session has ended. May block.
 
         Returns:
-            The new session's token.
+            The token of the new session.
 
         Raises:
             LeaseLostError: another call has it.
@@ -83,14 +87,14 @@ class Fence:
         return self._place.token
 
     def go_on(self, token: int, newest: Any) -> None:
-        """Go on with a lease that was taken again, unless another call has had it.
+        """Continue with a lease that was taken again, unless another call had it in between.
 
         Args:
-            token: of the new session.
-            newest: LangGraph's tuple of the thread's newest checkpoint, read since then; None: there is none.
+            token: token of the new session.
+            newest: LangGraph's tuple of the thread's newest checkpoint, read after that; None: there is none.
 
         Raises:
-            LeaseLostError: the checkpoint is not of this call.
+            LeaseLostError: the checkpoint is from another call.
         """
         if (None if newest is None else newest.config["configurable"]["checkpoint_id"]) not in self._known:
             self.lost = True
@@ -99,7 +103,7 @@ class Fence:
 
 
 def taken_over(thread: str) -> LeaseLostError:
-    """What a call is told whose thread another one has taken."""
+    """The error for a call whose thread another call has taken."""
     return LeaseLostError(
         f"thread {thread!r} was taken over by another call while the connection to its checkpointer's database was "
         "lost: this call ends here and has saved nothing since, the other one goes on"
@@ -107,11 +111,13 @@ def taken_over(thread: str) -> LeaseLostError:
 
 
 def fenced(saver: Any, fence: Fence) -> Any:
-    """The saver for one call: the same one, but that it refuses to write once the lease is lost."""
+    """A copy of the checkpointer for one call, which refuses to write if the lease is lost."""
     kind: Any = type(saver)
     if not hasattr(kind, "_cursor"):
-        return saver  # of a version that this one does not know: the run looks at each step still
-    made = copy.copy(saver)  # with the same connection, and the same lock around it
+        return saver  # an unknown version of the checkpointer: the lease is still checked at each step
+    # With the same connection, and the same lock around it. `put_writes` names its arguments, because LangGraph looks
+    # for `task_path` among them, and leaves it out if it is not there.
+    made = copy.copy(saver)
     made.__class__ = _async_kind(kind) if hasattr(saver, "loop") else _kind(kind)
     made.fence = fence
     return made
@@ -127,7 +133,7 @@ def _kind(kind: Any) -> Any:
         @contextmanager
         def _cursor(self, *, pipeline: bool = False) -> Iterator[Any]:
             with super()._cursor(pipeline=pipeline) as cursor:
-                if pipeline:  # something is written
+                if pipeline:  # this is a write
                     for statement in self.fence.statements():
                         cursor.execute(*statement)
                 yield cursor
@@ -142,16 +148,17 @@ def _kind(kind: Any) -> Any:
             self.fence.knows(config, checkpoint["id"])
             return self._written(lambda: super(Fenced, self).put(config, checkpoint, *args))
 
-        def put_writes(self, *args: Any, **kwargs: Any) -> Any:
-            return self._written(lambda: super(Fenced, self).put_writes(*args, **kwargs))
+        def put_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> Any:
+            return self._written(lambda: super(Fenced, self).put_writes(config, writes, task_id, task_path))
 
         def _written(self, write: Callable[[], R]) -> R:
-            try:
-                return write()
-            except _refusals():
-                token = self.fence.take_again()
-                self.fence.go_on(token, super().get_tuple(self.fence.newest))
-                return write()
+            for _ in range(_MOST_LOSSES):
+                try:
+                    return write()
+                except _refusals():
+                    token = self.fence.take_again()
+                    self.fence.go_on(token, super().get_tuple(self.fence.newest))
+            return write()
 
     return Fenced
 
@@ -159,7 +166,7 @@ def _kind(kind: Any) -> Any:
 @cache
 def _async_kind(kind: Any) -> Any:
     class Fenced(kind):  # type: ignore[misc]
-        """`AsyncPostgresSaver`, of one call; its sync methods go through the async ones."""
+        """`AsyncPostgresSaver`, of one call. Its sync methods use the async ones."""
 
         fence: Fence
 
@@ -181,23 +188,24 @@ def _async_kind(kind: Any) -> Any:
             self.fence.knows(config, checkpoint["id"])
             return await self._written(lambda: super(Fenced, self).aput(config, checkpoint, *args))
 
-        async def aput_writes(self, *args: Any, **kwargs: Any) -> Any:
-            return await self._written(lambda: super(Fenced, self).aput_writes(*args, **kwargs))
+        async def aput_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> Any:
+            return await self._written(lambda: super(Fenced, self).aput_writes(config, writes, task_id, task_path))
 
         async def _written(self, write: Callable[[], Coroutine[Any, Any, R]]) -> R:
-            try:
-                return await write()
-            except _refusals():
-                token = await asyncio.to_thread(self.fence.take_again)
-                self.fence.go_on(token, await super().aget_tuple(self.fence.newest))
-                return await write()
+            for _ in range(_MOST_LOSSES):
+                try:
+                    return await write()
+                except _refusals():
+                    token = await asyncio.to_thread(self.fence.take_again)
+                    self.fence.go_on(token, await super().aget_tuple(self.fence.newest))
+            return await write()
 
     return Fenced
 
 
 @cache
 def _refusals() -> tuple[type[Exception], ...]:
-    """What a write raises whose transaction has failed at the fence."""
+    """Exceptions of a write whose transaction has failed at the fence."""
     from psycopg import errors  # noqa: PLC0415 - of an extra
 
     return errors.DivisionByZero, errors.PipelineAborted

@@ -1,4 +1,4 @@
-"""Last nodes: accept or refuse an answer, go on, or make the best of a run that a limit ends."""
+"""Last nodes: accept or refuse an answer, continue, or get the best answer if a limit ends the run."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from rlm_adapters.replies import TextFinish, accept_provisional
 from rlm_adapters.values.answers import InvalidAnswerError
 
 _REASONS: dict[str, FinishReason] = {"max_iterations": "max_iterations", "max_seconds": "timeout"}
-"""Finish reason by the limit that ended the run; the others are ``budget``."""
+"""Finish reason by the limit that ended the run. For other limits it is ``budget``."""
 
 
 def check_final(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:  # noqa: ARG001
-    """Judge the turn: an accepted answer ends the run, anything else becomes what the root LM sees next."""
+    """Check the turn: an accepted answer ends the run; otherwise the root LM sees the outcome in the next turn."""
     if state.get("stop") and state.get("reply") is None:
         return {}
     yield from load_trajectory(state, node)
@@ -44,7 +44,7 @@ def check_final(state: RLMState, node: NodeContext, config: RunnableConfig) -> S
     if verdict.get("problem"):
         told = {"reason": verdict["problem"], "message": verdict["outcome"].note}
         if not state.get("outputs") and (written := shown(state, node)):
-            told["reply"] = written  # else cells and outputs have shown it
+            told["reply"] = written  # otherwise the events of cells have shown it
         parent = root_call_id(iteration)
         node.emit("repair", state["run_id"], iteration, id=f"{parent}/repair", parent=parent, **told)
     stop = state.get("stop") or node.run.ledger.exhausted()
@@ -69,7 +69,7 @@ def check_final(state: RLMState, node: NodeContext, config: RunnableConfig) -> S
 
 
 def extract(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
-    """A limit ends the run: ask for the best answer that the outputs support, and label it."""
+    """A limit ends the run: ask for the best answer that the outputs support, and set the finish reason."""
     limit = state.get("stop") or "max_iterations"
     reason = _REASONS.get(limit, "budget")
     message = state.get("error") or f"the limit {limit}={getattr(node.config.limits, limit, None)!r} was reached"
@@ -103,7 +103,7 @@ def extract(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
 
 
 def _judge(state: RLMState, node: NodeContext) -> dict[str, Any]:
-    """The verdict on a turn: ``finish_reason`` and ``answer``, or the ``outcome`` that the root LM is told."""
+    """The verdict on a turn: ``finish_reason`` and ``answer``, or the ``outcome`` for the root LM."""
     read, reply, outputs = node.content.read, state.get("reply"), state.get("outputs") or []
     submitted = state.get("submitted")
     if submitted is not None:
@@ -156,7 +156,7 @@ def _validated(value: Any, reason: FinishReason, function: str, state: RLMState,
 
 
 def _results(outputs: list[CellOutput], node: NodeContext) -> tuple[CellResult, ...]:
-    """What a turn's cells gave, for the writer."""
+    """The results of a turn's cells, for the writer."""
     return tuple(
         CellResult(node.content.read(output["stdout"]), output["chars"], output["error"]) for output in outputs
     )
@@ -166,7 +166,7 @@ def _results(outputs: list[CellOutput], node: NodeContext) -> tuple[CellResult, 
 
 
 def _extracted(reply: ModelReply, node: NodeContext, candidate: Any) -> tuple[Any, str]:
-    """The answer in the reply to the last question, and why it does not fit; the candidate if there is none."""
+    """The answer in the reply to the last question, or the candidate if there is none, and why it does not fit."""
     value, spec = node.config.writer.read_answer(reply), node.config.output
     if value is None:
         return candidate, ""
@@ -179,10 +179,10 @@ def _extracted(reply: ModelReply, node: NodeContext, candidate: Any) -> tuple[An
 def _end(
     state: RLMState, node: NodeContext, verdict: dict[str, Any], usage: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Close the run: its worker goes, the result stands."""
+    """End the run and its worker, and return the result."""
     run_id = state["run_id"]
     node.run.finish(run_id)
-    # The ledger also counts the tokens of child runs that failed. A child run itself reports what it has added up.
+    # The ledger also counts the tokens of child runs that failed. A child run reports only its own sum.
     known: Usage = state.get("usage") or {}
     total = node.run.ledger.used if node.depth == 0 else add_usage(known, usage)
     if verdict.get("function"):

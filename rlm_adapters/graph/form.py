@@ -1,4 +1,4 @@
-"""The input of a graph as a form that a person can fill: its JSON schema, as Studio shows it."""
+"""The JSON schema of a graph's input, from which Studio makes a form."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VALUE: Final = {
         {"type": "null", "title": "Nothing"},
     ]
 }
-"""An input as JSON; `RLMInput` says what Python callers can give."""
+"""An input value as JSON. For Python callers see `RLMInput`."""
 
 _CONVERSATION: Final = {
     "type": "array",
@@ -50,11 +50,11 @@ _KEYS: Final[dict[str, dict[str, Any]]] = {
 
 
 def input_form(keys: Keys) -> dict[str, Any]:
-    """The JSON schema of `RLMInput`, with the names of a caller."""
+    """The JSON schema of `RLMInput`, with the caller's names."""
     properties = {}
     for key, schema in _KEYS.items():
         name = keys.name(key)
-        if name not in properties:  # the question and the context may both be the messages
+        if name not in properties:  # question and context may both be in the messages
             properties[name] = {"title": _title(name), **(_CONVERSATION if name == MESSAGES else schema)}
     return {
         "title": "RLMInput",
@@ -66,7 +66,7 @@ def input_form(keys: Keys) -> dict[str, Any]:
 
 
 def input_model(keys: Keys) -> type[BaseModel]:
-    """The same as a pydantic model: what ``as_tool`` makes the arguments of."""
+    """The same as a pydantic model, from which ``as_tool`` makes the arguments."""
     form = input_form(keys)
     fields: dict[str, Any] = {
         name: (Annotated[Any, WithJsonSchema(schema)], ... if name in form["required"] else None)
@@ -76,7 +76,7 @@ def input_model(keys: Keys) -> type[BaseModel]:
 
 
 def output_form(schema: dict[str, Any], keys: Keys) -> dict[str, Any]:
-    """The JSON schema of `RLMOutput`, with the names of a caller."""
+    """The JSON schema of `RLMOutput`, with the caller's names."""
     shown = {}
     for key, one in schema["properties"].items():
         name = keys.name(key)

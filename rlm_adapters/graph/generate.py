@@ -1,4 +1,4 @@
-"""Second node: the code writer is asked for the next cell, and its reply is read."""
+"""Second node: ask the code writer for the next cell, and read its reply."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from rlm_adapters.models.usage import Usage, add_usage
 from rlm_adapters.prompts import cut_middle
 from rlm_adapters.replies import UNSET, Reading
 
-_FILL = 0.7  # share of the window at which older turns are folded into a summary
+_FILL = 0.7  # share of the window from which older turns are folded into a summary
 _THOUGHT_CHARS = 2_000  # of the text around the code, for views of the run
 _LONG_REPLY = 20_000  # characters
-_KEEP_TURNS = 3  # turns that folding leaves whole
+_KEEP_TURNS = 3  # last turns that are not folded
 
 
 def generate_code(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
@@ -65,7 +65,7 @@ def generate_code(state: RLMState, node: NodeContext, config: RunnableConfig) ->
 def _hear(
     state: RLMState, node: NodeContext, config: RunnableConfig, iteration: int
 ) -> Steps[tuple[ModelReply, Usage, int]]:
-    """Ask the writer; with ``parallel="stream"`` sub-calls of the cell that it writes start meanwhile."""
+    """Ask the writer. With ``parallel="stream"``, sub-calls of its cell start before the reply is complete."""
     ahead = yield from hear_root(state, node, config)
     if ahead is None:
         return (yield from _ask(state, node, config, iteration))
@@ -81,7 +81,7 @@ def _hear(
 
 
 def _in_vain(state: RLMState, node: NodeContext, iteration: int) -> Usage:
-    """Book the calls that were made for a reply of which nothing is run."""
+    """Add early calls to the ledger that were made for a reply without a cell to run."""
     early = node.run.early.settle(state["run_id"])
     if early is None or not early.calls:
         return {}
@@ -92,10 +92,10 @@ def _in_vain(state: RLMState, node: NodeContext, iteration: int) -> Usage:
 def _ask(
     state: RLMState, node: NodeContext, config: RunnableConfig, iteration: int, streamed: RunnableConfig | None = None
 ) -> Steps[tuple[ModelReply, Usage, int]]:
-    """Ask the writer, folding older turns when the prompt comes near the model's window.
+    """Ask the writer, and fold older turns if the prompt is nearly as long as the model's window.
 
-    What its server refuses is left out of the next attempt: too long a prompt, and streaming (``streamed`` is the
-    configuration with which it streams).
+    If the server refuses a long prompt or streaming, try again with a shorter prompt or without streaming (``streamed``
+    is the config for streaming).
     """
     writer = node.config.writer
     yield from load_trajectory(state, node)
@@ -131,7 +131,7 @@ def _ask(
                 node.run.early.stop_listening()
                 message = f"the root LM does not stream ({error.detail}): from here on it is asked without"
             elif not shortened and error.kind == "context_length" and len(trajectory.turns) - 1 > trajectory.folded:
-                # The window is not always known beforehand: the provider's refusal tells it.
+                # The window may be unknown: then only the provider's refusal shows that the prompt is too long.
                 shortened = True
                 trajectory = replace(trajectory, folded=len(trajectory.turns) - 1)
                 prompt = writer.prompt(trajectory)
@@ -144,7 +144,7 @@ def _ask(
 
 
 def _read(reply: ModelReply, state: RLMState, node: NodeContext) -> Steps[Reading]:
-    """Read a reply; a long one, which takes tens of milliseconds, beside the event loop."""
+    """Read a reply. A long one takes tens of milliseconds, so it is not read on the event loop."""
 
     def read() -> Reading:
         return node.config.writer.read(reply, state.get("names") or ())
@@ -156,7 +156,7 @@ def _read(reply: ModelReply, state: RLMState, node: NodeContext) -> Steps[Readin
 
 
 def cells_of(reading: Reading) -> tuple[str, ...]:
-    """The cells to run; a finish that names a variable or an expression is computed by a last cell of its own."""
+    """The cells to run. A finish with a variable or an expression becomes a further, last cell."""
     final = reading.final
     if final is None or final.kind == "text":
         return reading.code

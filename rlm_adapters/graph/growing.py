@@ -1,8 +1,8 @@
-"""Parts of the state that only grow: each checkpoint holds what its step added, not all that was there before.
+"""Parts of the state that only grow: each checkpoint has only what its step added.
 
-A list that each step writes whole makes the bytes of a run grow with the square of its iterations: 40 of them took
-15.7 MB in SQLite, and take 2.4 MB this way. LangGraph's `DeltaChannel` keeps the writes of the steps, and puts them
-together again when a thread is loaded.
+If each step wrote the whole list, the size of a run would grow with the square of its iterations: 40 iterations took
+15.7 MB in SQLite, and now take 2.4 MB. LangGraph's `DeltaChannel` saves the writes of the steps, and joins them when
+a thread is loaded.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from langgraph.checkpoint.base import PendingWrite
 from rlm_adapters.errors import CheckpointError
 
 _SNAPSHOT_EVERY: Final = 50
-"""Updates between two checkpoints that hold a part whole: so many at most are put together when a thread is loaded.
+"""Number of updates between two checkpoints with the whole value. At most this many are joined at loading.
 
-40 iterations have none; at 200 the snapshots are a sixth of the bytes.
+A run of 40 iterations has no such checkpoint. With 200 iterations they are a sixth of the bytes.
 """
 
 
 class Growing(DeltaChannel[Any]):
     """A part of the state that grows by a reducer of two values.
 
-    `prepare` begins it with None. So a history in which there is no None, and no checkpoint that holds the part whole,
-    has lost its beginning.
+    `prepare` starts it with None. If a history has neither this None nor a checkpoint with the whole value, its
+    beginning is lost.
 
     Args:
-        reducer: of the value and all writes of some steps, in order; see `each`.
+        reducer: joins the value and all writes of several steps, in order; see `each`.
     """
 
     __slots__ = ("_began",)
@@ -39,17 +39,17 @@ class Growing(DeltaChannel[Any]):
         self._began = True
 
     def from_checkpoint(self, checkpoint: Any) -> Self:
-        """The channel with what a checkpoint holds; those of form 3 of the state hold the plain value."""
+        """The channel with the value of a checkpoint. In form 3 of the state this is the plain value."""
         new = super().from_checkpoint(checkpoint)
         missing = self.checkpoint()  # a `DeltaChannel` always gives LangGraph's MISSING
         new._began = checkpoint is not None and checkpoint is not missing  # noqa: SLF001 - of the same class
         return new
 
     def replay_writes(self, writes: Sequence[PendingWrite]) -> None:
-        """Put together what the steps since the beginning have written.
+        """Join the writes of all steps since the beginning.
 
         Raises:
-            CheckpointError: the beginning is gone.
+            CheckpointError: the beginning is missing.
         """
         if not self._began and not any(value is None for _, _, value in writes):
             raise CheckpointError(
@@ -61,10 +61,10 @@ class Growing(DeltaChannel[Any]):
 
 
 def at_exit(channels: Mapping[str, Any]) -> dict[str, Any]:
-    """The channels of a graph for a call that saves only when it ends: one checkpoint, which holds all of them whole.
+    """The channels of a graph for a call that saves only at its end: one checkpoint with all whole values.
 
-    LangGraph would save a checkpoint without anything in it and the writes of all steps before that one. A process that
-    is killed between them leaves a thread that cannot go on.
+    LangGraph would save an empty checkpoint and the writes of all steps before the final one. If the process were
+    killed between these writes, the thread could not continue.
     """
     changed = dict(channels)
     for key, one in channels.items():
@@ -75,7 +75,7 @@ def at_exit(channels: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def each(reducer: Callable[[Any, Any], Any]) -> Callable[[Any, Sequence[Any]], Any]:
-    """A reducer of two values, for many writes one after the other."""
+    """Apply a reducer of two values to many writes, one after the other."""
 
     def reduce(value: Any, writes: Sequence[Any]) -> Any:
         for write in writes:

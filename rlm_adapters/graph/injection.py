@@ -1,6 +1,6 @@
-"""What LangGraph injects into tools, for tools that run inside the loop: state, store, runtime, the id of the call.
+"""Inject what LangGraph injects into tools (state, store, runtime, call id) into tools that run inside the loop.
 
-A cell gives the arguments that the model may know, and no others: a value that it gives for an injected one is dropped.
+A cell gives only the arguments that the model knows. If it gives a value for an injected argument, it is dropped.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Injected:
     """An argument of a tool that the model does not see.
 
     Attributes:
-        kind: what is injected; ``other``: something that only its caller could give.
-        field: of the state; None: the whole state.
+        kind: what is injected; ``other``: something that only the caller could give.
+        field: field of the state; None: the whole state.
         optional: whether the tool has a default for it.
     """
 
@@ -40,13 +40,13 @@ class Injected:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who started a run: its tools are told of it, the cells are not.
+    """The caller of a run. Tools can see it, cells cannot.
 
     Attributes:
-        state: the input that the run was called with: in a node of a larger graph, that graph's state.
-        context: LangGraph's ``context=`` of whoever called.
-        config: of the call, where the run has one of its own (`ChatRLM`).
-        runtime: of the node that called, likewise.
+        state: the input of the run. In a node of a larger graph: the state of that graph.
+        context: LangGraph's ``context=`` of the caller.
+        config: config of the call, if the run has a separate one (`ChatRLM`).
+        runtime: runtime of the calling node, if the run has a separate one.
     """
 
     state: Any = None
@@ -57,13 +57,13 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """What a tool may be told of the call.
+    """The information about a call that a tool can see.
 
     Attributes:
-        id: of the call, the same in a replay.
-        config: for the tool, with the caller's tags, metadata and ``configurable``.
-        runtime: with the caller's context, store and stream writer.
-        state: of the caller.
+        id: id of the call, the same in a replay.
+        config: config for the tool, with the caller's tags, metadata and ``configurable``.
+        runtime: runtime with the caller's context, store and stream writer.
+        state: state of the caller.
     """
 
     id: str
@@ -118,10 +118,10 @@ def injected_arguments(tool: BaseTool) -> dict[str, Injected]:
 
 
 def inject(injected: Mapping[str, Injected], given: Mapping[str, Any], call: ToolCall) -> dict[str, Any]:
-    """The arguments that a tool is called with.
+    """The arguments for a tool.
 
     Raises:
-        InputError: there is nothing to inject.
+        InputError: a value to inject does not exist.
     """
     arguments = {name: value for name, value in given.items() if name not in injected}
     for name, one in injected.items():
@@ -144,7 +144,7 @@ def inject(injected: Mapping[str, Injected], given: Mapping[str, Any], call: Too
 
 
 def has_injected(function: Callable[..., Any]) -> bool:
-    """Whether a plain function asks for something that is injected: then it is called as a tool is."""
+    """Whether a plain function has injected arguments. Then it is called like a tool."""
     return any(
         _injected(name, list(_parts(hint)), optional=False) is not None or hint is RunnableConfig
         for name, hint in _hints(function)
@@ -166,7 +166,7 @@ def _injected(name: str, parts: list[Any], *, optional: bool) -> Injected | None
             return Injected("store")
         if _is(part, InjectedToolCallId):
             return Injected("call_id")
-    if name == "runtime":  # LangGraph injects it by its name alone
+    if name == "runtime":  # LangGraph injects it by its name
         return Injected("runtime")
     return Injected("other") if any(_is(part, InjectedToolArg) for part in parts) else None
 
@@ -177,7 +177,7 @@ def _is(part: Any, kind: type) -> bool:
 
 
 def _parts(hint: Any) -> Iterator[Any]:
-    """An annotation, and what it is made of."""
+    """An annotation, and its parts."""
     if hint is None:
         return
     yield hint

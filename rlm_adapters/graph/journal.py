@@ -1,8 +1,7 @@
-"""The journal in the state: what a finished cell leaves behind, and where in it a session stands.
+"""The journal in the state: entries of finished cells, and the position of a session.
 
-A client of a server can edit the state. `rlm_adapters.graph.shapes` looks at its shape before a run
-goes on. What a packed value holds is looked at here, and a value that looks like a record of ours is
-still a value.
+A client of a server can edit the state. `rlm_adapters.graph.shapes` checks its shape before a run continues. This
+module checks the content of packed values. A value that looks like a record stays a value.
 """
 
 from __future__ import annotations
@@ -19,31 +18,31 @@ from rlm_adapters.values.content import OwnedStore, is_small
 from rlm_adapters.values.refs import ContentRef, is_ref
 
 _REF = "ref"
-"""In stored records (never in the state itself, which a client may edit): the value is stored by itself."""
+"""Key in stored records: the value is stored separately. Never in the state, which a client may edit."""
 
 
 def position(cells: Sequence[CellEntry], pending: Iterable[Mapping[str, Any]] = (), code: str = "") -> str:
-    """Where a session stands that has run these cells and waits for these requests in a cell of this code."""
+    """The position of a session that has run these cells, and waits for these requests in a cell with this code."""
     tip = cells[-1]["tip"] if cells else ""
     waiting = ",".join(request["id"] for request in pending)
     return f"{tip}|{waiting}|{digest(code)}" if waiting else f"{tip}|"
 
 
 def digest(code: str) -> str:
-    """A short hash of a cell, to tell whether it was edited."""
+    """A short hash of a cell, which shows whether it was edited."""
     return hashlib.sha256(code.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def to_entry(
     record: CellRecord, earlier: Sequence[CellEntry], content: Stored, stored: Mapping[str, AnswerRecord]
 ) -> CellEntry:
-    """The entry of a finished cell.
+    """Make the entry of a finished cell.
 
     Args:
         record: of the session.
         earlier: the cells before it.
         content: of the node.
-        stored: the answers as the state has them, so that what is stored already is not stored again.
+        stored: the answers in the state, so that stored values are not stored again.
     """
     tip = earlier[-1]["tip"] if earlier else ""
     parts = (tip, record.code, record.stdout_sha256, *sorted(record.answers))
@@ -79,10 +78,10 @@ def _answers(answers: Mapping[str, Answer], content: Stored, stored: Mapping[str
 
 
 def from_entry(entry: CellEntry, store: OwnedStore) -> CellRecord:
-    """Inverse of `to_entry`; reads files.
+    """Inverse of `to_entry`. Reads files.
 
     Raises:
-        InputError: the entry was edited into something that is none.
+        InputError: the entry was edited and is not valid.
         ContentError: stored content cannot be read.
     """
     code, packed = store.unpack(entry["code"]), entry["answers"]
@@ -99,14 +98,14 @@ def from_entry(entry: CellEntry, store: OwnedStore) -> CellRecord:
 
 
 def from_answer_record(record: Any, read: Callable[[Any], Any]) -> Answer:
-    """The answer that a record of the state stands for.
+    """The answer from a record of the state.
 
     Args:
         record: from the state.
-        read: gives the value that stands packed in it.
+        read: reads a packed value.
 
     Raises:
-        InputError: the record was edited into something that is none.
+        InputError: the record was edited and is not valid.
     """
     if isinstance(record, dict) and set(record) == {"value"}:
         return Value(read(record["value"]))

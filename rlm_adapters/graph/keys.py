@@ -1,7 +1,7 @@
-"""At the door of a graph: a state of any kind becomes its input, and its output has the keys that the caller wants.
+"""Convert between the caller's state and the input and output of a graph.
 
-The graph's own state keeps its own names. A graph that is a node of a larger one is given that graph's whole state,
-which may be a dict, a pydantic model or a dataclass, and takes from it what it knows.
+The names in the graph's own state never change. A graph that is a node of a larger graph gets the whole state of that
+graph, which can be a dict, a pydantic model or a dataclass, and reads the keys that it knows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rlm_adapters.graph.state import RLMInput, RLMOutput
 from rlm_adapters.models.usage import usage_metadata
 
 KeyNames: TypeAlias = Mapping[str, "str | list[str]"]
-"""Names that a caller uses, by the graph's own; a list around the name of the answer puts the answer into a list."""
+"""The caller's names by the graph's names. A list around the name of the answer adds the answer to a list."""
 
 MESSAGES: Final = "messages"
 INPUTS: Final = tuple(key for key in RLMInput.__annotations__ if key != "described")
@@ -32,8 +32,8 @@ class Keys:
     """The caller's names for the keys of input and output.
 
     Attributes:
-        names: by our own; those that are missing are the same.
-        listed: whether the answer goes into a list.
+        names: the caller's names by the graph's names. Missing names are the same.
+        listed: whether the answer is added to a list.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -41,10 +41,10 @@ class Keys:
 
     @classmethod
     def of(cls, given: KeyNames | None) -> Keys:
-        """From what a user gives.
+        """Make it from the argument ``inputs=``.
 
         Raises:
-            InputError: a key is unknown, a name is none, or two keys would have one name.
+            InputError: a key is unknown, a name is not a text, or two keys have the same name.
         """
         if not isinstance(given or {}, Mapping):
             raise InputError(f"inputs={given!r:.80}: give a dict such as {{'query': 'question', 'answer': 'report'}}")
@@ -58,7 +58,7 @@ class Keys:
             if key == "answer" and isinstance(name, list | tuple) and len(name) == 1:
                 name, listed = name[0], True  # noqa: PLW2901 - what is left of it
             if not isinstance(name, str) or not name:
-                raise InputError(f"inputs: {key!r}: {name!r:.80} is no name of a key: give text")
+                raise InputError(f"inputs: {key!r}: {name!r:.80} is not a name of a key: give text")
             names[key] = name
         keys = cls(names, listed)
         for side in (INPUTS, OUTPUTS):
@@ -66,18 +66,18 @@ class Keys:
         return keys
 
     def name(self, key: str) -> str:
-        """The caller's name for one of our keys."""
+        """The caller's name for a key of the graph."""
         return self.names.get(key, key)
 
     def taken(self) -> frozenset[str]:
-        """All names that are ours in a larger graph's state."""
+        """All names in a larger graph's state that belong to this graph."""
         return frozenset(map(self.name, (*INPUTS, *OUTPUTS)))
 
     def read(self, given: Any) -> tuple[dict[str, Any], list[Any]]:
-        """Our input, from a dict, pydantic model or dataclass, and the keys there that are not ours.
+        """The graph's input from a dict, pydantic model or dataclass, and the keys that the graph does not know.
 
         Raises:
-            InputError: it is of another kind, or its messages hold no question.
+            InputError: it has another type, or its messages have no question.
         """
         state = _as_mapping(given)
         if state is None:
@@ -96,7 +96,8 @@ class Keys:
 
         Args:
             output: of the graph.
-            around: the larger graph's state; where it has a list or messages for the answer, so it gets one of them.
+            around: the state of the larger graph. If its key for the answer has a list or messages, the answer becomes
+                a list or a message.
         """
         written = {self.name(key): value for key, value in output.items()}
         if "answer" in output and output.get("finish_reason"):
@@ -106,7 +107,7 @@ class Keys:
 
     @property
     def plain(self) -> bool:
-        """Whether all names are our own."""
+        """Whether no name is changed."""
         return not self.names
 
     # -- parts
@@ -121,7 +122,7 @@ class Keys:
                 )
 
     def _from_messages(self, read: Mapping[str, Any]) -> dict[str, Any]:
-        """The question of a conversation, and the rest of it as a variable."""
+        """The question of a conversation, and its other messages as a variable."""
         messages = _messages_of(read.get("query"))
         last = next((place for place in reversed(range(len(messages))) if messages[place].type == "human"), None)
         if last is None:
@@ -146,18 +147,18 @@ class Keys:
 
 
 OWN: Final = Keys()
-"""The graph's own names."""
+"""The unchanged names."""
 
 
 def rename_values(part: Any, mode: Any, *, subgraphs: bool, version: str, write: Any) -> Any:
-    """A part of a stream with its values rewritten, if it has the values of the graph itself.
+    """Rename the values in a part of a stream, if they are values of the graph itself.
 
     Args:
         part: of the stream.
-        mode: the ``stream_mode`` that was asked for; None: LangGraph's own choice.
-        subgraphs: whether it was asked for subgraphs.
-        version: of the stream's form.
-        write: rewrites values.
+        mode: the requested ``stream_mode``; None: LangGraph's default.
+        subgraphs: whether subgraphs are streamed.
+        version: version of the stream's form.
+        write: renames values.
     """
     if version == "v2":
         ours = part["type"] == "values" and not part["ns"]
@@ -167,13 +168,13 @@ def rename_values(part: Any, mode: Any, *, subgraphs: bool, version: str, write:
         mode = place.pop()
     if mode != "values" or (subgraphs and place[0]):
         return part
-    if not isinstance(payload, Mapping):  # a single key was asked for
+    if not isinstance(payload, Mapping):  # only a single key is streamed
         return part
     return (*part[:-1], write(payload)) if isinstance(part, tuple) else write(payload)
 
 
 def _as_mapping(state: Any) -> dict[Any, Any] | None:
-    """A state as a dict, not copied deeper; None: it is of another kind."""
+    """A state as a dict (a shallow copy); None if it has another type."""
     if isinstance(state, Mapping):
         return dict(state)
     if isinstance(state, BaseModel):

@@ -1,7 +1,7 @@
-"""What this package uses of LangGraph that has no public name, in one place.
+"""All names of LangGraph that this package uses but that are not public.
 
-Each entry of `PRIVATE` says what breaks when it is gone; `tests/test_private_names.py` looks for each and names it.
-Checked with langgraph 1.2.22.
+Each entry of `PRIVATE` says what breaks without the name. `tests/test_private_names.py` checks that they exist. Checked
+with langgraph 1.2.22.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from langchain_core.runnables import RunnableConfig
 from rlm_adapters.models.private_names import PrivateName
 
 CHECKPOINTER_KEY: Final = "__pregel_checkpointer"
-"""Key of ``config["configurable"]``: the saver of the graph around this one."""
+"""Key of ``config["configurable"]``: the checkpointer of the graph around this one."""
 
 TASK_KEY: Final = "__pregel_task_id"
 """Key of ``config["configurable"]``: the node of the graph around this one."""
@@ -26,13 +26,13 @@ RUNTIME_KEY: Final = "__pregel_runtime"
 """Key of ``config["configurable"]``: the `langgraph.runtime.Runtime` of the node."""
 
 INTERRUPT_WRITE: Final = "__interrupt__"
-"""Channel of a saved write: what a task waits for."""
+"""Channel of a saved write: the interrupt of a task."""
 
 RESUME_WRITE: Final = "__resume__"
-"""Channel of a saved write: what a task was answered."""
+"""Channel of a saved write: the answer to the interrupt of a task."""
 
 _INTERNAL: Final = "__"
-"""Names under ``configurable`` that begin so are LangGraph's own, or are not to be traced."""
+"""Prefix of names under ``configurable`` that belong to LangGraph, or that are not traced."""
 
 
 _CONSTANTS: Final = "langgraph._internal._constants"
@@ -86,7 +86,7 @@ PRIVATE: Final = (
 
 
 def saver_around(config: RunnableConfig) -> Any:
-    """The saver of this graph's run, or of the graph around it; None if nothing is saved."""
+    """The checkpointer of this graph's run, or of the graph around it; None if nothing is saved."""
     return (config.get("configurable") or {}).get(CHECKPOINTER_KEY)
 
 
@@ -96,17 +96,17 @@ def is_inside(config: RunnableConfig) -> bool:
 
 
 def runtime_of(config: RunnableConfig) -> Any:
-    """The runtime of the node that this config is of; None outside of a graph."""
+    """The runtime of the node with this config; None outside a graph."""
     return (config.get("configurable") or {}).get(RUNTIME_KEY)
 
 
 def with_runtime(config: RunnableConfig, runtime: Any) -> RunnableConfig:
-    """The config of a node with another runtime, for what it calls."""
+    """The config of a node with another runtime, for its calls."""
     return {**config, "configurable": {**(config.get("configurable") or {}), RUNTIME_KEY: runtime}}
 
 
 def own_keys(config: RunnableConfig) -> dict[str, Any]:
-    """What a user put under ``configurable``: LangGraph's keys are left out, those of the saved position too."""
+    """The user's keys under ``configurable``, without LangGraph's keys and those of the saved position."""
     given = config.get("configurable") or {}
     position = ("thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map")
     return {key: value for key, value in given.items() if not key.startswith(_INTERNAL) and key not in position}

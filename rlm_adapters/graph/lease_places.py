@@ -1,8 +1,9 @@
-"""Where leases are kept: beside what a checkpointer keeps its threads in.
+"""Where leases are kept: next to the threads of the checkpointer.
 
-What holds a lease is what ends with its process, however it ends: a POSIX lock on one byte of a file beside the SQLite
-database, a session's advisory lock in PostgreSQL. So nothing expires, and a process that stands still (SIGSTOP) keeps
-what it holds. `InMemorySaver` lives in one process. Other savers get no lease: a server has a run queue of its own.
+A lease is a lock that ends with its process, however the process ends: a POSIX lock on one byte of a file next to the
+SQLite database, or an advisory lock of a session in PostgreSQL. So leases do not expire, and a paused process (SIGSTOP)
+keeps them. `InMemorySaver` exists in one process only. Other checkpointers have no leases; a server has its own run
+queue.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ except ImportError:  # Windows
 
 
 class Place:
-    """Where leases are kept. Exclusive in this process by a set of names, in others by what a subclass has."""
+    """A place for leases. A set of names makes them exclusive in this process, a subclass in other ones."""
 
     blocks = True
     may_be_lost = False
@@ -38,7 +39,7 @@ class Place:
         self._lock = threading.Lock()
 
     def take(self, name: str) -> bool:
-        """Take a lease, unless another call has it; may block for a round trip."""
+        """Take a lease, unless another call has it. May block for a round trip."""
         with self._lock:
             if name in self._held or not self._lock_for_others(name):
                 return False
@@ -46,7 +47,7 @@ class Place:
             return True
 
     def free(self, name: str) -> None:
-        """Give a lease back."""
+        """Release a lease."""
         with self._lock:
             if name in self._held:
                 self._held.discard(name)
@@ -55,7 +56,7 @@ class Place:
                     self._close()
 
     def holds(self, name: str) -> bool:
-        """Whether a lease that was taken is still there."""
+        """Whether a taken lease still exists."""
         return name in self._held
 
     def _lock_for_others(self, name: str) -> bool:  # noqa: ARG002 - of subclasses
@@ -73,7 +74,7 @@ class _InProcess(Place):
 
 
 class _File(Place):
-    """A byte for each thread, in a file beside the database. A POSIX lock belongs to a process; no fork inherits it."""
+    """A byte for each thread, in a file next to the database. Forks do not inherit a POSIX lock."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -104,23 +105,23 @@ class _File(Place):
 _TAKE: Final = """
     select key, pg_try_advisory_lock(key) from hashtextextended(coalesce(current_schema(), ''), %s) as key
 """
-"""Try the lock of a thread. The schema is in its number: those of a database share its advisory locks."""
+"""Try to lock a thread. The number includes the schema, because all schemas of a database share advisory locks."""
 
 _GUARD: Final = 0x5F3759DF_2545F491
-"""What makes the number of a thread's guard of the number of its lease."""
+"""Combined with the number of a thread's lease, this gives the number of its guard."""
 
 _DEAD_AFTER: Final = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
-"""Seconds, seconds and times, for both ends: a machine that is gone keeps its leases for 25 seconds, not for hours."""
+"""Seconds, seconds and count, for both ends. A machine that disappears keeps its leases for 25 seconds, not hours."""
 
 _SETTINGS: Final = {"idle_session_timeout": 0, **{f"tcp_{name}": value for name, value in _DEAD_AFTER.items()}}
-"""Of the session in the server; a session that keeps leases is idle by nature."""
+"""Settings of the session in the server. A session that only holds leases is always idle."""
 
 
 class DatabasePlace(Place):
-    """Advisory locks of one session, which this process opens while it holds any.
+    """Advisory locks of one session. The session is open while this process holds a lease.
 
     Attributes:
-        token: number of a lock that only the present session holds; see `rlm_adapters.graph.fencing`.
+        token: number of a lock that only the current session holds; see `rlm_adapters.graph.fencing`.
     """
 
     may_be_lost = True
@@ -133,28 +134,48 @@ class DatabasePlace(Place):
         self.token = 0
 
     def guard_of(self, name: str) -> int:
-        """Number of the lock that is shared by the transactions that write to a thread whose lease is held."""
+        """Number of the shared lock of all transactions that write to a leased thread."""
         return self._keys[name] ^ _GUARD
 
     def holds(self, name: str) -> bool:
-        """Whether it is still there; after a lost connection all are taken again, as far as they are free."""
-        import psycopg  # noqa: PLC0415 - of an extra
-
+        """Whether a lease still exists. After a lost connection, all leases that are free are taken again."""
         with self._lock:
             if name not in self._held:
                 return False
-            try:
-                if self._session is not None:
-                    self._session.execute("select 1")
-                    return True
-            except psycopg.Error:
-                self._close()
-            self._held = {one for one in self._held if self._lock_for_others(one)}
-            if not self._held:
-                self._close()
+            if not self._lives():
+                self._take_again()
             return name in self._held
 
+    def _lives(self) -> bool:
+        """Whether there is a session, and the server answers it."""
+        import psycopg  # noqa: PLC0415 - of an extra
+
+        try:
+            if self._session is not None:
+                self._session.execute("select 1")
+                return True
+        except psycopg.Error:
+            self._close()
+        return False
+
+    def _take_again(self) -> None:
+        """Take the leases of a session that has ended, as far as they are free; while there is no server all stay."""
+        self._held = {one for one in self._held if self._try_lock(one)}
+        if not self._held:
+            self._close()
+
     def _lock_for_others(self, name: str) -> bool:
+        import psycopg  # noqa: PLC0415 - of an extra
+
+        try:
+            return self._try_lock(name)
+        except psycopg.Error:
+            if not self._held or self._lives():
+                raise
+        self._take_again()  # else nothing could be taken until the next step of a call that waits for a model
+        return self._try_lock(name)
+
+    def _try_lock(self, name: str) -> bool:
         import psycopg  # noqa: PLC0415 - of an extra
 
         if self._session is None:
@@ -166,7 +187,7 @@ class DatabasePlace(Place):
                 taken = False
         except psycopg.Error:
             if not self._held:
-                self._close()  # the next attempt begins anew
+                self._close()  # the next attempt opens a new session
             raise
         if taken:
             self._keys[name] = key
@@ -175,7 +196,7 @@ class DatabasePlace(Place):
         return bool(taken)
 
     def _nobody_writes(self, key: int) -> bool:
-        """Whether no transaction of an owner whose session has ended is under way."""
+        """Whether no transaction of an earlier owner, whose session has ended, is still running."""
         (free,) = self._session.execute("select pg_try_advisory_xact_lock(%s)", [key ^ _GUARD]).fetchone()
         return bool(free)
 
@@ -183,7 +204,7 @@ class DatabasePlace(Place):
         import psycopg  # noqa: PLC0415 - of an extra
 
         if self._session is not None:
-            with contextlib.suppress(psycopg.Error):  # else the session has ended, and its locks with it
+            with contextlib.suppress(psycopg.Error):  # on an error the session and its locks have ended
                 self._session.execute("select pg_advisory_unlock(%s)", [self._keys.pop(name, 0)])
 
     def _close(self) -> None:
@@ -193,7 +214,7 @@ class DatabasePlace(Place):
 
 
 def _session(conninfo: str) -> tuple[Any, int]:
-    """A session for leases, and its token. What the conninfo says itself is left as it is."""
+    """Open a session for leases, with its token. Settings in the conninfo are not changed."""
     import psycopg  # noqa: PLC0415 - of an extra
     from psycopg.conninfo import conninfo_to_dict, make_conninfo  # noqa: PLC0415
 
@@ -220,7 +241,7 @@ def _number(name: str, bits: int) -> int:
 
 
 class _Places:
-    """The places of this process by what they lock: several savers may be on one database."""
+    """The places of this process, by what they lock. Several checkpointers may use one database."""
 
     def __init__(self) -> None:
         self._known: dict[Hashable, Place] = {}
@@ -229,14 +250,14 @@ class _Places:
         forget_in_children(self)
 
     def forget_parent(self) -> object:
-        """In a forked copy of this process: the leases are the parent's."""
+        """Start again in a forked child: the leases belong to the parent."""
         inherited = (self._known, self.of_savers)
         self._known, self.of_savers = {}, WeakKeyDictionary()
         self._lock = threading.Lock()
         return inherited
 
     def get(self, key: Hashable, make: Callable[[], Place]) -> Place:
-        """The place of a key, made at its first use."""
+        """The place of a key. It is made at the first use."""
         with self._lock:
             if key not in self._known:
                 self._known[key] = make()
@@ -247,7 +268,7 @@ _PLACES: Final = _Places()
 
 
 def place_of(saver: Any) -> Steps[Place | None]:
-    """Where the leases of a saver's threads are; None for savers of other kinds."""
+    """The place of a checkpointer's leases; None for checkpointers of other kinds."""
     if (kind := _kind(saver)) is None:
         return None
     if saver in _PLACES.of_savers:
@@ -257,7 +278,7 @@ def place_of(saver: Any) -> Steps[Place | None]:
         path: str | None = yield from _asked(saver, _sqlite_path, _sqlite_apath)
         if path is None:
             return None
-        if path:  # else a database in memory
+        if path:  # no path: a database in memory
             real: str = yield off_loop(lambda: os.path.realpath(path))
             place = _PLACES.get(("file", real), lambda: _File(real))
     elif kind == "postgres":
@@ -277,23 +298,25 @@ _KINDS: Final = {
 
 
 def _kind(saver: Any) -> str | None:
-    if type(saver) is InMemorySaver:  # the server's own one is of a class made of it
+    if type(saver) is InMemorySaver:  # the server uses a subclass
         return "memory"
-    return next((_KINDS[name] for one in type(saver).__mro__ if (name := _name(one)) in _KINDS), None)
+    return _KINDS.get(_known_name(saver))
 
 
-def _name(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
+def _known_name(saver: Any) -> str:
+    """Name of LangGraph's class that the saver's is made of; empty: of none."""
+    names = (f"{one.__module__}.{one.__qualname__}" for one in type(saver).__mro__)
+    return next((name for name in names if name in _KINDS), "")
 
 
 def _asked(saver: Any, ask: Callable[[Any], Any], aask: Callable[[Any], Any]) -> Steps[Any]:
-    """Ask the saver's connection, in its own form; an async saver is asked on its own loop.
+    """Query the checkpointer's connection, sync or async. An async checkpointer is queried on its own event loop.
 
-    None where it cannot be asked: a sync call on the loop itself, which the saver refuses too.
+    None if this is not possible: in a sync call on that loop, which the checkpointer refuses, too.
     """
-    loop = getattr(saver, "loop", None)
-    if loop is None or not _name(type(saver)).split(".")[-1].startswith("Async"):
+    if ".aio." not in _known_name(saver):
         return (yield off_loop(lambda: ask(saver)))
+    loop = saver.loop
 
     def run() -> Any:
         if running_loop() is loop:
@@ -309,7 +332,7 @@ def _asked(saver: Any, ask: Callable[[Any], Any], aask: Callable[[Any], Any]) ->
 
 
 def running_loop() -> Any:
-    """The event loop of this thread; None: it has none."""
+    """The event loop of this thread; None if there is none."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -321,6 +344,7 @@ _SQLITE_FILE: Final = "select file from pragma_database_list where name = 'main'
 
 def _sqlite_path(saver: Any) -> str:
     with saver.lock:
+        saver.setup()  # before calls use copies of it, see `rlm_adapters.graph.clocks`
         (path,) = saver.conn.execute(_SQLITE_FILE).fetchone()
     return path or ""
 

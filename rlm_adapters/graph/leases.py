@@ -1,6 +1,6 @@
-"""Leases: a thread is run by one call at a time, in all processes that share its checkpointer.
+"""Leases: only one call at a time can run a thread, in all processes that share its checkpointer.
 
-Where they are kept, and what holds them: `rlm_adapters.graph.lease_places`.
+`rlm_adapters.graph.lease_places` says where they are kept.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from rlm_adapters.graph.fencing import Fence, taken_over
 from rlm_adapters.graph.lease_places import DatabasePlace, Place, place_of, running_loop
 
 MultitaskStrategy: TypeAlias = Literal["reject", "enqueue"]
-"""What a call does whose thread is being run by another call: LangGraph's server names it so."""
+"""What a call does if another call is running its thread. The name is that of LangGraph's server."""
 
 STRATEGIES: Final = ("reject", "enqueue", None)
 _GRACE: Final = 0.5
-"""Seconds that a call waits before it is rejected: one that was cancelled a moment ago is still cleaning up."""
+"""Seconds that a call waits before it is rejected, because a cancelled call may still be cleaning up."""
 _POLL: Final = (0.02, 0.5)
-"""Seconds between two attempts: of the first, and at most."""
+"""Seconds between two attempts: at first, and at most."""
 _CHECK_EVERY: Final = 5.0
-"""Seconds after which a step looks whether PostgreSQL still holds the lease."""
+"""Seconds after which a step checks that PostgreSQL still holds the lease."""
 
 
 def check_strategy(value: Any) -> MultitaskStrategy | None:
     """Check ``multitask_strategy=``.
 
     Raises:
-        InputError: it is none of them.
+        InputError: it is unknown.
     """
     if value in STRATEGIES:
         return value  # type: ignore[no-any-return]
@@ -40,12 +40,12 @@ def check_strategy(value: Any) -> MultitaskStrategy | None:
 
 
 class Lease:
-    """The right to run a thread, until it is given back or this process ends.
+    """The right to run a thread, until it is released or this process ends.
 
     Args:
-        place: that keeps it.
-        name: of the thread there.
-        thread: as the caller knows it.
+        place: place of the lease.
+        name: name of the thread in this place.
+        thread: thread id of the caller.
     """
 
     def __init__(self, place: Place, name: str, thread: str) -> None:
@@ -55,14 +55,19 @@ class Lease:
         self._looked = time.monotonic()
         self.fence = Fence(place, name, thread) if isinstance(place, DatabasePlace) else None
 
+    @property
+    def of_processes(self) -> bool:
+        """Whether other processes may have run the thread."""
+        return self._place.blocks
+
     def due(self) -> bool:
-        """Whether to `check` it."""
+        """Whether it is time for `check`."""
         if self.fence is not None and self.fence.lost:
             return True
         return self._place.may_be_lost and time.monotonic() - self._looked > _CHECK_EVERY
 
     def check(self) -> None:
-        """Look whether it is still held; may block.
+        """Check that the lease is still held. May block.
 
         Raises:
             LeaseLostError: it was lost with the connection, and another call has taken it.
@@ -72,14 +77,14 @@ class Lease:
             raise taken_over(self._thread)
 
     def release(self) -> Steps[None]:
-        """Give it back."""
+        """Release the lease."""
         if self._place.blocks:
             yield off_loop(lambda: self._place.free(self._name))
         else:
             self._place.free(self._name)
 
     def release_soon(self) -> None:
-        """Give it back without waiting for it on an event loop."""
+        """Release the lease without waiting on an event loop."""
         if self._place.blocks and running_loop() is not None:
             threading.Thread(target=self._place.free, args=(self._name,), daemon=True, name="rlm-lease").start()
         else:
@@ -90,12 +95,12 @@ def leased(saver: Any, thread: str, strategy: MultitaskStrategy | None) -> Steps
     """Take the lease of a thread.
 
     Args:
-        saver: that keeps the thread.
-        thread: its id.
+        saver: checkpointer of the thread.
+        thread: id of the thread.
         strategy: what to do while another call has it; None: no lease.
 
     Returns:
-        The lease; None: this saver has none, or none is wanted.
+        The lease; None if this checkpointer has no leases, or ``strategy`` is None.
 
     Raises:
         ThreadBusyError: another call has it.
@@ -124,7 +129,7 @@ def _attempt(place: Place, name: str) -> Steps[bool]:
 
 
 async def _not_lost(place: Place, name: str) -> bool:
-    """Take it in a thread; a call that is cancelled meanwhile gives it back."""
+    """Take a lease in a thread. If the call is cancelled, the lease is released."""
     work = asyncio.ensure_future(asyncio.to_thread(place.take, name))
     try:
         return await asyncio.shield(work)

@@ -1,6 +1,6 @@
-"""Content blocks in a cell's prompt: what they point to is the provider's to fetch, and no file of this machine.
+"""Check content blocks in a cell's prompt: the provider must fetch what they name, so no local files are allowed.
 
-Some chat models read the file, or ask the address, that a block names, in the host and with its rights.
+Some chat models read the file or the address that a block names in the host process, with its rights.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def check_blocks(blocks: Iterable[Any]) -> None:
     """Refuse blocks that name a file of this machine.
 
     Raises:
-        ModelCallError: one does; the message is for the cell.
+        ModelCallError: a block names one. The message is for the cell.
     """
     waiting: list[Any] = [block for block in blocks if isinstance(block, Mapping)]
     while waiting:

@@ -1,7 +1,7 @@
-"""What a thread remembers: its questions, and the inputs that each of them brought.
+"""What a thread remembers: its questions, and the inputs of each question.
 
-The journal goes on from one question to the next, so variables, functions and files of earlier cells are there. A new
-input takes the place of an earlier one of the same name, from the cell on at which it came: a replay needs both.
+The journal continues with the next question, so variables, functions and files of earlier cells exist. A new input
+replaces an earlier one of the same name from that cell on. A replay needs both.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from rlm_adapters.prompts import EarlierQuestion, InputInfo, cut_middle
 from rlm_adapters.values.refs import Packed
 
 _TOLD: Final = 5
-"""Earlier questions that the root LM is told with their answers; of older ones only the number."""
+"""Number of earlier questions that the root LM sees with their answers. Of older ones it sees only the number."""
 _ANSWER_CHARS: Final = 1_000
 _QUERY_CHARS: Final = 600
 
 
 def closed(state: Mapping[str, Any], content: Stored) -> list[Question]:
-    """The questions of a thread so far, the last one with its outcome; none if there was none.
+    """The questions of a thread so far, the last one with its result.
 
     Raises:
-        InputError: a client has edited what is remembered.
+        InputError: a client has edited the questions.
     """
     if not state.get("questions") or not is_readable(state):
         return []
@@ -38,12 +38,12 @@ def closed(state: Mapping[str, Any], content: Stored) -> list[Question]:
 
 
 def current(questions: Sequence[Question], key: str) -> dict[str, Packed]:
-    """The inputs (``variables`` or ``files``) that count now: new ones in place of those of the same name."""
+    """The current inputs (``variables`` or ``files``): a new input replaces an earlier one of the same name."""
     return {name: value for one in questions for name, value in one[key].items()}  # type: ignore[literal-required]
 
 
 def rounds(state: Mapping[str, Any]) -> list[Question]:
-    """The questions with their inputs, for a replay; what a person has edited in the state counts from the last one."""
+    """The questions with their inputs, for a replay. Edited inputs in the state apply from the last question on."""
     *before, last = state["questions"]
     changed: dict[str, Any] = {}
     for key in ("variables", "files"):
@@ -57,7 +57,7 @@ def rounds(state: Mapping[str, Any]) -> list[Question]:
 
 
 def described(questions: Sequence[Question]) -> tuple[InputInfo, ...]:
-    """The inputs that count now, as the prompt describes them.
+    """The descriptions of the current inputs, for the prompt.
 
     Raises:
         InputError: a client has edited them.
@@ -70,7 +70,7 @@ def described(questions: Sequence[Question]) -> tuple[InputInfo, ...]:
 
 
 def earlier(questions: Sequence[Question], content: Stored) -> tuple[EarlierQuestion, ...]:
-    """What was asked and answered before, the last few; their texts have been loaded."""
+    """The last few earlier questions with their answers. Their texts are loaded."""
     return tuple(
         EarlierQuestion(
             cut_middle(content.read(one["query"]), _QUERY_CHARS),
@@ -82,7 +82,7 @@ def earlier(questions: Sequence[Question], content: Stored) -> tuple[EarlierQues
 
 
 def told(questions: Sequence[Question]) -> Sequence[Question]:
-    """The earlier questions that the root LM is told."""
+    """The earlier questions that the root LM sees."""
     return questions[:-1][-_TOLD:]
 
 

@@ -1,4 +1,4 @@
-"""A graph node whose body is written once for sync and async."""
+"""`Node`: a graph node with one body for sync and async."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from rlm_adapters.effects import Steps, adrive, drive, off_loop
 from rlm_adapters.errors import RLMError, SandboxError
 from rlm_adapters.graph.context import NodeContext, RLMContext
 from rlm_adapters.graph.shapes import check_state, check_task
-from rlm_adapters.graph.state import FORM, is_readable
+from rlm_adapters.graph.state import FORM, is_later, is_readable
 from rlm_adapters.graph.stored import Stored
 
 Update: TypeAlias = dict[str, Any]
 Body: TypeAlias = Callable[[Any, NodeContext, RunnableConfig], "Update | Steps[Update]"]
-"""The work of a node: a generator where it must wait, else a plain function."""
+"""The work of a node: a generator if it must wait, else a plain function."""
 
 
 class Node(Runnable[Any, Update]):
-    """Runs a body: a generator by `rlm_adapters.effects.drive` for ``invoke``, by ``adrive`` for ``ainvoke``.
+    """Runs a body. For a generator, ``invoke`` uses `rlm_adapters.effects.drive` and ``ainvoke`` uses ``adrive``.
 
     Args:
         body: the node's work.
-        name: of the node, in traces.
+        name: name of the node in traces.
     """
 
     def __init__(self, body: Body, name: str) -> None:
@@ -51,8 +51,9 @@ class Node(Runnable[Any, Update]):
         return await adrive(self._steps(input, config or {}))
 
     def _steps(self, state: Any, config: RunnableConfig) -> Steps[Update]:
-        """The body, and then the storing of what it leaves."""
-        if self.name != "prepare" and not is_readable(state):
+        """Run the body, and then store its results."""
+        # After an earlier form, a new question starts anew. A later form is not empty: it is refused.
+        if not is_readable(state) and (self.name != "prepare" or is_later(state)):
             raise RLMError(
                 f"this run was saved by another version of rlm-adapters (form {state.get('form')!r} of the state, this "
                 f"version has {FORM}): finish it with that version, or ask again in a new thread"
@@ -68,7 +69,7 @@ class Node(Runnable[Any, Update]):
         work = self._body(state, node, config)
         update = work if isinstance(work, dict) else (yield from work)
         if self.name != "recurse" and state.get("form") != FORM:
-            update = {"form": FORM, **update}  # from here on an earlier version of this package could not read it
+            update = {"form": FORM, **update}  # earlier versions of this package cannot read it from here on
         return (yield from node.content.finish(update))
 
 
@@ -76,7 +77,7 @@ def _context(run_id: str) -> NodeContext:
     runtime = get_runtime()
     given: Any = runtime.context
     if not isinstance(given, RLMContext) or given.run is None or given.config is None:
-        raise SandboxError("an RLM node ran outside of its graph: call the graph that create_rlm_graph returned")
+        raise SandboxError("an RLM node ran outside its graph: call the graph that create_rlm_graph returned")
     return NodeContext(
         given.config,
         given.run,

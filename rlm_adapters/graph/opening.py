@@ -1,4 +1,4 @@
-"""Opening the session that a run's cells need: at the position of the state, and before it is needed."""
+"""Open the session for a run's cells at the position of the state, if possible before it is needed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from rlm_adapters.values.refs import ContentRef, Packed, is_ref
 
 
 def open_early(state: RLMState, node: NodeContext) -> None:
-    """Begin to open the session that the next cell will need, while the root LM writes it."""
+    """Start to open the session for the next cell, while the root LM writes the cell."""
     place = position(state.get("cells") or ())
     pool = node.config.sandbox.thread_pool()
     node.config.sessions.open_early(node.run.session_key(state["run_id"]), place, lambda: _open(state, node), pool)
 
 
 def opened(state: RLMState, node: NodeContext, place: str) -> Steps[ExecutorSession]:
-    """The session that was begun early, or a new one; one that opens after a cancellation is closed again."""
+    """The session that was started early, or a new one. After a cancellation it is closed when it opens."""
     future = node.config.sessions.opening(node.run.session_key(state["run_id"]), place)
     if future is None:
         future = node.config.sandbox.thread_pool().submit(_open, state, node)
@@ -40,11 +40,11 @@ def opened(state: RLMState, node: NodeContext, place: str) -> Steps[ExecutorSess
 
 
 def _open(state: RLMState, node: NodeContext) -> ExecutorSession:
-    """A session at the position of the state: a new worker, the journal replayed."""
+    """A session at the position of the state: a new worker that has replayed the journal."""
     store, config = node.run.store, node.config
     first, *later = rounds(state)
     fields = config.output.fields
-    plain = ExitStack()  # unsealed content in memory, for as long as the session may need to load it again
+    plain = ExitStack()  # unsealed content in memory, while the session may need to load it again
     session = config.sandbox.open(
         variables=_variables(first, store, plain),
         files=_files(first, store),
@@ -82,6 +82,8 @@ def _variable(value: Packed, store: OwnedStore, plain: ExitStack) -> Any:
     if not is_ref(value):
         return value
     ref = ContentRef.from_state(value)
+    if (kept := store.store.kept(ref)) is not None:
+        return kept
     if not ref.cipher:
         return FileVariable(path=store.store.path(ref), kind=ref.kind, chars=ref.size)
     if ref.kind == "json":
@@ -90,10 +92,10 @@ def _variable(value: Packed, store: OwnedStore, plain: ExitStack) -> Any:
 
 
 def _file(value: Packed, store: OwnedStore) -> Any:
-    """A file of the workspace: a path of a stored one, else its bytes. Text that a client put there is text."""
+    """A file of the workspace: the path of a stored file, else its bytes. A text from a client is never a path."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace")
     if not is_ref(value):
         raise InputError(f"the state's 'files' were edited: a file is text, not a {type(value).__name__}")
     ref = ContentRef.from_state(value)
-    return store.store.get(ref) if ref.cipher else store.store.path(ref)
+    return store.store.get(ref) if ref.cipher or store.store.kept(ref) is not None else store.store.path(ref)

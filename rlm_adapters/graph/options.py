@@ -1,7 +1,7 @@
-"""What a caller may set for a run through LangGraph's ``context=``: an assistant, Studio, or the graph around this one.
+"""Settings of a run through LangGraph's ``context=``, from an assistant, Studio, or the graph around this one.
 
-All of it may come from a client, so it is plain JSON: models are chosen by names that the graph offers, and a limit can
-only be made smaller.
+They may come from a client, so they are plain JSON: models are chosen by names that the graph offers, and a limit can
+only be lowered.
 """
 
 from __future__ import annotations
@@ -46,48 +46,48 @@ class LimitOptions(dict[str, Any]):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> CoreSchema:
-        """Any mapping; what is in it is checked by `Limits`."""
+        """Any mapping. `Limits` checks its content."""
         schema: CoreSchema = handler(dict[str, Any])
         return schema
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The fields of `Limits`, none of which must be given."""
+        """The fields of `Limits`, all of them optional."""
         return limits_schema()
 
 
 class RLMOptions(BaseModel):
     """Settings of one run, given as ``context=``. An empty field keeps the setting of the graph."""
 
-    # Descriptions as arguments: read from docstrings they take 30 times as long at the import.
+    # Descriptions are arguments, because reading them from docstrings makes the import 30 times slower.
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str | None = Field(
-        None, description="The root LM: the name of one of the graph's further models. Empty: the graph's own."
+        None, description="The root LM: the name of one of the graph's further models. Empty: the model of the graph."
     )
     sub_model: str | None = Field(
-        None, description="Answers llm_query in the cells: likewise a name. Empty: the graph's own."
+        None, description="Answers llm_query in the cells: a name, too. Empty: the sub-model of the graph."
     )
     limits: LimitOptions | None = Field(
-        None, description="Limits of the run and all its child RLMs together: each at most the graph's own."
+        None, description="Limits of the run and all its child RLMs together. Each is at most that of the graph."
     )
     instructions: str | None = Field(
         None,
-        description="Standing instructions for the root LM, after those of the graph and before those of the input.",
+        description="Instructions for the root LM, after those of the graph and before those of the input.",
     )
     output_type: str | dict[str, Any] | None = Field(
         None,
-        description='The type of the answer, in place of the graph\'s: a JSON schema, or a name such as "list[str]".',
+        description='Replaces the output type of the graph: a JSON schema, or a name such as "list[str]".',
     )
     parallel: Parallel | None = Field(
         None,
-        description="ahead: sub-LM calls of a plain loop are found ahead and made together; stream: those of finished "
-        "statements while the root LM still writes its cell; off: one after the other.",
+        description="ahead: sub-LM calls of a plain loop are found ahead and made together; stream: also while the "
+        "root LM is still writing the cell, for its finished statements; off: one after the other.",
     )
 
     approve: Literal["cells", "tools", "all"] | None = Field(
         None,
-        description="What waits for a person's approval before it runs, beside what waits in this graph anyway.",
+        description="What needs a person's approval before it runs, in addition to what the graph asks for.",
     )
 
     @model_validator(mode="before")
@@ -110,11 +110,11 @@ class RLMOptions(BaseModel):
 
 
 def read_options(given: Any, schema: type[RLMOptions]) -> RLMOptions:
-    """The options in a ``context=`` that is meant for the RLM itself.
+    """Read the options in a ``context=`` for the RLM.
 
     Args:
         given: a mapping, or an `RLMOptions`.
-        schema: of the graph.
+        schema: schema of the graph.
 
     Raises:
         InputError: they cannot be used; the message names the key and the remedy.
@@ -139,14 +139,14 @@ def read_options(given: Any, schema: type[RLMOptions]) -> RLMOptions:
 
 
 def options_around(context: Any, name: str) -> Any:
-    """The options for the RLM in the context of a graph around it; None where there are none.
+    """The options for the RLM in the context of the graph around it; None if there are none.
 
-    That context belongs to that graph. It is looked into only where it is an `RLMOptions` itself, or has the name of
-    the RLM graph as a key or attribute.
+    That context belongs to that graph. It is read only if it is an `RLMOptions`, or has the name of the RLM graph as a
+    key or attribute.
 
     Args:
         context: of the graph around.
-        name: of the RLM graph.
+        name: name of the RLM graph.
     """
     if context is None or isinstance(context, RLMOptions):
         return context
@@ -157,7 +157,7 @@ def configured(config: RLMConfig, options: RLMOptions) -> RLMConfig:
     """A graph's configuration with the options of a call.
 
     Raises:
-        InputError: the graph does not offer what is asked for.
+        InputError: the graph does not offer an option.
     """
     changed: dict[str, Any] = {}
     limits = _limits(config.limits, options.limits or {})
@@ -182,7 +182,7 @@ def configured(config: RLMConfig, options: RLMOptions) -> RLMConfig:
 
 
 def options_schema(config: RLMConfig, schema: type[RLMOptions]) -> dict[str, Any]:
-    """The JSON schema of a graph's options: with the names that it offers, and its limits as the greatest values."""
+    """The JSON schema of a graph's options, with the names that it offers, and its limits as maximum values."""
     shown: dict[str, Any] = json.loads(_plain_schema(schema))
     properties = shown["properties"]
     for key in ("model", "sub_model"):
@@ -195,10 +195,10 @@ def options_schema(config: RLMConfig, schema: type[RLMOptions]) -> dict[str, Any
 
 
 def limits_schema(own: Limits | None = None) -> dict[str, Any]:
-    """The JSON schema of limits that a caller may give.
+    """The JSON schema of limits that a caller can give.
 
     Args:
-        own: of the graph, if it is known: nothing is greater.
+        own: limits of the graph, if known: the maximum values.
     """
     properties = {}
     for field in fields(Limits):
@@ -216,22 +216,22 @@ def limits_schema(own: Limits | None = None) -> dict[str, Any]:
 
 @cache
 def _plain_schema(schema: type[RLMOptions]) -> str:
-    """As JSON text, made once: a server asks for it at every run."""
+    """The schema as JSON text. It is made once, because a server asks for it at every run."""
     return json.dumps(schema.model_json_schema())
 
 
 def _limits(own: Limits, given: Mapping[str, Any]) -> Limits:
-    """The smaller ones.
+    """The graph's limits, lowered by those of the call.
 
     Raises:
-        InputError: one is greater than the graph's.
+        InputError: a limit is greater than that of the graph.
     """
     for name, value in given.items():
         most = getattr(own, name)
         if most is not None and value > most:
             raise InputError(
-                f"context: limits.{name}={value!r} is more than this graph allows: give at most {most!r}, or raise it "
-                f"where the graph is made (limits=Limits({name}=...))"
+                f"context: limits.{name}={value!r} is more than this graph allows: give at most {most!r}, or raise the "
+                f"limit where the graph is made (limits=Limits({name}=...))"
             )
     return replace(own, **given)
 

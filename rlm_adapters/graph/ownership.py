@@ -1,4 +1,4 @@
-"""Whose content a run stores: its thread's where a saver keeps it, else its own, which goes at its end."""
+"""The owner of a run's content: its thread if it is saved, else the run, whose content is deleted at its end."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rlm_adapters.values.refs import run_owner, thread_owner
 
 
 def content_of(store: ContentStore, checkpointer: Any, config: RunnableConfig | None) -> OwnedStore:
-    """The store for a run tree that begins here.
+    """The store for a call tree that begins here.
 
     Args:
         store: of the graph's configuration.
-        checkpointer: of the graph; its cipher, if it has one, seals the content as well.
-        config: that the graph was called with; a graph around this one gives its saver and thread in it.
+        checkpointer: of the graph. If it has a cipher, the content is sealed, too.
+        config: of the call. It has the checkpointer and thread of a graph around this one.
     """
     called = ensure_config(config)
     saver = saver_around(called) or checkpointer
@@ -32,5 +32,5 @@ def content_of(store: ContentStore, checkpointer: Any, config: RunnableConfig | 
 
 
 def is_saved(config: RunnableConfig) -> bool:
-    """Whether a saver, the graph's own or one of a graph around it, keeps the results of single tasks."""
+    """Whether a checkpointer, of this graph or a graph around it, saves the results of single tasks."""
     return bool(saver_around(config))

@@ -1,4 +1,4 @@
-"""First node: fix what the run needs, once."""
+"""First node: prepare everything that the run needs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ _GIVEN: Final = ("query", "context", "inputs", "files", "instructions", "describ
 
 
 def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:  # noqa: ARG001
-    """Turn the input into variables by reference and start the counts.
+    """Turn the input into variables by reference, and start the counts.
 
-    A thread with a checkpointer can be asked again: its cells and inputs stay (see `memory`), the counts begin anew.
+    With a checkpointer, a thread can get further questions: its cells and inputs stay (see `memory`), and the counts
+    start from zero.
     """
     packed: dict[str, Any] = {key: state.get(key) for key in _GIVEN}
     names = node.config.writer.variable_names
     if not (packed["described"] and isinstance(packed["described"], bytes)):
-        # An input that did not come through `RLMGraph`, but was put into the state.
+        # The input did not come through `RLMGraph`: somebody wrote it into the state.
         given = {**packed, "described": None}
         packed = yield off_loop(lambda: pack_input(given, node.run.store, node.config.tools, node.config.writer))
     yield from node.content.load(packed["query"])
@@ -63,7 +64,7 @@ def prepare(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps
         limits=node.config.limits.given(),
     )
     return {
-        # What came with the question stands in `questions`; twice, it would be saved twice.
+        # `questions` has the inputs of the question; here they would be saved twice.
         "query": packed["query"],
         "instructions": packed["instructions"],
         "described": b"",

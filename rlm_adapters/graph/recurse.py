@@ -1,4 +1,4 @@
-"""Fourth node: answer requests of a cell, by a sub-LM, a child run of this same graph, or a tool."""
+"""Fourth node: answer the requests of a cell with a sub-LM, a child run of this graph, or a tool."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _CONTEXT_IN_PROMPT = "\n\nContext:\n"
 
 
 def recurse(task: RecurseInput, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
-    """Answer the requests of a task, at the same time."""
+    """Answer all requests of a task at the same time."""
     yield from node.content.load([[request["args"], request["kwargs"]] for request in task["requests"]])
     if len(task["requests"]) == 1:
         return (yield from _answer(task["requests"][0], task, node, config))
-    config = quiet(config)  # once for all of them: it takes longer than the rest of the bookkeeping for a call
+    config = quiet(config)  # once for all calls, because it takes longer than the other work for a call
     works = [_answer(request, task, node, config) for request in task["requests"]]
     parts = yield gather(works, node.config.limits.max_concurrency)
     answers: dict[str, Any] = {}
@@ -49,22 +49,22 @@ def recurse(task: RecurseInput, node: NodeContext, config: RunnableConfig) -> St
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What became of a request."""
+    """The outcome of a request."""
 
     value: Any = None
     usage: Usage = field(default_factory=dict)
     updates: Mapping[str, Any] = field(default_factory=dict)
-    """What a tool wants to change in the state around the run."""
+    """Changes that a tool makes in the state around the run."""
     failure: dict[str, Any] | None = None
-    """What the cell sees of an error."""
+    """The error for the cell."""
     told: str = ""
-    """What listeners see of it."""
+    """The error for listeners."""
     approved: bool = False
-    """Whether the rest of the run was approved with it."""
+    """Whether the rest of the run was approved, too."""
 
 
 def _answer(request: Request, task: RecurseInput, node: NodeContext, config: RunnableConfig) -> Steps[dict[str, Any]]:
-    """Answer a request. Whatever fails here is a failure that the cell sees, except LangGraph's own interrupts."""
+    """Answer a request. The cell sees any failure, except LangGraph's interrupts."""
     given = node.content.read(request["args"]), node.content.read(request["kwargs"])
     early = node.run.early.join(task["run_id"], request["id"], ahead=request["ahead"])
     call = ToldCall(request, task, node, config, early)
@@ -75,16 +75,16 @@ def _answer(request: Request, task: RecurseInput, node: NodeContext, config: Run
             call.not_early(config)
             outcome = yield from _make_call(request, given, task, node, call.made)
     except (GraphBubbleUp, ContentError):
-        raise  # no failure of this call: the run waits, or its store is broken
+        raise  # not a failure of this call: the run waits, or its store failed
     except _BrokenError as broken:
         raise broken.cause from None
-    except Exception as error:  # a tool may raise anything, and the model can often go on
+    except Exception as error:  # a tool may raise anything, and the model can often continue
         usage = error.usage if isinstance(error, ModelCallError) else {}
         if isinstance(error, ModelCallError) and error.permanent:
             call.finished(error=str(error), usage=usage)
-            raise  # each further call would fail like this one: the run ends with what somebody has to change
+            raise  # every further call would fail, too: the run ends with this error
         if request["ahead"] and _may_succeed_later(error):
-            # Nobody waits for it yet, and the cell may never ask. What it took is booked.
+            # Nobody waits for it yet, and the cell may never ask. Its usage counts.
             call.finished(dropped=str(error), usage=usage)
             return {"usage": usage} if usage else {}
         outcome = _failed(error)
@@ -101,7 +101,7 @@ def _answer(request: Request, task: RecurseInput, node: NodeContext, config: Run
 def _make_call(
     request: Request, given: tuple[Any, Any], task: RecurseInput, node: NodeContext, call: SubCall
 ) -> Steps[_Outcome]:
-    """Make the call that a cell asks for, with the args and kwargs that it gave: to a tool, a sub-LM or a child run."""
+    """Make a call of a cell to a tool, a sub-LM or a child run, with the args and kwargs of the cell."""
     function = request["function"]
     if function in node.config.tools:
         result, approved = yield from _use_tool(request, task, node, call.config)
@@ -117,7 +117,7 @@ def _make_call(
 def ask_sub_lm(
     given: tuple[Any, Any], task: RecurseInput, node: NodeContext, call: SubCall
 ) -> Steps[tuple[Any, Usage]]:
-    """Answer ``llm_query`` with the args and kwargs that a cell gave.
+    """Answer ``llm_query`` with the args and kwargs of a cell.
 
     Returns:
         The value and the usage.
@@ -131,7 +131,7 @@ def ask_sub_lm(
 
 
 def _made_early(early: EarlyCall) -> Steps[_Outcome | None]:
-    """The outcome of a call that was made while the root LM was writing; None: it has to be made now."""
+    """The outcome of an early call; None: the call must be made now."""
     if early.started is None:
         return None
     try:
@@ -146,14 +146,14 @@ def _made_early(early: EarlyCall) -> Steps[_Outcome | None]:
 
 
 def _may_succeed_later(error: Exception) -> bool:
-    """Whether a call that met too many others at once, or a limit, may well succeed at its turn."""
+    """Whether a call that failed because of a rate limit or a limit may succeed when the cell asks for it."""
     if isinstance(error, ModelCallError):
         return error.retryable or isinstance(error, _ChildEndedError)
     return isinstance(error, BudgetExceededError)
 
 
 def _failed(error: Exception) -> _Outcome:
-    """What a cell is told of an error."""
+    """The error for the cell."""
     match error:
         case BudgetExceededError():
             return _refused(f"{error}; finish with what you have", "budget")
@@ -172,13 +172,13 @@ def _refused(message: str, kind: str) -> _Outcome:
 def _use_tool(
     request: Request, task: RecurseInput, node: NodeContext, config: RunnableConfig
 ) -> Steps[tuple[ToolResult, bool]]:
-    """Call a tool inside the loop, with what it may know of the caller.
+    """Call a tool inside the loop, with the information about the caller.
 
     Returns:
-        What it gave, and whether the rest of the run was approved with it.
+        Its result, and whether the rest of the run was approved, too.
 
     Raises:
-        InputError: what it wants to change is this run's own.
+        InputError: it tries to change a key of this run.
         ToolFailedError: it was not approved.
     """
     tool, state = node.config.tools[request["function"]], node.caller.state
@@ -200,7 +200,7 @@ def _use_tool(
 
 
 def _given_state(task: RecurseInput, node: NodeContext) -> Steps[dict[str, Any]]:
-    """What the run was called with, where it goes on in a process that was not called with it."""
+    """The input of the run, if it continues in a process that did not get the input."""
     yield from node.content.load(task["query"], task["variables"])
     inputs = {name: node.content.read(value) for name, value in task["variables"].items()}
     return {"query": node.content.read(task["query"]), "context": inputs.pop("context", None), "inputs": inputs}
@@ -209,10 +209,10 @@ def _given_state(task: RecurseInput, node: NodeContext) -> Steps[dict[str, Any]]
 def _ask_child(
     node: NodeContext, given: Mapping[str, Any], task: RecurseInput, call: SubCall
 ) -> Steps[tuple[Any, Usage, dict[str, Any]]]:
-    """Answer ``rlm_query``: a child run, or at the deepest level one plain call.
+    """Answer ``rlm_query`` with a child run, or at the deepest level with one plain call.
 
     Returns:
-        The answer, the usage, and what tools want to change in the state around the run.
+        The answer, the usage, and the changes of tools in the state around the run.
     """
     prompt = given.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
@@ -228,7 +228,7 @@ def _ask_child(
         return answer, usage, {}
     given_input: dict[str, Any] = {"query": prompt}
     if context is not None:
-        # An input of the parent stays the same stored content.
+        # An input of the parent is not stored again.
         given_input["context"] = ContentRef.from_state(context) if is_ref(context) else context
     child = RLMContext(
         config=node.config.for_child(approved=task.get("approved") or False),
@@ -261,7 +261,7 @@ def _ask_child(
 
 
 def _with_inputs(values: Any, task: RecurseInput, node: NodeContext) -> Steps[Any]:
-    """Arguments (a list or a dict of them) with inputs in place of their names."""
+    """Arguments (a list or a dict) with inputs instead of their names."""
     named = values if isinstance(values, dict) else dict(enumerate(values))
     meant = {name: _meant(value, task) for name, value in named.items()}
     inputs = {name: value for name, value in meant.items() if value is not named[name]}
@@ -271,9 +271,9 @@ def _with_inputs(values: Any, task: RecurseInput, node: NodeContext) -> Steps[An
 
 
 def _meant(value: Any, task: RecurseInput) -> Any:
-    """What an argument stands for: an input of the session, packed (its text does not travel), or else itself.
+    """The value of an argument: an input of the session, packed (its text is not sent), or else the argument.
 
-    A dict of the cell that looks like the name of an input comes as its ``literal``.
+    A dict of the cell that looks like the name of an input arrives as a ``literal``.
     """
     if not isinstance(value, dict) or set(value) != {"$input"}:
         return value
@@ -282,7 +282,7 @@ def _meant(value: Any, task: RecurseInput) -> Any:
 
 
 class _ChildEndedError(ModelCallError):
-    """A child ended without an answer; what it used is booked all the same."""
+    """A child run ended without an answer. Its usage counts."""
 
     def __init__(self, message: str, usage: Usage) -> None:
         super().__init__(message, kind="child")
@@ -290,10 +290,10 @@ class _ChildEndedError(ModelCallError):
 
 
 class _BrokenError(Exception):
-    """A child's sandbox or checkpointer failed: no answer to a cell, which would keep it for good.
+    """The sandbox or checkpointer of a child run failed. This must not become an answer, because a cell would keep it.
 
     Attributes:
-        cause: that ends the run, which can be resumed.
+        cause: the error that ends the run. The run can be resumed.
     """
 
     def __init__(self, cause: Exception) -> None:

@@ -1,6 +1,6 @@
-"""From what a caller gives a graph to its first state.
+"""Make the first state of a graph from the caller's input.
 
-Everything that is wrong with it is found here, before any model is called.
+All errors in the input are found here, before any model is called.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ def pack_input(
     whole: bool = True,
     keys: Keys = OWN,
 ) -> dict[str, Any]:
-    """Check an input and put what is big into the store.
+    """Check an input and put big values into the store.
 
     Args:
         given: an `RLMInput`, or a pydantic model or dataclass with its keys.
         store: of the run.
-        tools: whose names inputs must not take.
+        tools: tools, whose names inputs must not have.
         writer: describes and names the inputs.
-        whole: it is meant for this graph alone; False for the state of a graph around it, which has further keys.
+        whole: the input is only for this graph; False: it is the state of a graph around it, with further keys.
         keys: the caller's names.
 
     Returns:
-        The keys of `RLMInput` with packed values, and ``described``: what the prompt says of each variable.
+        The keys of `RLMInput` with packed values, and ``described``: the descriptions of the variables for the prompt.
 
     Raises:
         InputError: it cannot be used; the message says what to do.
@@ -56,7 +56,7 @@ def pack_input(
     if isinstance(given, Mapping) and given.get("described") is not None:
         if isinstance(given["described"], bytes):
             return dict(given)
-        raise InputError("'described' is not for callers: leave it out, the graph describes the inputs itself")
+        raise InputError("'described' is not for callers: leave it out, because the graph describes the inputs")
     given, unknown = keys.read(given)
     unknown = [key for key in unknown if key != "described"]
     query = given.get("query")
@@ -94,7 +94,7 @@ def pack_input(
 
 
 def describe_inputs(described: Sequence[Mapping[str, Any]]) -> bytes:
-    """The descriptions of the variables for the state: as bytes, which no client can send."""
+    """The descriptions of the variables for the state, as bytes, which a client cannot send."""
     return json.dumps(described).encode()
 
 
@@ -125,7 +125,7 @@ def _values(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _resolve(value: Any, name: str, files: dict[str, Any]) -> tuple[Any, str]:
-    """Load paths, convert objects, and say what they were; a loaded file is offered in the workspace as well."""
+    """Load paths, convert objects, and say what they were. A loaded file is also in the workspace."""
     if isinstance(value, os.PathLike | URL):
         value = [value]
     if isinstance(value, list | tuple) and value and all(isinstance(item, os.PathLike | URL) for item in value):
@@ -143,14 +143,15 @@ def _pack_variable(
 ) -> tuple[Packed, InputInfo]:
     if isinstance(value, ContentRef):
         return value.to_state(), describe(store.store.get(value))
+    given = value
     if isinstance(value, bytearray | memoryview):
         value = bytes(value)
     try:
         value, note = _resolve(value, name, files)
         try:
-            packed = store.pack(value)
+            packed = store.pack_given(value) if value is given else store.pack(value)
         except InputError:
-            value, note = plain_items(value)  # a table, a date or the like somewhere inside
+            value, note = plain_items(value)  # there is a table, a date or a similar value inside
             packed = store.pack(value)
     except InputError as error:
         raise InputError(f"input {name!r}: {error}") from error
@@ -166,12 +167,12 @@ def _files(given: Mapping[str, Any]) -> dict[Any, Any]:
 
 
 def _elsewhere(key: str) -> str:
-    """What to do when a larger graph's key of that name is something else."""
+    """A remedy if a larger graph uses the name of this key for something else."""
     return f"; if it is a key of a larger graph, name another one: create_rlm_graph(inputs={{{key!r}: 'rlm_{key}'}})"
 
 
 def _plain_file(name: Any, data: Any) -> Any:
-    """A file of deepagents' state is a dict: text or lines as ``content``, or base64 where ``encoding`` says so.
+    """Convert a file of deepagents' state: a dict with text or lines as ``content``, or base64 if ``encoding`` says so.
 
     Raises:
         InputError: it is a dict of another form.
@@ -182,13 +183,13 @@ def _plain_file(name: Any, data: Any) -> Any:
     if isinstance(content, list) and all(isinstance(line, str) for line in content):
         content = "\n".join(content)
     if not isinstance(content, str) or encoding not in ("utf-8", "base64"):
-        raise InputError(f"file {name!r}: a dict has text or a list of lines as 'content', as files of deepagents do")
+        raise InputError(f"file {name!r}: a dict needs text or a list of lines as 'content', as in files of deepagents")
     if encoding == "utf-8":
         return content
     try:
         return base64.b64decode(content, validate=True)
     except ValueError as error:
-        raise InputError(f"file {name!r}: its 'content' is no base64, as its 'encoding' says: {error}") from error
+        raise InputError(f"file {name!r}: its 'content' is not base64, but its 'encoding' says so: {error}") from error
 
 
 def _file_name(name: Any) -> str:
@@ -198,9 +199,10 @@ def _file_name(name: Any) -> str:
 
 
 def _pack_file(name: str, data: Any, store: OwnedStore) -> Packed:
+    given = data
     if isinstance(data, ContentRef):
         return data.to_state()
-    if isinstance(data, str):  # text: what comes as JSON from a client can name no file of this machine
+    if isinstance(data, str):  # text: JSON from a client can never name a file of this machine
         data = data.encode("utf-8", "replace")
     elif isinstance(data, os.PathLike):
         path = Path(data)
@@ -210,7 +212,7 @@ def _pack_file(name: str, data: Any, store: OwnedStore) -> Packed:
             raise InputError(f"file {name!r}: cannot read {os.fspath(path)!r} ({error.strerror or error})") from error
     if not isinstance(data, bytes | bytearray):
         raise InputError(f"file {name!r} of type {type(data).__name__}: give text, bytes, or a pathlib.Path")
-    return store.pack(bytes(data))
+    return store.pack_given(data) if data is given else store.pack(bytes(data))
 
 
 def _instructions(given: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Approval in the nodes: before a cell starts, and before a tool is called."""
+"""Ask for approval in the nodes, before a cell starts and before a tool is called."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _NO_REASON: Final = "no reason was given"
 
 
 def review_cell(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[tuple[PackedText, dict[str, Any]]]:
-    """Have the next cell approved.
+    """Ask for approval of the next cell.
 
     Returns:
-        The cell to run, packed, and what changes in the state; with ``outputs`` in it when the cell must not run.
+        The cell to run, packed, and the changes of the state. They have ``outputs`` if the cell must not run.
     """
     packed = state["queue"][0]
     yield from node.content.load(packed)
@@ -57,17 +57,17 @@ def review_tool(
     node: NodeContext,
     config: RunnableConfig,
 ) -> Steps[tuple[Sequence[Any], Mapping[str, Any], bool]]:
-    """Have a tool call approved.
+    """Ask for approval of a tool call.
 
     Args:
-        tool: that is called.
+        tool: the tool.
         given: its arguments by position and by name.
         task: of the call.
         node: of the call.
         config: of the node.
 
     Returns:
-        The arguments to call it with, and whether the rest of the run was approved.
+        The arguments for the call, and whether the rest of the run was approved.
 
     Raises:
         ToolFailedError: it was not approved.
@@ -91,6 +91,6 @@ def review_tool(
 
 
 def _asker(node: NodeContext, run_id: str, iteration: int) -> dict[str, Any]:
-    """Whose request it is, and what that run has left."""
+    """The run of the request, and what is left of its limits."""
     balance = node.run.ledger.balance().describe(sub_calls=node.may_call)
     return {"balance": balance, "run_id": run_id, "depth": node.depth, "iteration": iteration}

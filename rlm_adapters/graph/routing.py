@@ -1,10 +1,9 @@
-"""Where to go from a node: edges, which LangGraph follows in a run, and again when somebody edits the state.
+"""The edges of the graph. LangGraph follows them in a run, and again when somebody edits the state.
 
-A node could say itself where to go (``Command(goto=...)``), and that would cost nothing. But an edit, ``update_state``,
-knows edges only, so that an edited run would end. An edge reads its keys of the state from copies of all of them: 0.08
-ms, twice in an iteration, which takes 4 ms when the model answers at once. It stays this cheap because it reads a
-schema of its own instead of the whole state (0.13 ms), and goes through no thread in the async form (0.26 ms);
-``benchmarks/routing.py`` compares.
+A node could choose the next node itself (``Command(goto=...)``), without any cost. But ``update_state`` follows only
+edges, so an edited run would end. An edge reads copies of its keys of the state. This takes 0.08 ms, twice in an
+iteration, which takes 4 ms if the model answers at once. Two things keep it cheap: it reads a small schema instead of
+the whole state (0.13 ms), and it uses no thread in the async form (0.26 ms). ``benchmarks/routing.py`` compares these.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ Next: TypeAlias = "str | list[Send]"
 
 
 class Route(Runnable[Any, Next]):
-    """A function that says where to go, as a conditional edge.
+    """A function that returns the next node, as a conditional edge.
 
     Args:
-        decide: takes the part of the state that its annotation names, and the config.
+        decide: gets the part of the state that its annotation names, and the config.
     """
 
     def __init__(self, decide: Callable[[Any, RunnableConfig], Next]) -> None:
@@ -56,12 +55,12 @@ class Route(Runnable[Any, Next]):
         config: RunnableConfig | None = None,
         **_: Any,
     ) -> Next:
-        """Decide; nothing is waited for."""
+        """Decide, without waiting."""
         return self._decide(input, config or {})
 
 
 class AfterExecute(TypedDict, total=False):
-    """What `after_execute` reads."""
+    """The keys that `after_execute` reads."""
 
     pending: list[Request]
     answers: dict[str, AnswerRecord]
@@ -74,9 +73,9 @@ class AfterExecute(TypedDict, total=False):
 
 
 def after_execute(state: AfterExecute, config: RunnableConfig) -> list[Send] | str:
-    """Where to go from `execute`: to the calls that the cell waits for, to a next cell to be approved, or on.
+    """The next node after `execute`: the calls that the cell waits for, a cell that needs approval, or the check.
 
-    Some are answered already when a run was edited that was about to go on with the cell.
+    If a run was edited just before it continued a cell, some calls are already answered.
     """
     if not state.get("pending"):
         return "execute" if state.get("queue") else "check_final"
@@ -103,24 +102,24 @@ def after_execute(state: AfterExecute, config: RunnableConfig) -> list[Send] | s
 
 
 class AfterCheck(TypedDict, total=False):
-    """What `after_check` reads."""
+    """The keys that `after_check` reads."""
 
     finish_reason: FinishReason
     stop: str | None
 
 
 def after_check(state: AfterCheck, config: RunnableConfig) -> str:  # noqa: ARG001 - as every such function
-    """Where to go from `check_final`."""
+    """The next node after `check_final`."""
     if state.get("finish_reason"):
         return END
     return "extract" if state.get("stop") else "generate_code"
 
 
 def _tasks(pending: list[Request], *, saved: bool) -> list[list[Request]]:
-    """The requests, by the task that answers them.
+    """The requests, grouped by task.
 
-    A task of its own has its answer saved as soon as it is there, and a name of its own in streams. Without a saver
-    the calls to sub-LMs have nothing of this: together they cost a fraction of as many tasks.
+    The answer of a separate task is saved at once, and has its own name in streams. Without a checkpointer, calls to
+    sub-LMs do not need this, and one task for all of them costs a fraction of separate tasks.
     """
     together = [] if saved else [request for request in pending if request["function"] == LLM_QUERY.name]
     alone = [[request] for request in pending if saved or request["function"] != LLM_QUERY.name]

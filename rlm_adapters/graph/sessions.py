@@ -1,7 +1,7 @@
-"""Live sandbox sessions between two steps of the graph: a cache, never the truth.
+"""A cache of live sandbox sessions between two steps of the graph.
 
-The truth is the journal in the state. A session is taken out only by a step that continues exactly where the session
-stands; for any other (resume in another process, time travel, fork) a new one is built by replay.
+Only the journal in the state counts. A step takes a session only if it continues exactly at the session's position. In
+all other cases (resume in another process, time travel, fork) a new session replays the journal.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from rlm_adapters.forking import forget_in_children
 from rlm_adapters.sandbox import ExecutorSession
 
-_KEEP_SECONDS = 600.0  # a run suspended for longer is replayed from its journal when it goes on
-_KEEP_COUNT = 1_000  # more runs than this at once are not expected of one process; the oldest are replayed
+_KEEP_SECONDS = 600.0  # a run that waits longer is replayed from its journal when it continues
+_KEEP_COUNT = 1_000  # if there are more waiting runs, the oldest ones are replayed
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +37,20 @@ class SessionCache:
         forget_in_children(self)
 
     def forget_parent(self) -> object:
-        """In a forked copy of this process: the sessions are the parent's."""
+        """Start again in a forked child: the sessions belong to the parent."""
         inherited = (self._kept, self._opening)
         self._kept, self._opening = {}, {}
         self._lock = threading.Lock()
         return inherited
 
     def open_early(self, run: str, position: str, open_: Callable[[], ExecutorSession], pool: Pool) -> None:
-        """Begin to open a session that a later step will ask for, unless the run has one."""
+        """Start to open a session for a later step, unless the run has one."""
         with self._lock:
             if run not in self._kept and run not in self._opening:
                 self._opening[run] = position, pool.submit(open_)
 
     def opening(self, run: str, position: str) -> Future[ExecutorSession] | None:
-        """Take out the session that was begun by `open_early`, if it will stand at this position."""
+        """Take the session that `open_early` started, if it will be at this position."""
         with self._lock:
             begun, future = self._opening.pop(run, (None, None))
         if future is not None and begun != position:
@@ -59,7 +59,7 @@ class SessionCache:
         return future
 
     def take(self, run: str, position: str) -> ExecutorSession | None:
-        """Take the session of a run out, if it stands at this position."""
+        """Take the session of a run, if it is at this position."""
         with self._lock:
             kept = self._kept.pop(run, None)
         if kept is None:
@@ -106,5 +106,5 @@ class SessionCache:
 
 
 def close_when_open(future: Future[ExecutorSession]) -> None:
-    """End a session that nobody waits for any more, as soon as it is there."""
+    """End a session when it has opened, because nobody waits for it any more."""
     future.add_done_callback(lambda done: None if done.cancelled() or done.exception() else done.result().close())

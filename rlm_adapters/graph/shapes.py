@@ -1,7 +1,7 @@
-"""The shape of a state, looked at before nodes work with it: between two calls a client may have edited it.
+"""Check the shape of a state before nodes use it, because a client may have edited it between two calls.
 
-What a client writes is JSON, so a wrong value is a wrong type or number, never a reference. Looked at once in a call,
-since nobody edits a state while it runs.
+A client writes JSON, so a wrong value is a wrong type or number, never a reference. It is checked once per call,
+because nobody edits a state during a run.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _LIMITS: Final = frozenset(field.name for field in fields(Limits))
 
 
 def check_state(state: Any) -> None:
-    """Check the state of a run that goes on.
+    """Check the state of a run that continues.
 
     Raises:
-        InputError: a key of it was edited into something that no node can work with.
+        InputError: a key was edited and cannot be used.
     """
     _check(RLMState, state)
     check_usage(state.get("usage") or {})
@@ -35,19 +35,19 @@ def check_state(state: Any) -> None:
 
 
 def check_remembered(state: Mapping[str, Any]) -> None:
-    """Check what the next question of a thread takes over from the state; see `check_state`.
+    """Check the parts of the state that the next question of a thread uses; see `check_state`.
 
     Raises:
-        InputError: it was edited into something that no node can work with.
+        InputError: a key was edited and cannot be used.
     """
     _check(Remembered, {key: state.get(key) for key in Remembered.__annotations__})
 
 
 def check_task(task: Any) -> None:
-    """Check what a `recurse` task was sent; see `check_state`.
+    """Check the input of a `recurse` task; see `check_state`.
 
     Raises:
-        InputError: it is not what `execute` sends.
+        InputError: `execute` did not send it.
     """
     _check(RecurseInput, task)
 
@@ -66,5 +66,5 @@ def _edited(what: str, remedy: str) -> InputError:
 
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    """Made at the first use: it takes 20 ms."""
+    """A type adapter. It is made at the first use, because this takes 20 ms."""
     return TypeAdapter(kind)

@@ -1,8 +1,8 @@
 """State of the graph: small, plain, serialisable.
 
-Nothing live and nothing big is in here. A string above about 4 kB is a reference into the content store (*packed*);
-models, ledger, store and workers live in the runtime context. A reference is ``bytes``, all bytes are references, and
-JSON has none: whoever edits a state through a server can put in plain values, and no reference.
+It has no live objects and no big values. A string of more than about 4 kB is a reference into the content store
+(*packed*). Models, ledger, store and workers are in the runtime context. A reference is ``bytes``, and all bytes are
+references. JSON has no bytes, so a client that edits a state can write plain values, but no references.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from rlm_adapters.models.usage import Usage, add_usage, check_usage
 from rlm_adapters.values.refs import Packed
 
 FORM: Final = 4
-"""Version of the state's form: what this version saves."""
+"""Version of the form in which this version saves the state."""
 READABLE: Final = frozenset((3, FORM))
-"""Forms that this version goes on with; a run that was saved in another one is refused.
+"""Forms that this version can continue. A run in another form is refused.
 
-In form 3 each checkpoint holds `turns`, `cells` and `answers` whole; LangGraph begins with them what grows.
+In form 3 each checkpoint has the whole `turns`, `cells` and `answers`. LangGraph uses them as start values.
 """
 
 FinishReason: TypeAlias = Literal[
@@ -34,9 +34,10 @@ FinishReason: TypeAlias = Literal[
 ]
 """Why a run ended.
 
-The root LM submitted a value, or wrote its answer as text; a short input was answered by one direct call; the root LM
-never submitted, and the answer is what its last replies say in plain words; a limit was reached (the answer is then the
-best one so far, or None); or the root LM gave nothing usable.
+``submitted``: the root LM submitted a value. ``text``: it wrote its answer as text. ``direct``: one direct call
+answered a short input. ``unsubmitted``: the root LM did not submit, and the answer is in its last replies.
+``max_iterations``, ``budget``, ``timeout``: a limit was reached, and the answer is the best one so far, or None.
+``error``: no reply could be used.
 """
 
 
@@ -47,37 +48,37 @@ Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class RLMInput(TypedDict, total=False):
-    """What the graph takes."""
+    """The input of the graph."""
 
     query: Required[str]
     """The question."""
     context: Any
-    """Becomes the variable ``context``: text, bytes, a list, JSON values, LangChain Documents, `pathlib.Path` objects
-    of files, or a `ContentRef` into the graph's content store. A str is text, never a path."""
+    """The variable ``context``: text, bytes, a list, JSON values, LangChain Documents, `pathlib.Path` objects of files,
+    or a `ContentRef` into the graph's content store. A str is text, never a path."""
     inputs: Mapping[str, Any]
-    """Further named variables, of the same types."""
+    """Further variables by name, of the same types."""
     files: Mapping[str, Any]
-    """Files of the cells' in-memory workspace: name to text, bytes, `pathlib.Path` or `ContentRef`."""
+    """Files of the cells' in-memory workspace by name: text, bytes, `pathlib.Path` or `ContentRef`."""
     instructions: str
-    """Standing instructions for the root LM, as a system message would give them."""
+    """Instructions for the root LM, like those of a system message."""
     described: SkipJsonSchema[bytes]
-    """Not for callers: what the prompt says of each variable; its being there says that the values are packed."""
+    """Not for callers: the descriptions of the variables for the prompt. If it exists, the values are packed."""
 
 
 class RLMOutput(TypedDict):
-    """What the graph gives."""
+    """The output of the graph."""
 
     answer: Any
-    """The submitted value (validated when ``output_type`` is set); None when there is none."""
+    """The submitted value (validated if ``output_type`` is set); None if there is none."""
     finish_reason: FinishReason
     usage: Usage
-    """Of the whole call tree."""
+    """Usage of the whole call tree."""
     iterations: int
     """Turns of the root LM of this run."""
     error: str | None
-    """What went wrong when ``finish_reason`` is ``error`` or ``unsubmitted``, or which limit ended the run."""
+    """The error if ``finish_reason`` is ``error`` or ``unsubmitted``, or the limit that ended the run."""
     updates: NotRequired[dict[str, Any]]
-    """What tools inside the loop want to change in the state around the run (``Command(update=...)``), by key."""
+    """Changes of tools inside the loop in the state around the run (``Command(update=...)``), by key."""
 
 
 class Request(TypedDict):
@@ -98,32 +99,32 @@ class AnswerRecord(TypedDict, total=False):
 
 
 class CellEntry(TypedDict):
-    """A finished cell: what the journal needs to replay it."""
+    """A finished cell, with everything for a replay."""
 
     code: PackedText
     answers: Packed
-    """By call id: `AnswerRecord`s of small values, or a reference to JSON of records that may name stored values."""
+    """Answers by call id: `AnswerRecord`s of small values, or a reference to JSON with records of stored values."""
     failed: bool
     stdout_sha256: str
     tip: str
-    """Hash over this cell and all before it: the position in the journal."""
+    """Hash of this cell and all earlier ones: the position in the journal."""
 
 
 class CellOutput(TypedDict):
-    """What a cell of the current turn gave."""
+    """The output of a cell of the current turn."""
 
     stdout: PackedText
     chars: Count
     error: str | None
     replaced: bool
     note: NotRequired[str]
-    """What the root LM should know about how the cell worked."""
+    """A note for the root LM about the cell."""
     refused: NotRequired[bool]
-    """It was not approved, and did not run; ``error`` says why."""
+    """Whether the cell was not approved and did not run; ``error`` has the reason."""
 
 
 class TextAnswer(TypedDict):
-    """An answer that the root LM wrote as text; ``value`` is typed."""
+    """An answer that the root LM wrote as text; ``value`` has the type of a literal."""
 
     text: PackedText
     value: Packed
@@ -131,65 +132,71 @@ class TextAnswer(TypedDict):
 
 
 class Reply(TypedDict):
-    """The root LM's reply of the current turn, as read (see `rlm_adapters.replies.Reading`)."""
+    """The root LM's reply of the current turn, after reading (see `rlm_adapters.replies.Reading`)."""
 
     text: PackedText
     final: TextAnswer | None
     """An answer written as text."""
     problem: str
-    """Why nothing of it could be used; empty when it could."""
+    """Why the reply could not be used; empty if it could."""
     message: str
-    """What the root LM is told about its reply."""
+    """A message to the root LM about its reply."""
     thought: str
-    """The text around the code, shortened, for views of the run."""
+    """The text around the code, cut, for views of the run."""
     written: list[str]
-    """`digest` of each cell as the root LM wrote it: what ran may have been edited."""
+    """`digest` of each cell as the root LM wrote it. A cell may be edited before it runs."""
 
 
 class Question(TypedDict):
-    """A question of the thread, and the inputs that came with it."""
+    """A question of the thread, and its inputs."""
 
     query: PackedText
     after: Count
-    """How many cells had been run when it came."""
+    """Number of cells that had run before it."""
     epoch: Finite
-    """When it came, in seconds."""
+    """Time of the question, in seconds."""
     variables: dict[str, Packed]
     files: dict[str, Packed]
     described: str
-    """What the prompt says of the variables, as JSON."""
+    """Descriptions of the variables for the prompt, as JSON."""
     answer: NotRequired[Any]
-    """Of an earlier question, packed."""
+    """Answer of an earlier question, packed."""
     finish_reason: NotRequired[str | None]
-    """Likewise; None when it was not finished."""
+    """Finish reason of an earlier question; None if it was not finished."""
 
 
 Questions: TypeAlias = Annotated[list[Question], Field(min_length=1)]
-"""Those of a thread, the current one last."""
+"""The questions of a thread, the current one last."""
 
 
 class TurnEntry(TypedDict):
-    """A finished turn, as the root LM sees it."""
+    """A finished turn, in the form that the root LM sees."""
 
     reply: PackedText
     observation: PackedText
 
 
 class Submission(TypedDict):
-    """What a cell submitted."""
+    """A value that a cell submitted."""
 
     function: str
     value: Packed
 
 
 def is_readable(state: Mapping[str, Any]) -> bool:
-    """Whether this version goes on with what was saved."""
+    """Whether this version can continue a saved state."""
     form = state.get("form")
     return isinstance(form, int) and form in READABLE
 
 
+def is_later(state: Mapping[str, Any]) -> bool:
+    """Whether a later version of this package has saved it."""
+    form = state.get("form")
+    return isinstance(form, int) and form > FORM
+
+
 def append(left: list[Any], right: list[Any] | None) -> list[Any]:
-    """Entries after those that are there; None begins anew."""
+    """Append entries; None starts an empty list."""
     if right is None:
         return []
     if not (isinstance(left, list) and isinstance(right, list)):
@@ -198,7 +205,7 @@ def append(left: list[Any], right: list[Any] | None) -> list[Any]:
 
 
 def merge_answers(left: dict[str, AnswerRecord], right: dict[str, AnswerRecord] | None) -> dict[str, AnswerRecord]:
-    """Answers of parallel `recurse` tasks, joined; None begins anew. Idempotent, since ids are deterministic."""
+    """Join the answers of parallel `recurse` tasks; None starts an empty dict. Idempotent: ids are deterministic."""
     if right is None:
         return {}
     if not (isinstance(left, dict) and isinstance(right, dict)):
@@ -209,21 +216,21 @@ def merge_answers(left: dict[str, AnswerRecord], right: dict[str, AnswerRecord] 
 
 
 def granted(left: bool, right: bool | None) -> bool:
-    """Whether the rest of the run was approved; None begins anew."""
+    """Whether the rest of the run was approved; None resets it."""
     return right is not None and (left or right)
 
 
 def count(left: Usage, right: Usage | None) -> Usage:
-    """Figures added up; None begins anew."""
+    """Add up usage; None starts from zero."""
     if right is None:
         return {}
     for figures in (left, right):
-        check_usage(figures, -math.inf)  # a figure may be taken back, the sum is looked at later
+        check_usage(figures, -math.inf)  # a single figure may be negative; the sum is checked later
     return add_usage(left, right)
 
 
 class RLMState(TypedDict, total=False):
-    """The whole state. Input and output have schemas of their own, so a parent graph sees nothing of the rest."""
+    """The whole state. Input and output have separate schemas, so a parent graph sees only these."""
 
     # given
     query: Required[PackedText]
@@ -238,7 +245,7 @@ class RLMState(TypedDict, total=False):
     epoch: Finite
     questions: Questions
     variables: dict[str, Packed]
-    """The inputs that count now."""
+    """The current inputs."""
     described: bytes
     file_sizes: dict[str, Count]
     # the trajectory
@@ -249,16 +256,16 @@ class RLMState(TypedDict, total=False):
     # the current turn
     reply: Reply | None
     queue: list[PackedText]
-    """Cells of the reply that have not finished; the first one is running or next."""
+    """Unfinished cells of the reply. The first one is running or is the next."""
     pending: list[Request]
     answers: Annotated[dict[str, AnswerRecord], Growing(each(merge_answers))]
     asked: dict[str, Count]
-    """Sub-calls of the cell in progress and characters of their prompts."""
+    """Sub-calls of the current cell, and characters of their prompts."""
     outputs: list[CellOutput]
     submitted: Submission | None
     updates: Annotated[dict[str, Any], merge_updates]
     approved: Annotated[bool, granted]
-    """A person has approved the rest of the run."""
+    """Whether a person has approved the rest of the run."""
     # counts
     iterations: Count
     repairs: Count
@@ -266,18 +273,18 @@ class RLMState(TypedDict, total=False):
     seconds: Annotated[Finite, Field(ge=0)]
     # the end
     candidate: str | None
-    """The best answer noted on the way that was not accepted."""
+    """The best answer so far that was not accepted."""
     confirmations: Count
-    """How often it was stated again, unchanged."""
+    """How often the candidate was repeated unchanged."""
     stop: str | None
-    """The limit that ends the run, None while it goes on."""
+    """The limit that ends the run; None if there is none."""
     answer: Any
     finish_reason: FinishReason | None
     error: str | None
 
 
 class Remembered(TypedDict):
-    """What the next question of a thread takes over from the ones before."""
+    """The parts of the state that the next question of a thread uses."""
 
     questions: Questions
     cells: list[CellEntry]
@@ -287,11 +294,11 @@ class Remembered(TypedDict):
 
 
 class RecurseInput(TypedDict):
-    """What a `recurse` task is sent."""
+    """The input of a `recurse` task."""
 
     form: int
     requests: list[Request]
-    """One; or, where no saver keeps the answers one by one, all of the cell's calls to sub-LMs."""
+    """One request. Without a checkpointer that saves each answer: all calls of the cell to sub-LMs."""
     run_id: str
     iteration: Count
     variables: dict[str, Packed]

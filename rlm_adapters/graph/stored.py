@@ -1,7 +1,7 @@
-"""What a node reads from the content store and writes into it: gathered, so that it waits once for each.
+"""Collect what a node reads from the content store and writes into it, so that it waits only once for each.
 
-On an event loop no file may be touched. So a node says what it is going to read (`Stored.load`), reads it from memory,
-hands what is to be stored to `Stored.write`, and what it returns is completed in one go (`Stored.finish`).
+No file may be touched on an event loop. So a node first loads what it needs (`Stored.load`) and then reads it from
+memory. It gives new content to `Stored.write`, and `Stored.finish` stores all of it at the end.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from rlm_adapters.values.refs import ContentRef, Packed, is_ref
 
 @dataclass(slots=True, eq=False)
 class _Later:
-    """In place of a value that is to be stored when the node has ended."""
+    """A placeholder for a value that is stored when the node has ended."""
 
     value: Any
     make: Callable[[Callable[[Any], ContentRef]], Any] | None = None
-    """Makes the value when it is stored, given what stores its parts."""
+    """Makes the value when it is stored, with a function that stores its parts."""
 
 
 class Stored:
@@ -43,7 +43,7 @@ class Stored:
         """Read all content that these parts of a state refer to, at any depth.
 
         Raises:
-            ContentError: some of it cannot be read.
+            ContentError: content cannot be read.
         """
         missing: dict[bytes, ContentRef] = {}
         for packed in refs_in(parts):
@@ -61,13 +61,13 @@ class Stored:
             )
 
     def read(self, packed: Packed) -> Any:
-        """A value of the state; if it is stored, it was loaded before."""
+        """A value of the state. A stored value must be loaded before."""
         if isinstance(packed, _Later):
             return packed.value
         return self._loaded[packed] if is_ref(packed) else packed
 
     def write(self, value: Any) -> Packed:
-        """What stands for a value in what the node returns."""
+        """A placeholder for a value, to use in the result of the node."""
         if is_small(value):
             return value
         later = _Later(value)
@@ -75,20 +75,20 @@ class Stored:
         return later
 
     def write_made(self, make: Callable[[Callable[[Any], ContentRef]], Any]) -> Packed:
-        """As `write`, for a value that holds references to parts that are stored by themselves.
+        """Like `write`, for a value with references to parts that are stored separately.
 
         Args:
-            make: makes the value, given a function that stores a part of it.
+            make: makes the value; gets a function that stores a part of it.
         """
         later = _Later(None, make)
         self._later.append(later)
         return later
 
     def finish(self, update: dict[str, Any]) -> Steps[dict[str, Any]]:
-        """What the node returns, with references to what was stored.
+        """The result of the node, with references to the stored content.
 
         Raises:
-            ContentError: something cannot be stored.
+            ContentError: content cannot be stored.
         """
         if not self._later:
             return update
@@ -125,7 +125,7 @@ def refs_in(value: Any) -> Iterator[bytes]:
 
 
 def _replaced(value: Any, packed: dict[int, Packed]) -> Any:
-    """A copy with what was stored in place of what was to be."""
+    """A copy with references instead of placeholders."""
     if isinstance(value, _Later):
         return packed[id(value)]
     if type(value) is dict:

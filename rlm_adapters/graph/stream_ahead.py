@@ -1,8 +1,8 @@
-"""Stream-ahead: sub-calls of a cell start while the root LM is still writing it.
+"""Stream-ahead: start sub-calls of a cell while the root LM is still writing it.
 
-The root LM's reply is heard as it comes. When statements of its first cell are complete, the run's session looks which
-LM calls they make, in a throw-away copy of the REPL, and these are made at once. The reply then runs as ever: what its
-cell asks for is there, or under way (`EarlyCalls.join`).
+The root LM's reply is streamed. When statements of its first cell are complete, the run's session finds their LM calls
+in a copy of the REPL, and these calls are made at once. Then the reply runs as usual: the answers for its cell are
+there, or on the way (`EarlyCalls.join`).
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from rlm_adapters.sandbox import Answer, HostCall, Session, Value
 from rlm_adapters.values.answers import to_plain
 
 _MOST_LOOKS: Final = 30
-"""At one reply."""
+"""Most looks at one reply."""
 _LONG_LOOK: Final = 0.3
-"""Seconds of a look after which there is no other: the cell would have to wait for it."""
+"""If a look takes more seconds, there are no more looks, because the cell would have to wait for them."""
 
 
 def hear_root(state: RLMState, node: NodeContext, config: RunnableConfig) -> Steps[StreamAhead | None]:
-    """Listen to the reply that the root LM is about to give; None: not to this one."""
+    """Start to listen to the root LM's next reply; None: do not listen to it."""
     made = node.config
     target = made.writer.target
     if (
         made.parallel != "stream"
-        or made.approve is not None  # nothing of a cell may happen before somebody has seen it
+        or made.approve is not None  # nothing may happen before the cell is approved
         or not node.may_call
         or not isinstance(target, ChatTarget)
         or not can_be_heard(target.model)
@@ -58,11 +58,11 @@ def hear_root(state: RLMState, node: NodeContext, config: RunnableConfig) -> Ste
 
 
 class StreamAhead:
-    """Looks ahead at one reply. Its looks are taken in threads of the sandbox, one at a time.
+    """Looks ahead at one reply. The looks run in threads of the sandbox, one at a time.
 
     Args:
         state: of the run.
-        node: that asks the root LM.
+        node: the node that calls the root LM.
         config: of the node.
         start: makes the calls.
     """
@@ -93,10 +93,10 @@ class StreamAhead:
         self._answers: dict[str, Answer] = {}
         self._quiet = quiet(config)
         self.config: Final = listened(config, Listener(self._begin, self._add))
-        """For the call of the root LM."""
+        """Config for the call of the root LM."""
         node.run.early.begin(self._run_id, self.abandon)
 
-    # -- what is heard
+    # -- the streamed reply
 
     def _begin(self) -> None:
         with self._lock:
@@ -110,7 +110,7 @@ class StreamAhead:
                 self._look_soon()
 
     def _look_soon(self) -> None:
-        """Have a look taken, now or after the one that is being taken; called with the lock."""
+        """Start a look now, or after the current one. Called with the lock."""
         if self._ended or not self._open:
             return
         self._dirty = True
@@ -120,7 +120,7 @@ class StreamAhead:
     # -- the end
 
     def complete(self) -> Steps[None]:
-        """The reply is complete: no more looks, and the session is there for the cell."""
+        """The reply is complete: stop looking, and release the session for the cell."""
         self._node.run.early.written(self._run_id)
         looking = self._stop()
         if looking is not None:
@@ -128,9 +128,9 @@ class StreamAhead:
         self._give_back()
 
     def abandon(self) -> None:
-        """Nobody waits for the reply any more."""
+        """Stop, because nobody waits for the reply any more."""
         if self._stop() is not None and (session := self._session) is not None:
-            session.kill()  # which ends the look
+            session.kill()  # this ends the look
         else:
             self._give_back()
 
@@ -164,7 +164,7 @@ class StreamAhead:
             try:
                 self._look_at(text, again=again)
             except (RLMError, OSError):
-                self._open = False  # no worker is to be had, or it was killed: the cell will tell
+                self._open = False  # there is no worker, or it was killed: the cell will report it
         if self._ended:
             self._give_back()
 
@@ -173,7 +173,7 @@ class StreamAhead:
         if written is None:
             return
         if not written.code.startswith(self._seen_code):
-            self._seen = 0  # what had seemed to be the cell is none, or the reply has begun anew
+            self._seen = 0  # this was not the cell, or the reply has started again
         if written.count <= self._seen and not again:
             return
         new = what_is_new(written.code, 0 if again else self._seen)
@@ -202,7 +202,7 @@ class StreamAhead:
         return room if self._most is None else min(room, self._most - len(self._asked))
 
     def _own_session(self) -> Session | None:
-        """The run's session, taken for as long as the reply is being written."""
+        """The run's session. It is taken while the reply is being written."""
         if self._session is not None:
             return self._session
         sessions, key = self._node.config.sessions, self._node.run.session_key(self._run_id)
@@ -241,7 +241,7 @@ class StreamAhead:
             with self._lock:
                 self._answers[early.id] = answer
                 if self._again_helps and len(self._answers) == len(self._asked):
-                    # What needs these answers can be found now.
+                    # Calls that need these answers can be found now.
                     self._again = True
                     self._look_soon()
 

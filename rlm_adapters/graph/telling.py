@@ -1,4 +1,4 @@
-"""The events about a call of a cell: its start and its end."""
+"""Emit the events of a cell's call: its start and its end."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from rlm_adapters.graph.early import EarlyCall
 from rlm_adapters.graph.state import RecurseInput, Request
 
 AnsweredBy: TypeAlias = Literal["llm", "child", "tool"]
-"""What answers a call: a sub-LM, a child run or a tool."""
+"""Whether a sub-LM, a child run or a tool answers a call."""
 
 
 def call_kind(function: str) -> AnsweredBy:
-    """What answers a call of this function; no tool has the name of one of the others."""
+    """What answers a call of this function. Tools cannot have the names of the other functions."""
     if function == LLM_QUERY.name:
         return "llm"
     return "child" if function == "rlm_query" else "tool"
 
 
 def what_is_asked(kind: AnsweredBy, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """The prompt of a call; all arguments of a tool."""
+    """The prompt of a call; for a tool all arguments."""
     if kind == "tool":
         return [*args, kwargs] if kwargs else list(args)
     return args[0] if args else kwargs.get("prompt", "")
 
 
 class ToldCall:
-    """One call, as it is told.
+    """Emits the events of one call.
 
     Args:
         request: of the cell.
-        task: that it belongs to.
-        node: that answers it.
+        task: the task of the request.
+        node: the node that answers it.
         config: of the node.
-        early: the same call, made before the cell asked for it; None: it was not.
+        early: the early call for this request; None if there is none.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ToldCall:
         self._kind = call_kind(request["function"])
 
     def started(self, args: Any, kwargs: Any) -> None:
-        """Tell that it is about to be answered."""
+        """Emit the start of the call."""
         asked = what_is_asked(self._kind, args, kwargs)
         flags: dict[str, Any] = {"ahead": True} if self._request["ahead"] else {}
         if self._early is not None:
@@ -68,7 +68,7 @@ class ToldCall:
         self._emit("call_started", {"prompt": asked}, **flags)
 
     def not_early(self, config: RunnableConfig) -> None:
-        """The call is made now, whatever became of one that was made before."""
+        """The call is made now; an early call for it is not used."""
         if self._early is not None:
             self._early, self._began, self.made = None, (time.time(), time.monotonic()), self._new(config)
 
@@ -76,7 +76,7 @@ class ToldCall:
         return SubCall(self._request["id"], self._task["run_id"], self._task["iteration"], config)
 
     def finished(self, answer: Any = None, *, error: str | None = None, dropped: str = "", usage: Any = None) -> None:
-        """Tell what became of it."""
+        """Emit the end of the call."""
         record, node = self.made.record, self._node
         figures: dict[str, Any] = {"start": self._began[0], **(record.figures() if record.model else {})}
         if self._kind == "child" and usage:

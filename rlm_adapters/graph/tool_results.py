@@ -1,4 +1,4 @@
-"""What a tool returned, as a cell gets it; and what it wants to change in the state of the graph around the run."""
+"""Read what a tool returned: the value for the cell, and changes of the state of the graph around the run."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from rlm_adapters.errors import RLMError
 from rlm_adapters.values.answers import to_plain
 
 MESSAGES = "messages"
-"""Key of the state that holds messages, as LangGraph's ``ToolNode`` supposes."""
+"""Key of the messages in the state, as in LangGraph's ``ToolNode``."""
 
 
 class ToolFailedError(RLMError):
-    """A tool reported a failure, in place of raising one."""
+    """A tool returned a failure instead of raising an exception."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What came of a tool's call.
+    """The result of a tool call.
 
     Attributes:
-        value: for the cell, plain JSON types.
-        updates: keys of the state around the run, with what the tool wrote (``Command(update=...)``).
+        value: value for the cell, in plain JSON types.
+        updates: changes of the state around the run, by key (``Command(update=...)``).
     """
 
     value: Any
@@ -41,8 +41,8 @@ def read_result(result: Any, call_id: str) -> ToolResult:
         call_id: of the call; the ToolMessage with this id is the result.
 
     Raises:
-        ToolFailedError: it reports a failure.
-        RLMError: it asks for what the loop cannot do.
+        ToolFailedError: the tool reports a failure.
+        RLMError: it returned a command that is not possible inside the loop.
     """
     parts = result if isinstance(result, list) and _is_told(result) else [result]
     if not _is_told(parts):
@@ -60,7 +60,7 @@ def read_result(result: Any, call_id: str) -> ToolResult:
 
 
 def merge_updates(left: dict[str, Any], right: dict[str, Any] | None) -> dict[str, Any]:
-    """What several tools wrote: lists and dicts are joined, of other values the last one counts; None begins anew."""
+    """Merge the updates of several tools: lists and dicts are joined, else the last value counts; None starts again."""
     if right is None:
         return {}
     merged = dict(left)
@@ -80,7 +80,7 @@ def _is_told(parts: Sequence[Any]) -> bool:
 
 
 def _read_command(command: Command[Any], call_id: str) -> tuple[list[ToolMessage], dict[str, Any]]:
-    """The results in a Command, and the rest of what it writes."""
+    """The results in a Command, and its other updates."""
     if command.goto:
         raise RLMError(f"a tool returned Command(goto={command.goto!r}): inside the loop there is no node to go to")
     update: Any = command.update or {}
@@ -92,7 +92,9 @@ def _read_command(command: Command[Any], call_id: str) -> tuple[list[ToolMessage
         given = update[MESSAGES]
         messages = convert_to_messages(given if isinstance(given, list) else [given])
         own = [one for one in messages if isinstance(one, ToolMessage) and one.tool_call_id == call_id]
-        update[MESSAGES] = [one for one in messages if one not in own]  # nobody made a call of this id out there
+        update[MESSAGES] = [
+            one for one in messages if one not in own
+        ]  # the graph around the run has no call with this id
         if not update[MESSAGES]:
             del update[MESSAGES]
     return own, update
@@ -109,7 +111,7 @@ def _told(messages: Sequence[ToolMessage]) -> Any:
 
 
 def _text_of_blocks(content: Any) -> Any:
-    """The text of content that is text alone; images and the like stay blocks."""
+    """The text of content that has only text. Images and similar content stay blocks."""
     if isinstance(content, list) and content and all(_is_text(block) for block in content):
         return "\n".join(block if isinstance(block, str) else block["text"] for block in content)
     return content

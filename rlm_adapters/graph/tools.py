@@ -1,4 +1,4 @@
-"""The user's tools as functions of the REPL."""
+"""Use the user's tools as functions of the REPL."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ RESERVED = frozenset({
     "FINAL", "FINAL_VAR", "SHOW_VARS", "SUBMIT", "SubCallError", "answer", "llm_query", "llm_query_batched", "open",
     "print", "rlm_query", "rlm_query_batched",
 })  # fmt: skip
-"""Names that the REPL gives itself."""
+"""Names that the REPL defines."""
 
 
 def check_name(name: str, what: str) -> None:
-    """Refuse a name that a cell could not use, or that the REPL gives itself.
+    """Refuse a name that a cell cannot use, or that the REPL defines.
 
     Raises:
-        InputError: the name clashes or is no identifier.
+        InputError: the name is used by the REPL, or is not an identifier.
     """
     if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
         raise InputError(f"{what} name {name!r} is not usable as a Python name in the REPL: rename it")
     if name in RESERVED:
-        raise InputError(f"{what} name {name!r} is a name that the REPL gives itself: rename the {what}")
+        raise InputError(f"{what} name {name!r} is a name that the REPL defines: rename the {what}")
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool that cells may call.
+    """A tool that cells can call.
 
     Attributes:
-        name: in the REPL.
+        name: name in the REPL.
         doc: what it does, and the types of its arguments, in one line.
-        parameters: names in order, ``=`` behind optional ones; None takes any.
-        source: the LangChain tool or callable behind it.
-        injected: arguments that LangGraph gives, which no cell sees.
-        internal: part of this package: it finds the run itself in LangGraph's runtime, not the caller.
+        parameters: names in order, with ``=`` after optional ones; None: any arguments.
+        source: the LangChain tool or callable.
+        injected: arguments that LangGraph injects. Cells do not see them.
+        internal: whether it is part of this package. Then LangGraph's runtime gives it the run, not the caller.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Tool:
         """Wrap a LangChain tool or a plain callable, sync or async.
 
         Raises:
-            InputError: it is neither, or has no usable name.
+            InputError: it is neither, or its name cannot be used.
         """
         if isinstance(source, Tool):
             return source
@@ -81,7 +81,7 @@ class Tool:
         elif callable(source):
             name = getattr(source, "__name__", type(source).__name__)
             if name == "<lambda>":
-                raise InputError("a lambda has no name for the cells to call it by: write it as def, or use @tool")
+                raise InputError("a lambda has no name that cells could call: write it as def, or use @tool")
             tool = cls(name, _documented(source), _parameters(source), source)
         else:
             raise InputError(f"tool {source!r}: give a LangChain tool or a function")
@@ -89,7 +89,7 @@ class Tool:
         return tool
 
     def info(self) -> FunctionInfo:
-        """How the prompt names it."""
+        """Its description for the prompt."""
         names = (
             "..."
             if self.parameters is None
@@ -98,18 +98,18 @@ class Tool:
         return FunctionInfo(f"{self.name}({names})", self.doc or "a tool of this session.")
 
     def host_function(self) -> HostFunction:
-        """How the sandbox offers it."""
+        """Its description for the sandbox."""
         return HostFunction(name=self.name, effects=True, parameters=self.parameters, doc=self.doc)
 
     def call(self, args: Sequence[Any], kwargs: Mapping[str, Any], call: ToolCall) -> Steps[ToolResult]:
         """Run the tool.
 
         Returns:
-            Its result as plain JSON types. What it raises is the caller's to turn into a failure.
+            Its result in plain JSON types. The caller must turn an exception of the tool into a failure.
 
         Raises:
-            InputError: the arguments are not those that it was offered with: a tool may have others, which its author
-                fills in (LangChain's ``InjectedToolArg``), and a cell must not.
+            InputError: the arguments are not those that were offered to cells. A tool may have others, which its
+                author fills in (LangChain's ``InjectedToolArg``), and a cell must not.
         """
         names = [name.rstrip("=") for name in self.parameters or ()]
         if self.parameters is not None and (len(args) > len(names) or not kwargs.keys() <= set(names[len(args) :])):
@@ -123,10 +123,10 @@ class Tool:
 
 
 def listed_tools(tools: Any) -> list[Any]:
-    """The tools that a user gives: a list of them, a single one, or None.
+    """The tools of the argument ``tools``: a list, a single tool, or None.
 
     Raises:
-        InputError: it is none of these.
+        InputError: it is none of them.
     """
     if tools is None:
         return []
@@ -141,7 +141,7 @@ def tool_table(tools: Iterable[Any] | Callable[..., Any] | None) -> dict[str, To
     """Tools by name.
 
     Raises:
-        InputError: two have the same name, or one is unusable.
+        InputError: two have the same name, or one cannot be used.
     """
     table: dict[str, Tool] = {}
     for source in listed_tools(tools):
@@ -156,7 +156,7 @@ def described(description: str, schema: Mapping[str, Any]) -> str:
     """A tool's description and its arguments, in one line.
 
     Args:
-        description: as the tool has it.
+        description: of the tool.
         schema: JSON schema of the arguments.
     """
     words = " ".join(description.split())
@@ -183,9 +183,9 @@ def _of_langchain(source: BaseTool) -> Tool:
 
 
 def _as_tool(function: Callable[..., Any]) -> BaseTool:
-    """A plain function that asks for what LangGraph injects."""
+    """A LangChain tool from a plain function with injected arguments."""
     if not inspect.getdoc(function):
-        raise InputError(f"tool {function.__name__!r} has no docstring: say in one what it does")
+        raise InputError(f"tool {function.__name__!r} has no docstring: add one that says what it does")
     made: BaseTool = as_tool(function)
     return made
 
@@ -193,8 +193,8 @@ def _as_tool(function: Callable[..., Any]) -> BaseTool:
 def _running(source: BaseTool, given: dict[str, Any], injected: Mapping[str, Injected], call: ToolCall) -> Wait:
     """Run a LangChain tool.
 
-    As a model's call it gives a ToolMessage, whose content is text: that is for tools that ask for the id of the call,
-    and for those that return content for a message (those of MCP do), whose failures only the message tells.
+    Called as by a model, a tool returns a ToolMessage with text. This form is used for tools that need the id of the
+    call, and for tools that return content for a message, such as MCP tools: only the message shows their failures.
     """
     as_message = source.response_format == "content_and_artifact" or any(
         one.kind == "call_id" for one in injected.values()
@@ -210,7 +210,7 @@ def _running(source: BaseTool, given: dict[str, Any], injected: Mapping[str, Inj
 
 
 def _is_async_only(source: BaseTool) -> bool:
-    """Whether a tool cannot run without an event loop, as those of MCP cannot."""
+    """Whether a tool needs an event loop, such as MCP tools."""
     if isinstance(source, StructuredTool | SingleInputTool):
         return source.func is None and source.coroutine is not None
     return False
@@ -222,7 +222,7 @@ def _is_async_only(source: BaseTool) -> bool:
 def _calling(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], config: RunnableConfig
 ) -> Wait:
-    """Call a plain function where `get_config`, `get_store` and the like find what the caller has."""
+    """Call a plain function so that `get_config`, `get_store` and similar functions return the caller's objects."""
 
     def call() -> Any:
         with set_config_context(config) as context:
@@ -238,7 +238,7 @@ def _calling(
 
 
 def _documented(function: Callable[..., Any]) -> str:
-    """Description and arguments of a plain function, as its docstring and annotations tell them."""
+    """Description and arguments of a plain function, from its docstring and annotations."""
     properties: dict[str, Any] = {}
     try:
         hints = get_type_hints(function) if inspect.isroutine(function) else {}

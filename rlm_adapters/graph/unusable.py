@@ -1,4 +1,4 @@
-"""Replies of which nothing can be run: what they said, and what to do about the root LM that writes them."""
+"""Handle replies without anything to run: their text, and a remedy for the user."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _REMEDIES: Final = {
 
 
 def last_reply(state: Mapping[str, Any], node: NodeContext) -> str:
-    """The reply of the current turn as the root LM wrote it; empty when there is none."""
+    """The reply of the current turn as the root LM wrote it; empty if there is none."""
     reply = state.get("reply")
     return node.config.writer.as_written(node.content.read(reply["text"])).strip() if reply is not None else ""
 
 
 def shown(state: Mapping[str, Any], node: NodeContext) -> str:
-    """The reply of the current turn for people to read, its head and tail."""
+    """Head and tail of the reply of the current turn, for people."""
     return cut_middle(last_reply(state, node), _SHOWN_CHARS)
 
 
 def give_up(state: RLMState, node: NodeContext, verdict: Mapping[str, Any], repairs: int) -> dict[str, Any]:
-    """The verdict on a run whose last replies could not be used, ``repairs`` of them in a row.
+    """The verdict on a run whose last ``repairs`` replies in a row could not be used.
 
-    An answer that was noted on the way, or that the last replies say in plain words, is better than nothing: it is
-    handed back with the finish reason ``unsubmitted``.
+    If there is an earlier answer, or the last replies have an answer in plain words, it is returned with the finish
+    reason ``unsubmitted``.
     """
     problem, said = verdict["problem"], last_reply(state, node)
     why = f": {verdict['invalid']}" if "invalid" in verdict else ""
@@ -51,7 +51,7 @@ def give_up(state: RLMState, node: NodeContext, verdict: Mapping[str, Any], repa
 
 
 def fitting(value: Any, node: NodeContext) -> Any:
-    """A value as the answer, None when it is not what was asked for: no ending excuses a wrong type."""
+    """A value as the answer; None if it does not fit the output type."""
     if value is None:
         return None
     spec = node.config.output
@@ -62,7 +62,7 @@ def fitting(value: Any, node: NodeContext) -> Any:
 
 
 def _said_plainly(state: RLMState, node: NodeContext, repairs: int) -> str | None:
-    """What the latest of the last replies says that says anything."""
+    """The plain answer in the latest of the last replies that has one."""
     writer, read = node.config.writer, node.content.read
     earlier = [turn["reply"] for turn in (state.get("turns") or ())[-(repairs - 1) :]] if repairs > 1 else []
     texts = (last_reply(state, node), *(writer.as_written(read(text)) for text in reversed(earlier)))

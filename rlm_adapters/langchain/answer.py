@@ -1,4 +1,4 @@
-"""From what a run gave to the message, or the stream of chunks, that a chat model answers with."""
+"""Make the message, or the stream of chunks, of a chat model from the result of a run."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from rlm_adapters.models.usage import Usage, usage_metadata
 PROVIDER = "rlm"
 
 _PIECES = 200  # most chunks of one answer
-_PIECE_CHARS = 24  # and about the size of a token or two
+_PIECE_CHARS = 24  # smallest chunk, about one or two tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a call of the chat model came to.
+    """The result of a call of the chat model.
 
     Attributes:
-        answer: of the run; None when it waits for tools.
-        message: of the inner model, when it was asked directly.
-        tool_calls: that it waits for.
+        answer: answer of the run; None if the run waits for tools.
+        message: message of the inner model after a direct call.
+        tool_calls: tool calls that the run waits for.
         finish_reason: of the run, or ``tool_calls``.
-        usage: of this call alone; what a resumed run had used before was reported before.
-        iterations: of the root LM.
+        usage: usage of this call. If the run was resumed, its earlier usage was reported by the earlier call.
+        iterations: iterations of the root LM.
         run_id: the engine's id of the run.
-        error: which limit ended the run.
-        updates: what tools inside the loop want to change in the caller's state.
-        trajectory: of the call, if it was asked for.
+        error: the limit that ended the run.
+        updates: changes that tools inside the loop make in the caller's state.
+        trajectory: of the call, if the caller wants it.
     """
 
     answer: Any = None
@@ -81,21 +81,21 @@ def to_message(outcome: Outcome, *, model_name: str, schema: AnswerSchema | None
 
 
 def kept_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What a direct answer tells of the inner model's: it may have been cut off, or filtered."""
+    """The parts of the inner model's metadata that a direct answer keeps: it may have been cut off or filtered."""
     reason = metadata.get("finish_reason") or metadata.get("stop_reason") or metadata.get("done_reason")
     kept = {"inner_finish_reason": reason} if reason else {}
     return {**kept, **{key: metadata[key] for key in ("output_version",) if key in metadata}}
 
 
 def kept_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """What a provider says beside the content (a refusal), without tool calls in the provider's own form."""
+    """What a provider returns beside the content, such as a refusal, without tool calls in the provider's form."""
     return {key: value for key, value in kwargs.items() if key not in ("tool_calls", "function_call")}
 
 
 def before_stop(text: str, stop: list[str] | None) -> str:
     """The answer up to the first stop sequence.
 
-    Stop sequences are about the answer that the caller sees; in the cells on the way there they would cut code.
+    Stop sequences apply to the answer that the caller sees. In cells they would cut code.
     """
     for sequence in stop or ():
         if sequence:
@@ -104,7 +104,7 @@ def before_stop(text: str, stop: list[str] | None) -> str:
 
 
 def response_metadata(outcome: Outcome, model_name: str) -> dict[str, Any]:
-    """What a message tells about its run."""
+    """The metadata of a message about its run."""
     usage = outcome.usage
     metadata = {
         "model_name": model_name,
@@ -126,7 +126,7 @@ def response_metadata(outcome: Outcome, model_name: str) -> dict[str, Any]:
 
 
 def to_chunks(message: AIMessage) -> Iterator[ChatGenerationChunk]:
-    """A message as a stream: its text or tool calls in pieces, then one chunk with usage and metadata."""
+    """A message as a stream: its text or tool calls in pieces, then a chunk with usage and metadata."""
     for index, call in enumerate(message.tool_calls):
         piece = tool_call_chunk(
             name=call["name"], args=json.dumps(call["args"], ensure_ascii=False), id=call["id"], index=index
@@ -140,23 +140,23 @@ def to_chunks(message: AIMessage) -> Iterator[ChatGenerationChunk]:
 
 
 class ToldChunks:
-    """Makes chunks what LangChain's ``stream`` tells: with the id of the message, and as content blocks if it asks so.
+    """Gives chunks the form of LangChain's ``stream``: with the id of the message, and as content blocks if requested.
 
     Args:
-        message_id: of the message to come.
-        as_blocks: whether content is told as blocks (``output_version="v1"``).
+        message_id: id of the message.
+        as_blocks: whether content is given as blocks (``output_version="v1"``).
     """
 
     def __init__(self, message_id: str, *, as_blocks: bool) -> None:
         self.chunks: list[ChatGenerationChunk] = []
-        """What was told so far."""
+        """The chunks so far."""
         self._message_id = message_id
         self._as_blocks = as_blocks
         self._index = -1
         self._kind = ""
 
     def add(self, chunk: ChatGenerationChunk) -> ChatGenerationChunk:
-        """The chunk in that form."""
+        """The chunk in this form."""
         chunk.message.id = chunk.message.id or self._message_id
         if self._as_blocks:
             blocks: list[Any] = [dict(block) for block in chunk.message.content_blocks]
@@ -174,7 +174,7 @@ class ToldChunks:
 
 
 def last_chunk(usage: UsageMetadata | None, metadata: Mapping[str, Any]) -> ChatGenerationChunk:
-    """The end of a stream."""
+    """The last chunk of a stream."""
     return ChatGenerationChunk(
         message=AIMessageChunk(
             content="", usage_metadata=usage, response_metadata=dict(metadata), chunk_position="last"

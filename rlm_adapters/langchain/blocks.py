@@ -1,4 +1,4 @@
-"""Content blocks of a message: text that is read in place, and everything that becomes a variable."""
+"""Content blocks of a message: text stays in the message, and everything else becomes a variable."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from rlm_adapters.values.inputs import BinaryInputError, documents_to_records, i
 
 _CONTEXT_KEY, _INPUTS_KEY = "rlm_context", "rlm_inputs"
 _SILENT = frozenset({"reasoning", "tool_call", "tool_call_chunk", "invalid_tool_call"})
-"""Blocks that say nothing to the reader, or that are told with the message's tool calls."""
+"""Blocks without content for the reader, or that are described with the message's tool calls."""
 _THINKING = frozenset({"thinking", "redacted_thinking", "tool_use"})
 _OWN_FIELDS = frozenset({"id", "index"})
-"""Fields that LangChain makes up for each copy: they would give equal images different hashes."""
+"""Fields that LangChain generates for each copy. With them equal images would have different hashes."""
 
 
 def context_block(context: Any = None, **inputs: Any) -> dict[str, Any]:
-    """A content block that gives a message its own context: ``HumanMessage([context_block(docs), question])``.
+    """A content block with the context for a message: ``HumanMessage([context_block(docs), question])``.
 
     Args:
         context: becomes the variable ``context``: text, JSON values, or LangChain Documents.
@@ -47,7 +47,7 @@ def is_context(block: Mapping[str, Any]) -> bool:
 
 
 def text_of_message(message: BaseMessage, variables: Variables, threshold: int) -> str:
-    """The text of a message; what is too long or no text becomes a variable and is named in its place.
+    """The text of a message. Long texts and other content become variables, and the text names them.
 
     Raises:
         InputError: a block cannot be used.
@@ -100,7 +100,7 @@ def _file(block: Mapping[str, Any], variables: Variables) -> str:
 
 
 def _loaded(data: bytes, name: str, variables: Variables) -> str:
-    """Text and PDFs become variables; any file can be opened in the workspace."""
+    """Text and PDFs become variables. Cells can open any file in the workspace."""
     if not data:
         raise InputError(f"file block {name!r} is empty: give its bytes in 'base64'")
     try:
@@ -122,7 +122,7 @@ def _loaded(data: bytes, name: str, variables: Variables) -> str:
 
 
 def _media(block: Mapping[str, Any], kind: str, variables: Variables) -> str:
-    """An image, a recording or a file that only a provider can read: a content block for sub-calls."""
+    """An image, a recording or a file that only a provider can read becomes a content block for sub-calls."""
     name = variables.add({key: value for key, value in block.items() if key not in _OWN_FIELDS}, kind)
     return (
         f"[An attachment ({kind}) stands here: it is the variable `{name}`, a content block. A sub-LM can look at it: "
@@ -138,7 +138,7 @@ def _non_standard(block: Mapping[str, Any], variables: Variables, *, given: bool
         kind = str(value.get("type") or next(iter(value), "unknown"))
         if kind in _THINKING or not value:
             return ""
-        # What a model has said in its provider's own form is only named; what somebody gave must not be lost.
+        # A block that a model wrote in its provider's form is only named. A block that a user gave must not be lost.
         return _media(value, python_name(kind, "block"), variables) if given else f"[a block of type {kind!r}]"
     if _INPUTS_KEY in value:
         variables.add_named(value[_INPUTS_KEY])
@@ -159,7 +159,7 @@ def _default_name(block: Mapping[str, Any]) -> str:
 
 
 def _storable(value: Any) -> Any:
-    """A value that a message can hold: Documents become records."""
+    """A value that a message can contain: Documents become records."""
     if is_document(value):
         return documents_to_records([value])
     if isinstance(value, list | tuple) and value and all(is_document(item) for item in value):

@@ -1,4 +1,4 @@
-"""What a single call of the chat model asks for, read from the keyword arguments that were bound or given."""
+"""The options of one call of the chat model, from bound and given keyword arguments."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from rlm_adapters.langchain.schema import AnswerSchema, answer_schema
 from rlm_adapters.values.frames import plain_table
 
 CONTEXT_KEYS = ("__rlm_context", "rlm_context")
-"""Keys of a Runnable's ``configurable`` that give the context. LangSmith copies strings of ``configurable`` into every
-trace, except under names with two underscores in front."""
+"""Keys of a Runnable's ``configurable`` for the context. LangSmith copies strings of ``configurable`` into every trace,
+except if the name starts with two underscores."""
 
 RUN_MANAGER = "_rlm_run_manager"
-"""Carries the run manager from ``stream`` to ``_stream``: LangChain calls the latter without it."""
+"""Passes the run manager from ``stream`` to ``_stream``, because LangChain does not."""
 
 CALLER = "_rlm_caller"
-"""Carries the config of ``invoke`` and the like to `_generate`: LangChain hands on its callbacks alone."""
+"""Passes the config of ``invoke`` and similar methods to `_generate`, because LangChain passes only its callbacks."""
 
 _LIVE = frozenset({RUN_MANAGER, CALLER})
 
@@ -40,17 +40,17 @@ class CallOptions:
     Attributes:
         context: explicit context.
         inputs: explicit variables.
-        tools: of an agent, in OpenAI's form.
-        repl_tools: that run inside the loop.
+        tools: tools of an agent, in OpenAI's form.
+        repl_tools: tools that run inside the loop.
         tool_choice: as the caller gave it.
         parallel: the caller's ``parallel_tool_calls``.
         strict: check the arguments of tool calls against their schema.
-        schema: what the answer must be.
+        schema: schema of the answer.
         stop: stop sequences of the answer.
         timeout: seconds for one call of an inner model.
-        max_retries: of one call of an inner model.
-        model_options: for the calls of the inner models.
-        caller: config of whoever called.
+        max_retries: retries of one call of an inner model.
+        model_options: other options for the calls of the inner models.
+        caller: config of the caller.
     """
 
     context: Any = None
@@ -69,13 +69,13 @@ class CallOptions:
 
     @classmethod
     def read(cls, kwargs: Mapping[str, Any], *, stop: Sequence[str] | None, defaults: Mapping[str, Any]) -> CallOptions:
-        """Read keyword arguments; what is not ours is for the inner models.
+        """Read keyword arguments. Unknown ones are passed to the inner models.
 
         Args:
             kwargs: of the call.
             stop: of the call.
-            defaults: ``stop``, ``timeout``, ``max_retries`` and options of the inner models, as the chat model has
-                them; None leaves one out.
+            defaults: ``stop``, ``timeout``, ``max_retries`` and options of the inner models from the fields of the
+                chat model; None leaves one out.
 
         Raises:
             InputError: one of them cannot be used.
@@ -108,7 +108,7 @@ class CallOptions:
 
 
 def with_config(config: RunnableConfig | None, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The keyword arguments, with the config itself and the context that it gives."""
+    """The keyword arguments, with the config and the context that it gives."""
     known = ensure_config(config)
     configurable = known.get("configurable") or {}
     given = next((configurable[key] for key in CONTEXT_KEYS if configurable.get(key) is not None), None)
@@ -117,12 +117,12 @@ def with_config(config: RunnableConfig | None, kwargs: dict[str, Any]) -> dict[s
 
 
 def with_inputs(own: Mapping[str, Any], given: Any) -> Any:
-    """The variables of a call: the chat model's own, and those of the call on top."""
+    """The variables of a call: those of the chat model, updated with those of the call."""
     return {**own, **given} if isinstance(given, Mapping) else own if given is None else given
 
 
 def described(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments for a trace: big values are named by their size, live objects are left out."""
+    """Keyword arguments for a trace: the size of big values, without live objects."""
     return {
         key: _size_of(value) if key in ("context", "inputs") else value
         for key, value in kwargs.items()
@@ -131,7 +131,7 @@ def described(kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def hashed(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments for a cache key: equal ones are equal text, whatever their size."""
+    """Keyword arguments for a cache key. Equal arguments give equal texts; large values are hashed."""
     return {
         key: _digest(value) if key in ("context", "inputs", "response_format") else value
         for key, value in kwargs.items()
@@ -157,6 +157,6 @@ def _digest(value: Any) -> str:
 
 
 def _whole(value: Any) -> Any:
-    """All of a value that JSON does not know: the ``repr`` of a large table shows its ends alone."""
+    """The whole value of a type that JSON does not have: the ``repr`` of a large table shows only its ends."""
     table = plain_table(value)
     return repr(value) if table is None else table[0]

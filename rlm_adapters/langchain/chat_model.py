@@ -1,6 +1,6 @@
 """ChatRLM: a Recursive Language Model as a LangChain chat model.
 
-From the user's side it is one model call: put it where a ``ChatOpenAI`` stood, and inputs of any length work. See
+For the user it is one model call: replace a ``ChatOpenAI`` by it, and inputs of any length work. See
 docs/langchain.md.
 """
 
@@ -68,17 +68,17 @@ class ChatRLM(RLMSettings):
     """
 
     def close(self) -> None:
-        """End the workers and remove private content; not needed at the end of a process."""
+        """End the workers and remove private content. Not needed at the end of a process."""
         self.runtime.close()
 
     def sweep_suspended(self) -> int:
-        """Delete the runs in ``checkpointer`` that nobody came back for within ``suspended_seconds``.
+        """Delete the runs in ``checkpointer`` that were not continued within ``suspended_seconds``.
 
-        Runs that this process suspended go by themselves. This is for what processes that ended have left in a durable
-        saver: call it now and then, for example at the start of a service.
+        Runs that this process suspended are deleted automatically. This method deletes those that other processes left
+        in a durable checkpointer. Call it from time to time, for example when a service starts.
 
         Returns:
-            How many there were.
+            Number of deleted runs.
         """
         return drive(self._swept())
 
@@ -94,9 +94,9 @@ class ChatRLM(RLMSettings):
 
     @override
     def bind(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:  # type: ignore[override] # a private type
-        """Bind options; ``context`` and ``inputs`` give a ChatRLM that has them as fields.
+        """Bind options. With ``context`` or ``inputs`` the result is a ChatRLM with these fields.
 
-        LangChain forgets what was bound when tools are bound after it, as ``create_agent`` does; fields stay.
+        When tools are bound later, as ``create_agent`` does, LangChain forgets earlier bound options, but not fields.
         """
         own = {name: kwargs.pop(name) for name in ("context", "inputs") if kwargs.get(name) is not None}
         if "inputs" in own:
@@ -117,11 +117,11 @@ class ChatRLM(RLMSettings):
         """Offer tools to the cells.
 
         Args:
-            tools: anything that LangChain takes as a tool; with ``tool_mode="repl"`` tools and functions that can run.
-            tool_choice: ``"auto"``, ``"none"``, ``"any"``, ``"required"``, or the name of a tool. A choice that forces
-                a call makes the run refuse any other answer.
-            strict: check arguments against the tool's schema before the call leaves.
-            parallel_tool_calls: False lets one call leave at a time.
+            tools: anything that LangChain accepts as a tool; with ``tool_mode="repl"`` tools and functions.
+            tool_choice: ``"auto"``, ``"none"``, ``"any"``, ``"required"``, or the name of a tool. If a call is
+                required, the run refuses any other answer.
+            strict: check arguments against the tool's schema before the call is returned.
+            parallel_tool_calls: False: a message has only one tool call.
             kwargs: further options, as for ``bind``.
 
         Raises:
@@ -148,15 +148,15 @@ class ChatRLM(RLMSettings):
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """Answer with an object of a schema, validated inside the run, so that the root LM can mend it.
+        """Answer with an object of a schema. It is validated inside the run, so the root LM can correct it.
 
         Args:
-            schema: pydantic class, TypedDict, JSON schema or function schema; None takes any JSON object.
-            include_raw: give ``{"raw", "parsed", "parsing_error"}``.
-            method: ``function_calling``: the raw message carries a tool call; else JSON text. The validation is the
+            schema: pydantic class, TypedDict, JSON schema or function schema; None: any JSON object.
+            include_raw: return ``{"raw", "parsed", "parsing_error"}``.
+            method: ``function_calling``: the raw message has a tool call; else it has JSON text. The validation is the
                 same.
-            strict: accepted for compatibility; the validation is always strict.
-            kwargs: none are known.
+            strict: accepted for compatibility. The validation is always strict.
+            kwargs: none are allowed.
 
         Raises:
             ValueError: unknown arguments.
@@ -235,8 +235,8 @@ class ChatRLM(RLMSettings):
 
     @override
     def _should_stream(self, *, async_api: bool, run_manager: _RunManager = None, **kwargs: Any) -> bool:
-        # With a run manager it is `invoke` that asks: it would call `_stream` without that manager, and the inner runs
-        # would lose their parent. `_generate` tells the tokens by itself.
+        # With a run manager, `invoke` is the caller. It would call `_stream` without this manager, so the inner runs
+        # would have no parent. `_generate` passes the tokens itself.
         return run_manager is None and super()._should_stream(async_api=async_api, **kwargs)
 
     @override
@@ -295,7 +295,7 @@ class ChatRLM(RLMSettings):
             async for chunk in chunks:
                 yield chunk
 
-    # -- parts: each told once, for sync and async
+    # -- parts, shared by sync and async
 
     def _chunks(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, run_manager: _RunManager, kwargs: dict[str, Any]
@@ -370,7 +370,7 @@ class ChatRLM(RLMSettings):
     def _direct_stream(
         self, messages: Sequence[BaseMessage], options: CallOptions, manager: _RunManager
     ) -> Steps[DirectStream | None]:
-        """The stream of a short conversation; None when it needs a run, or an answer of a schema."""
+        """The stream of a short conversation; None if it needs a run, or an answer with a schema."""
         direct = self._direct_call(messages, options)
         if direct is None or direct.schema is not None:
             return None
@@ -391,7 +391,7 @@ class ChatRLM(RLMSettings):
         return apart(traced=self.trace_inner)
 
     def _opened(self, config: RunnableConfig | None, kind: Any) -> tuple[RunnableConfig, Any]:
-        """A config that fixes the id of the run to come, and the manager that this run will have."""
+        """A config with the id of the next run, and the manager that this run will have."""
         known = ensure_config(config)
         run_id = known.get("run_id") or uuid.uuid4()
         configured = kind.configure(known.get("callbacks"), None, self.verbose)
@@ -400,7 +400,7 @@ class ChatRLM(RLMSettings):
         return known, adopted(configured, run_id, known)
 
     def _told(self, run_manager: _RunManager, *, async_api: bool, **kwargs: Any) -> ToldChunks | None:
-        """The chunks to be of a run whose handlers want tokens, though it was not asked for a stream."""
+        """Collects the chunks of a run that is not streamed, but whose handlers want tokens."""
         if run_manager is None:
             return None
         tell_once(run_manager, traced=self.trace_inner)

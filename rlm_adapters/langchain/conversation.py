@@ -1,8 +1,8 @@
-"""From chat messages to the question, instructions and variables of a run.
+"""Make the question, the instructions and the variables of a run from chat messages.
 
-The last human message is the question. System messages are standing instructions. What came before the question is
-told with it, what came after it (tool calls of a run that is gone) too. Long texts become variables, wherever they
-stand, so a conversation of any length and any order of messages is a short question about big variables.
+The last human message is the question. System messages are instructions. The messages before the question, and those
+after it (tool calls of a run that no longer exists), are added to the question. Long texts become variables, so a
+conversation of any length and order becomes a short question about big variables.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _ROLES = {"human": "User", "ai": "Assistant", "tool": "Tool", "function": "Tool"
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What a run is asked.
+    """The input of a run.
 
     Attributes:
-        query: the question, with what was said before it.
-        instructions: of the system messages.
-        inputs: variables by name, ``context`` among them.
-        files: of the workspace.
+        query: the question, with the earlier messages.
+        instructions: from the system messages.
+        inputs: variables by name, also ``context``.
+        files: files of the workspace.
     """
 
     query: str
@@ -59,9 +59,9 @@ def read_conversation(
 
     Args:
         messages: in any order.
-        threshold: characters from which a text becomes a variable.
-        context: given beside the messages; becomes the variable ``context``.
-        inputs: likewise, by name.
+        threshold: a text with this many characters becomes a variable.
+        context: given separately; becomes the variable ``context``.
+        inputs: variables that are given separately, by name.
         taken: names that variables must not have.
 
     Raises:
@@ -97,12 +97,12 @@ def read_conversation(
 
 
 def text_size(messages: Sequence[BaseMessage]) -> int:
-    """Characters of all messages: text as it is, documents and files as they are sent, without images and the like."""
+    """Characters of all messages: text, documents and files as they are sent, without images and similar content."""
     return sum(_size(message.content) for message in messages)
 
 
 def gives_context(messages: Sequence[BaseMessage]) -> bool:
-    """Whether a message brings variables of its own (`context_block`)."""
+    """Whether a message has a `context_block`."""
     return any(
         isinstance(block, dict) and block.get("type") == "non_standard" and is_context(block)
         for message in messages
@@ -120,7 +120,7 @@ def _size(content: Any) -> int:
 
 
 def _position_of_question(messages: Sequence[BaseMessage]) -> int:
-    """The last human message; without one the last that is no system message; else the last."""
+    """Index of the last human message; else of the last message that is not a system message; else of the last."""
     if not messages:
         raise InputError("no messages: give at least one with a question")
     for kinds in (("human",), ("ai", "tool", "function", "chat")):
@@ -136,7 +136,7 @@ def _role(message: BaseMessage) -> str:
 
 
 def _told(message: BaseMessage, text: str) -> str:
-    """A message of the history in words."""
+    """A message of the history as text."""
     if isinstance(message, AIMessage) and message.tool_calls:
         calls = [
             f"(called the tool {call['name']} with {json.dumps(call['args'], ensure_ascii=False, default=str)})"
@@ -167,7 +167,7 @@ def _query(
 
 
 def _transcript(turns: list[dict[str, str]], variables: Variables, threshold: int, name: str) -> str:
-    """The turns as text; of a long history the end, the whole of it being a variable."""
+    """The turns as text. Of a long history only the end; all of it is in a variable."""
     lines = [f"{turn['role']}: {turn['content']}" for turn in turns]
     if sum(map(len, lines)) <= threshold:
         return "\n".join(lines)

@@ -1,9 +1,9 @@
-"""Each token once: who is told the usage of a chat model's call, and who reads it at the calls inside.
+"""Let each handler count each token once: at the chat model's call or at the inner calls.
 
-Handlers that add up what every ``on_llm_end`` tells (`get_usage_metadata_callback`, ``get_openai_callback``, tracers)
-see the inner models, with their names, their tokens and what these were. Told the sum as well, they would count all
-twice. So for them the call of the chat model itself ends without usage. A handler that sees no inner call is told the
-sum, and the message that the caller gets has it in any case.
+Some handlers add up the usage of every ``on_llm_end`` (`get_usage_metadata_callback`, ``get_openai_callback``,
+tracers). They see the inner models with their names and tokens. With the sum at the chat model's call they would count
+everything twice. So for them this call ends without usage. A handler that sees no inner calls gets the sum. The message
+for the caller always has it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Manager: TypeAlias = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun
 
 
 def tell_once(run: Manager, *, traced: bool) -> None:
-    """Let the run of a chat model end without usage for handlers that see its inner runs.
+    """For handlers that see the inner runs, end the run of a chat model without usage.
 
     Args:
         run: of the chat model.
-        traced: whether handlers see inner runs at all.
+        traced: whether handlers can see inner runs.
     """
     seeing = _seeing(run, traced=traced)
     if not seeing or "on_llm_end" in vars(run):
@@ -48,10 +48,10 @@ def tell_once(run: Manager, *, traced: bool) -> None:
 
 
 def forget_once_read(run: Manager | None, *, traced: bool) -> Callable[[ChatGenerationChunk], None]:
-    """What is done to a chunk of a stream that was read, where LangChain ends the run itself, from its chunks.
+    """A function that removes the usage of a chunk after the caller has read it.
 
-    Whoever reads the stream gets the usage. When the stream goes on, the caller has its message, and LangChain's copy
-    of the chunk loses it.
+    In a stream, LangChain ends the run itself, with its copies of the chunks. The caller gets the usage with the chunk.
+    When the stream continues, LangChain's copy of the chunk loses the usage.
     """
     if run is None or not _seeing(run, traced=traced):
         return lambda _: None
@@ -59,7 +59,7 @@ def forget_once_read(run: Manager | None, *, traced: bool) -> Callable[[ChatGene
 
 
 def _seeing(run: Manager, *, traced: bool) -> list[BaseCallbackHandler]:
-    """Handlers of a run that see its inner runs too: those that are handed on, and those that every run has."""
+    """Handlers of a run that also see its inner runs: inherited handlers, and those that every run has."""
     if not traced:
         return []
     elsewhere = [*run.inheritable_handlers, *ambient_handlers()]
@@ -67,7 +67,7 @@ def _seeing(run: Manager, *, traced: bool) -> list[BaseCallbackHandler]:
 
 
 def _same(one: BaseCallbackHandler, other: BaseCallbackHandler) -> bool:
-    # LangChain hands on a copy of its own tracer, which keeps the same trace.
+    # LangChain passes on a copy of its tracer, which writes the same trace.
     return one is other or (isinstance(one, LangChainTracer) and isinstance(other, LangChainTracer))
 
 

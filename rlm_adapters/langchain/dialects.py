@@ -1,7 +1,6 @@
-"""Content blocks in forms of single providers that LangChain's own translation leaves alone, in its standard form.
+"""Translate content blocks of single providers that LangChain does not translate into its standard form.
 
-Of a block that nobody understands nothing may be lost in silence, so the fewer of them are left the better; the rest
-becomes a variable as it is.
+A block that is still unknown becomes a variable, so nothing of it is lost.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ _Block: TypeAlias = Mapping[str, Any]
 
 
 def standard(block: Any) -> Any:
-    """A block of a message's content, translated where it is one of these."""
+    """A block of a message's content, translated if its form is known."""
     translate = _TRANSLATIONS.get(str(block.get("type"))) if isinstance(block, Mapping) else None
     return block if translate is None else translate(block)
 
@@ -30,7 +29,7 @@ def _image(block: _Block) -> _Block:
 
 
 def _file(block: _Block) -> _Block:
-    """Files of OpenAI's Responses API, and of LangChain's older standard where they hold text."""
+    """Files of OpenAI's Responses API, and text files of LangChain's older standard."""
     if block.get("type") == "file" and block.get("source_type") != "text":
         return block
     if block.get("source_type") == "text":
@@ -41,7 +40,7 @@ def _file(block: _Block) -> _Block:
 
 
 def _media(block: _Block) -> _Block:
-    """Google's form of anything with a MIME type."""
+    """Google's form for data with a MIME type."""
     mime = str(block.get("mime_type") or "")
     kind = mime.partition("/")[0]
     given = {"base64": block["data"]} if isinstance(block.get("data"), str) else {"url": block.get("file_uri")}
@@ -53,7 +52,7 @@ def _search_result(block: _Block) -> _Block:
 
 
 def _document(block: _Block) -> _Block:
-    """Anthropic's documents that are given as content; those of other kinds LangChain knows."""
+    """Anthropic's documents that are given as content. LangChain translates the other kinds."""
     source = block.get("source")
     if not isinstance(source, Mapping) or source.get("type") != "content":
         return block

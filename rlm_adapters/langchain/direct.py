@@ -1,8 +1,7 @@
-"""The router: a short question goes straight to the inner model, as it is.
+"""Send a short question directly to the inner model.
 
-An RLM costs several model calls, and papers and replications find it no better than one plain call where the input
-fits well. The inner model gets the very messages and tools of the caller, so a short chat or an agent's small talk is
-what it would be without us.
+An RLM makes several model calls. For a short input, papers and replications find it no better than one plain call. The
+inner model gets the messages and tools of the caller unchanged, so a short chat works as without this package.
 """
 
 from __future__ import annotations
@@ -44,8 +43,8 @@ from rlm_adapters.traces.trajectory import Trajectory
 from rlm_adapters.values.answers import InvalidAnswerError
 
 DIRECT_BELOW: Final = 2**14 * CHARS_PER_TOKEN
-"""Characters: about 2^14 tokens. In the paper (arXiv 2512.24601, inputs of 2^13 to 2^18 tokens) a plain call does as
-well as an RLM or better below that, with a fraction of the calls."""
+"""Characters, about 2^14 tokens. In the paper (arXiv 2512.24601, inputs of 2^13 to 2^18 tokens), for shorter inputs a
+plain call is as good as an RLM or better, with a fraction of the calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +58,7 @@ class DirectCall:
         tools: in OpenAI's form.
         tool_choice: as the caller gave it.
         parallel: None or the caller's ``parallel_tool_calls``.
-        schema: what the answer must be.
+        schema: schema of the answer.
         stop: stop sequences.
     """
 
@@ -73,7 +72,7 @@ class DirectCall:
     stop: Sequence[str] = ()
 
     def model(self) -> Runnable[Any, AIMessage]:
-        """The inner model with what is bound to it, but the target's options."""
+        """The inner model with everything that is bound to it, without the options of the target."""
         options: dict[str, Any] = {"stop": list(self.stop)} if self.stop else {}
         model: BaseChatModel = self.target.model
         if self.schema is not None:
@@ -88,12 +87,12 @@ class DirectCall:
 
 
 def is_short(messages: Sequence[BaseMessage], below: int, window: int | None) -> bool:
-    """Whether all of the messages together are short enough for one call, and bring no variables.
+    """Whether all messages together are short enough for one call, and have no variables.
 
     Args:
         messages: of the caller.
-        below: characters.
-        window: input tokens of the model; None if unknown. Some servers cut a prompt that is too long without a word.
+        below: limit in characters.
+        window: input tokens of the model; None if unknown. Some servers cut a long prompt and do not say so.
     """
     if window is not None:
         below = min(below, window * CHARS_PER_TOKEN // 2)
@@ -101,7 +100,7 @@ def is_short(messages: Sequence[BaseMessage], below: int, window: int | None) ->
 
 
 def with_instructions(messages: Sequence[BaseMessage], instructions: str) -> Sequence[BaseMessage]:
-    """The messages with standing instructions in front, in the first system message if there is one."""
+    """The messages with the instructions at the start: in the first system message, if there is one."""
     if not instructions.strip():
         return messages
     if messages and isinstance(messages[0], SystemMessage) and isinstance(messages[0].content, str):
@@ -114,7 +113,7 @@ def ask_directly(call: DirectCall, run: Run, runnable_config: RunnableConfig) ->
     """Ask the inner model, within the limits of a run and with its retries.
 
     Returns:
-        None when a run has to answer: the answer does not fit the schema, or the messages do not fit the window.
+        None if a run must answer: the answer does not fit the schema, or the messages do not fit into the window.
 
     Raises:
         ModelCallError: the call failed for good.
@@ -141,7 +140,7 @@ def ask_directly(call: DirectCall, run: Run, runnable_config: RunnableConfig) ->
 def _called(
     target: ChatTarget, call: DirectCall, run: Run, runnable_config: RunnableConfig, told: DirectRun
 ) -> Steps[ModelReply | None]:
-    """One call in the run's budget, with its retries; None when the messages do not fit the model's window."""
+    """One call within the limits, with retries; None if the messages do not fit into the model's window."""
     try:
         reply, _ = yield from run.caller.call(
             target,
@@ -165,7 +164,7 @@ def _called(
 
 
 def _in_standard_form(message: AIMessage) -> AIMessage:
-    """The inner model's message without what only its provider's name explains."""
+    """The inner model's message without parts that depend on the provider."""
     if isinstance(message.content, str):
         return message
     blocks: Any = [block for block in message.content_blocks if block["type"] != "tool_call"]
@@ -174,17 +173,17 @@ def _in_standard_form(message: AIMessage) -> AIMessage:
 
 
 class DirectStream:
-    """The tokens of a direct call, as our own.
+    """The stream of a direct call.
 
-    Up to the first token it is a call like any other: budget, rate limits, time-out, retries. What comes after that
-    cannot be taken back, so a failure there is the caller's.
+    Up to the first token, budget, rate limits, time-out and retries work as for any call. Later tokens are already with
+    the caller, so a later failure is raised.
 
     Args:
-        call: what to ask.
-        run: whose limits hold.
+        call: the call.
+        run: the run with the limits.
         config: of the inner model's run.
-        model_name: of the chat model, for the last chunk.
-        events: collects what the run tells, for the trajectory in the last chunk; None: it is not asked for.
+        model_name: name of the chat model, for the last chunk.
+        events: collects the events for the trajectory in the last chunk; None: no trajectory.
     """
 
     def __init__(
@@ -210,10 +209,10 @@ class DirectStream:
         self._text: list[str] = []
 
     def open(self) -> Steps[bool]:
-        """Ask, and wait for the first token.
+        """Make the call, and wait for the first token.
 
         Returns:
-            False when the messages do not fit the model's window.
+            False if the messages do not fit into the model's window.
 
         Raises:
             ModelCallError: the call failed for good.
@@ -227,7 +226,7 @@ class DirectStream:
         return True
 
     def chunks(self) -> Generator[Wait | Item[ChatGenerationChunk], Any, None]:
-        """What comes, and the last chunk with usage and metadata.
+        """The chunks, and a last chunk with usage and metadata.
 
         Raises:
             ModelCallError: the stream broke off.
@@ -243,14 +242,14 @@ class DirectStream:
     # -- parts
 
     def _close(self) -> None:
-        with contextlib.suppress(ValueError):  # a thread that was given up is still in it
+        with contextlib.suppress(ValueError):  # an abandoned thread is still in the generator
             self._stream.close()
 
     async def _aclose(self) -> None:
         await self._stream.aclose()
 
     def _read(self) -> Steps[tuple[ChatGenerationChunk, bool]]:
-        """The next chunk, and whether it was not the last one."""
+        """The next chunk, and whether there may be more."""
         reason, error, chunk = "direct", None, None
         if self._first:
             chunk = self._first.pop(0)
@@ -279,14 +278,14 @@ class DirectStream:
         return self._passed_on(chunk), True
 
     def _seconds_left(self) -> float | None:
-        """Until the call's time-out or the run's end; None: no bound."""
+        """Seconds until the call's time-out or the run's time limit; None: no limit."""
         left = self._started + self.run.ledger.limits.call_timeout - time.monotonic()
         of_run = self.run.ledger.seconds_left()
         least = left if of_run is None else min(left, of_run)
         return None if math.isinf(least) else least
 
     def _passed_on(self, chunk: Any) -> ChatGenerationChunk:
-        """A chunk of the inner model, its usage and metadata kept for the end."""
+        """A chunk of the inner model for the caller. Its usage and metadata are kept for the last chunk."""
         content: Any = chunk.content
         if not isinstance(content, str):
             content = [dict(block) for block in chunk.content_blocks if block["type"] != "tool_call_chunk"]
@@ -306,7 +305,7 @@ class DirectStream:
         )
 
     def _end(self, reason: str, error: str | None) -> ChatGenerationChunk:
-        """Book what it took; the last chunk."""
+        """Add the usage to the ledger, and return the last chunk."""
         target = self._call.target
         estimate = {"input_tokens": target.estimate(self._call.messages), "output_tokens": self._chars // 3 + 1}
         tokens = self._usage or usage_metadata(estimate)
@@ -317,7 +316,7 @@ class DirectStream:
         return last_chunk(tokens, {**response_metadata(outcome, self._model_name), **self._metadata})
 
     def _figures(self, tokens: UsageMetadata) -> Usage:
-        """Usage of the tokens alone: the call itself was counted when its first token came."""
+        """Usage of the tokens only. The call was counted at its first token."""
         name = self._call.target.name
         spent = {"input_tokens": tokens["input_tokens"], "output_tokens": tokens["output_tokens"]}
         counts = {**spent, **details_of(tokens), "cost": self._call.prices.cost(name, *spent.values())}
@@ -325,7 +324,7 @@ class DirectStream:
 
 
 class _MessageTarget(ChatTarget):
-    """Asks with the caller's tools and keeps the whole message."""
+    """Calls the model with the caller's tools and keeps the whole message."""
 
     def __init__(self, call: DirectCall) -> None:
         super().__init__(call.target.model, call.target.name, call.target.options)
@@ -342,7 +341,7 @@ class _MessageTarget(ChatTarget):
 
 
 class _StreamTarget(_MessageTarget):
-    """Asks up to the first token; its reply holds the stream, and counts no tokens yet."""
+    """Calls the model up to the first token. The reply has the stream, and no token counts yet."""
 
     def invoke(self, prompt: Any, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
         started = time.monotonic()
@@ -363,25 +362,25 @@ class _StreamTarget(_MessageTarget):
 
 
 def _as_told(message: AIMessage) -> str:
-    """A reply for the events: its text, or the tool calls that it is."""
+    """A reply for the events: its text or its tool calls."""
     calls = [{"name": call["name"], "args": call["args"]} for call in message.tool_calls]
     return str(message.text) or (text_of(calls) if calls else "")
 
 
 def _counted(usage: UsageMetadata) -> ModelReply:
-    """The reply of a stream, as far as tokens go."""
+    """A reply with the token counts of a stream."""
     return ModelReply(
         "", input_tokens=usage["input_tokens"], output_tokens=usage["output_tokens"], details=details_of(usage)
     )
 
 
 def _is_empty(chunk: Any) -> bool:
-    """Whether a chunk tells nothing yet, as the first of a provider's mostly do; the end (None) tells enough."""
+    """Whether a chunk has no content, such as the first chunk of most providers. The end (None) is not empty."""
     return chunk is not None and not (chunk.content or chunk.tool_call_chunks or chunk.additional_kwargs)
 
 
 def _checked(message: AIMessage, schema: AnswerSchema) -> Any:
-    """The validated answer; None when it does not fit."""
+    """The validated answer; None if it does not fit."""
     for call in message.tool_calls:
         if call["name"] == schema.name:
             try:

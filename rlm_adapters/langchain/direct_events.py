@@ -1,4 +1,4 @@
-"""The events of a direct call: it is told as a run of one call."""
+"""The events of a direct call. It is reported as a run of one call."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _CALL: Final = root_call_id(1)
 
 
 class DirectRun:
-    """Tells the listeners of a run about its one call; does nothing where nobody listens.
+    """Emits the events of a run with one call. Does nothing if there are no listeners.
 
     Args:
-        run: whose listeners are told.
-        target: who is asked.
-        messages: what it is asked.
+        run: the run with the listeners.
+        target: the model.
+        messages: the prompt.
     """
 
     def __init__(self, run: Run, target: ModelTarget, messages: Sequence[BaseMessage]) -> None:
@@ -41,7 +41,7 @@ class DirectRun:
         self._ended = False
 
     def start(self) -> Steps[None]:
-        """Tell of its start.
+        """Emit the start of the run and of its call.
 
         Raises:
             InputError: a trace cannot be written.
@@ -58,25 +58,25 @@ class DirectRun:
         self._tell("iteration_started", _CALL, told, parent=self._id)
 
     def retried(self, retry: Any) -> None:
-        """Tell of a retry."""
+        """Emit a retry."""
         if self.is_heard:
             known = f"{_CALL}/retry-{retry.attempt}"
             self._tell("warning", known, retry.told(), parent=_CALL)
 
     def end(self, reply: str, reason: str, error: str | None = None) -> Steps[None]:
-        """Tell of its end, once.
+        """Emit the end, only once.
 
         Args:
-            reply: what was answered.
-            reason: why it ended.
-            error: what went wrong.
+            reply: the answer.
+            reason: the finish reason.
+            error: the error message.
         """
         self.tell_end(reply, reason, error)
         if self._run.must_settle():
             yield off_loop(self._run.settle)
 
     def tell_end(self, reply: str, reason: str, error: str | None = None) -> None:
-        """`end`, without waiting for what is written."""
+        """`end`, without waiting until the events are written."""
         if self._ended or not self.is_heard:
             return
         self._ended = True

@@ -1,9 +1,9 @@
-"""Running the graph apart from the Runnable that called the chat model.
+"""Run the graph without the configuration of the Runnable that called the chat model.
 
-LangChain hands the configuration of an enclosing Runnable to everything below it through a context variable. Inside a
-chat model that would give the graph a recursion limit of 25 steps, the parent graph's checkpointer and namespace, and
-put the tokens of the inner models into the caller's streams. So the graph runs without it; the callbacks of the caller
-come back explicitly, as parents of the graph's run.
+LangChain passes the configuration of a Runnable to everything below it through a context variable. With it the graph
+inside a chat model would get a recursion limit of 25 steps and the parent graph's checkpointer and namespace, and the
+tokens of the inner models would be in the caller's streams. So the graph runs without it. Only the callbacks of the
+caller are passed on, as parents of the graph's run.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from rlm_adapters.models.targets import NOSTREAM
 
 @contextmanager
 def apart(*, traced: bool = True) -> Iterator[None]:
-    """Leave the enclosing Runnable's configuration out of what is called in this block.
+    """Run this block without the configuration of the enclosing Runnable.
 
-    A generator must not yield to its own caller from within: the caller would run with our configuration.
+    A generator must not yield to its caller inside the block, because the caller would run with this configuration.
 
     Args:
-        traced: False keeps out what the environment or a context variable adds to every run as well: LangSmith's
-            tracer, handlers such as that of `get_usage_metadata_callback`.
+        traced: False: also without handlers that the environment or a context variable adds to every run, such as
+            LangSmith's tracer and the handler of `get_usage_metadata_callback`.
     """
     token = var_child_runnable_config.set(None)
     try:
@@ -57,10 +57,10 @@ def apart(*, traced: bool = True) -> Iterator[None]:
 def child_callbacks(
     run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None, *, traced: bool
 ) -> BaseCallbackManager | None:
-    """Callbacks for the graph, so that its runs nest under the chat model's run; None: no callbacks.
+    """Callbacks for the graph, so that its runs are nested under the chat model's run; None: no callbacks.
 
-    Handlers that tap the token stream for a caller (``astream_events``, LangGraph's ``messages`` mode) stay out: the
-    caller asked for the tokens of this model, and those of the inner models are no part of its answer.
+    Handlers that stream tokens to a caller (``astream_events``, LangGraph's ``messages`` mode) are left out. The caller
+    wants the tokens of this model, and the tokens of the inner models are not part of its answer.
     """
     if run is None or not traced:
         return None
@@ -81,11 +81,11 @@ def ambient_writer() -> Callable[[Any], None] | None:
 
 
 def caller_of(config: RunnableConfig, messages: Sequence[BaseMessage]) -> Caller:
-    """What the tools inside the loop are told of whoever called the chat model.
+    """Information about the caller of the chat model, for tools inside the loop.
 
     Args:
-        config: of the call; in a LangGraph node it has that node's runtime.
-        messages: of the call: the state, as far as a chat model knows it.
+        config: of the call; in a LangGraph node it has the runtime of this node.
+        messages: of the call: the part of the state that a chat model knows.
     """
     runtime = runtime_of(config)
     context = None if runtime is None else runtime.context
@@ -97,14 +97,14 @@ def caller_of(config: RunnableConfig, messages: Sequence[BaseMessage]) -> Caller
 def adopted(
     manager: CallbackManager | AsyncCallbackManager, run_id: UUID, config: RunnableConfig
 ) -> CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun:
-    """The run manager of a run whose id is known beforehand.
+    """The run manager of a run with a known id.
 
-    LangChain's ``stream`` calls ``_stream`` without one, though it has opened the run.
+    LangChain's ``stream`` calls ``_stream`` without a run manager, although it has opened the run.
 
     Args:
         manager: of the caller.
         run_id: of the run.
-        config: of the call, whose tags and metadata go on to inner runs.
+        config: of the call. Its tags and metadata are passed to inner runs.
     """
     kind: Any = AsyncCallbackManagerForLLMRun if isinstance(manager, AsyncCallbackManager) else CallbackManagerForLLMRun
     made: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun = kind(

@@ -1,7 +1,7 @@
-"""Questions of a run inside a chat model to a person, asked by the node of the graph that has called the chat model.
+"""Let the LangGraph node around a chat model ask a person the questions of the run inside.
 
-LangGraph runs such a node again when it is answered, and gives it the answers one after the other. So the run inside is
-found again by the node's task, and what its earlier steps were answered is taken and dropped.
+When a person has answered, LangGraph runs the node again and gives it the answers one after the other. So the run
+inside is found again by the id of the node's task, and the answers to its earlier questions are skipped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rlm_adapters.graph.ownership import is_saved
 
 
 class Outside:
-    """The node around one call of the chat model.
+    """The LangGraph node around one call of the chat model.
 
     Args:
         config: of the node.
@@ -33,25 +33,25 @@ class Outside:
         task = str((config.get("configurable") or {}).get(TASK_KEY))
         said = "\0".join(f"{one.type}:{one.content!r}" for one in messages)
         self.thread = hashlib.sha256(f"{task}\0{said}".encode("utf-8", "replace")).hexdigest()[:24]
-        """Id of the run inside: the same when the node runs again."""
+        """Id of the run inside. It stays the same when the node runs again."""
 
     @classmethod
     def of(cls, config: RunnableConfig | None, messages: Sequence[BaseMessage]) -> Outside | None:
-        """The node that this config is of; None where there is none, or nothing saves it."""
+        """The node of this config; None if there is no node, or no checkpointer."""
         return cls(config, messages) if config is not None and is_inside(config) and is_saved(config) else None
 
     def ask(self, interrupts: Sequence[Interrupt], answered: int) -> dict[str, Any]:
-        """Have them answered.
+        """Ask the person.
 
         Args:
             interrupts: of the run inside.
-            answered: how many came before them.
+            answered: number of interrupts before these.
 
         Returns:
-            The answers by the interrupt's id.
+            The answers by the id of the interrupt.
 
         Raises:
-            GraphInterrupt: they are not answered yet.
+            GraphInterrupt: the questions are not answered yet.
         """
         while self._asked < answered:
             self._ask(interrupts[0].value)

@@ -1,7 +1,6 @@
-"""Progress of a run as custom events: of LangChain's callbacks and of the LangGraph node around the chat model.
+"""Send the progress of a run as custom events to LangChain's callbacks and the LangGraph node around the chat model.
 
-Both carry the same dict, an `rlm_adapters.events.Event` with the key ``progress``, which says where the whole tree of
-calls stands.
+Both get the same dict: an `rlm_adapters.events.Event` with the key ``progress``, the progress of the whole call tree.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ _LOG = logging.getLogger("rlm_adapters")
 
 
 class Progress:
-    """Listens to a run's events and passes them on to the caller, in order.
+    """Passes a run's events on to the caller, in order.
 
     Args:
-        run: of the chat model; its handlers get the events. None: nobody listens there.
-        write: of the ``custom`` stream of the LangGraph node around it; None: there is none.
-        used: the usage of the tree so far.
+        run: of the chat model; its handlers get the events. None: there are no handlers.
+        write: writer of the ``custom`` stream of the LangGraph node around it; None: there is no node.
+        used: the usage of the call tree so far.
     """
 
     heads_only = True
-    """What prompts and answers hold is not sent on: a server would store it once more."""
+    """Only the heads of prompts and answers are sent, because a server would store them again."""
 
     def __init__(
         self,
@@ -61,7 +60,7 @@ class Progress:
         self._llm_run_id = run.run_id if run is not None else None
 
     def __call__(self, event: Event) -> None:
-        """Take an event; called from whatever thread or task the node runs in."""
+        """Add an event. Can be called from any thread or task."""
         if not self.run_id and event.depth == 0:
             self.run_id = event.run_id
         if self._write is None and self._callbacks is None:
@@ -79,7 +78,7 @@ class Progress:
                     self._pump = asyncio.get_running_loop().create_task(self._drain())
 
     def finish(self) -> Steps[None]:
-        """Wait until all events were passed on."""
+        """Wait until all events are passed on."""
         pump = self._pump
         if pump is not None:
             yield Wait(lambda: None, lambda: pump)
@@ -106,7 +105,7 @@ class Progress:
 def _custom_callbacks(
     run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
 ) -> CallbackManager | AsyncCallbackManager | None:
-    """A manager of the handlers that do something with custom events."""
+    """A manager of the handlers that use custom events."""
     if run is None:
         return None
     listening = [handler for handler in run.handlers if _listens(handler)]

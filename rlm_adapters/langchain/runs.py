@@ -1,4 +1,4 @@
-"""One call of the chat model: a run of the graph from messages to an outcome, or a suspended one that goes on."""
+"""Make one call of the chat model: run the graph with messages, or continue a suspended run."""
 
 from __future__ import annotations
 
@@ -38,31 +38,31 @@ from rlm_adapters.values.refs import ContentRef
 
 _LOG = logging.getLogger("rlm_adapters")
 _RETURNED = "rlm_returned"
-"""Key in a checkpoint's metadata: a hash of the tool results that the run was last resumed with."""
+"""Key in a checkpoint's metadata: a hash of the tool results with which the run was last resumed."""
 _ANSWERED = "rlm_answered"
-"""Likewise: how many questions to a person were answered before."""
+"""Key in a checkpoint's metadata: number of questions to a person that were answered before."""
 _TOLD = "rlm_told"
-"""Likewise, as JSON: the usage that the caller was told of in earlier turns."""
+"""Key in a checkpoint's metadata: the usage that was reported in earlier turns, as JSON."""
 _HAVE_ANSWER = frozenset({"submitted", "text", "direct"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """What a run is asked.
+    """The arguments of one run.
 
     Attributes:
         messages: the conversation.
         config: of the graph, for this call.
-        threshold: characters from which a text becomes a variable.
+        threshold: a text with this many characters becomes a variable.
         context: explicit context.
         inputs: explicit variables.
         suspendable: whether the cells have tools of an agent.
-        parallel: whether several tool calls may leave together.
-        earlier: ledger of what was tried for this call before.
+        parallel: whether one message may have several tool calls.
+        earlier: ledger of earlier attempts of this call.
         callbacks: for the graph's run.
-        listen: makes the listener of a run tree.
-        caller: what tools inside the loop are told of whoever called.
-        outside: the node that asks a person for what has to be approved; None: nobody can be asked.
+        listen: makes the listener of a call tree.
+        caller: information about the caller for tools inside the loop.
+        outside: the node that asks a person for approval; None: nobody can be asked.
     """
 
     messages: Sequence[BaseMessage]
@@ -83,10 +83,10 @@ class Runs:
     """The compiled graph of a chat model and the runs that wait for tools.
 
     Args:
-        graph: of the chat model; calls bring their own variations of its configuration.
-        saver: where suspended runs are saved; None: in this process's memory.
+        graph: of the chat model. Each call can change its configuration.
+        saver: where suspended runs are saved; None: in the memory of this process.
         seconds: how long they are kept.
-        count: how many are kept.
+        count: most runs that are kept.
     """
 
     def __init__(self, graph: RLMGraph, *, saver: BaseCheckpointSaver[str] | None, seconds: float, count: int) -> None:
@@ -101,7 +101,7 @@ class Runs:
         self._saving: RLMGraph = self.graph.copy({"checkpointer": self.suspended.saver})
 
     def ask(self, ask: Ask) -> Steps[Outcome]:
-        """Run, or go on with the run whose tools have answered.
+        """Start a run, or continue the run whose tool results are in the messages.
 
         Raises:
             NoAnswerError: the run ended without an answer.
@@ -148,7 +148,7 @@ class Runs:
     # -- parts
 
     def _begun(self, thread: str) -> Steps[_Saved | None]:
-        """The run that an earlier run of the same node has begun; None when there is none."""
+        """The run that an earlier execution of the same node started; None if there is none."""
         try:
             state = yield from self._state(thread)
             saved = (yield from self._saved(state)) if state.values else None
@@ -158,13 +158,13 @@ class Runs:
             raise
 
     def _go_on(self, ask: Ask, back: Returned) -> Steps[Outcome | None]:
-        """Take the results to the run that waits for them; None when it is gone."""
+        """Continue the run that waits for the results; None if it does not exist any more."""
         known = yield from self.suspended.take(back.thread)
         waiting = known or Waiting(0.0)
         try:
             state = yield from self._state(back.thread)
             if not state.values or (known is None and self.suspended.has_expired(state.created_at)):
-                yield from self.suspended.forget(back.thread)  # reading leaves a trace in some savers
+                yield from self.suspended.forget(back.thread)  # reading creates an entry in some checkpointers
                 return None
             saved = yield from self._saved(state)
         except BaseException:
@@ -176,8 +176,8 @@ class Runs:
             return None
         if saved.ended:
             return (yield from self._ended(ask, back.thread, saved))
-        # Results that it has seen already: the request came again (its answer was lost, or the run failed after the
-        # resume). So it goes on from where it was saved, and asks again for what it waits for.
+        # The run has these results already: the request was repeated, because its answer was lost or the run failed
+        # after the resume. So continue from the last save, and ask again for what the run waits for.
         given: Command[Any] | None = Command(resume=results) if results else None
         tools = {**answering_tools(saved.interrupts), **ask.config.tools}
         ask = replace(ask, config=replace(ask.config, tools=tools))
@@ -191,10 +191,10 @@ class Runs:
         return state
 
     def _saved(self, state: StateSnapshot) -> Steps[_Saved | None]:
-        """The saved run; None when the content that it refers to is in another store."""
+        """The saved run; None if its content is in another store."""
         missing = yield off_loop(lambda: _missing_content(state.values, self.graph.rlm.store))
         if missing is not None:
-            _LOG.warning("a suspended run cannot go on here: %s", missing)
+            _LOG.warning("a suspended run cannot continue here: %s", missing)
             return None
         metadata: Mapping[str, Any] = state.metadata or {}
         writes = (yield from self._pending(state)) if state.tasks and not state.next else ()
@@ -204,13 +204,13 @@ class Runs:
             metadata.get(_RETURNED),
             json.loads(metadata.get(_TOLD) or "{}"),
             metadata.get(_ANSWERED) or 0,
-            ended=not state.tasks,  # `next` is empty too where the last tasks have written and no checkpoint followed
+            ended=not state.tasks,  # `next` is also empty if the last tasks have written but no checkpoint followed
             passed=tuple(one for _, channel, value in writes if channel == INTERRUPT_WRITE for one in value),
             resumed=tuple(one for _, channel, value in writes if channel == RESUME_WRITE for one in value),
         )
 
     def _pending(self, state: StateSnapshot) -> Steps[Sequence[PendingWrite]]:
-        """What the tasks of the last checkpoint have written."""
+        """The writes of the tasks of the last checkpoint."""
         saver = self.suspended.saver
         found: CheckpointTuple | None = yield Wait(
             lambda: saver.get_tuple(state.config), lambda: saver.aget_tuple(state.config)
@@ -218,7 +218,7 @@ class Runs:
         return found.pending_writes or () if found is not None else ()
 
     def _ended(self, ask: Ask, thread: str, saved: _Saved) -> Steps[Outcome]:
-        """What a run came to whose caller never got its answer: the request came again before the run was deleted."""
+        """The result of a finished run whose caller did not get it, and repeated the request."""
         run = _ListenedRun(ask)
         run.lease = self.suspended.lease(thread)
         config = _config(thread, ask.callbacks)
@@ -239,7 +239,7 @@ class Runs:
         first: bool = False,
         answered: int = 0,
     ) -> Steps[Outcome]:
-        """Run in a saved thread until its end, or until it waits for tools or for a person."""
+        """Run in a saved thread until it ends, or waits for tools or a person."""
         config = _config(thread, ask.callbacks)
         run = _ListenedRun(ask, content_of(ask.config.store, self.suspended.saver, config))
         run.lease = self.suspended.lease(thread)
@@ -271,19 +271,19 @@ class Runs:
             self.suspended.put_back(thread, map(run.session_key, run.unfinished), digest)
             raise
         except BaseException:
-            # After the first turn the caller has the ids of tool calls and may come back; before it nobody can.
+            # After the first turn the caller has the ids of tool calls and can continue the run; before, nobody can.
             self.suspended.put_back(thread, returned=digest, given_up=first)
             raise
         yield from self.suspended.forget(thread)
         return _outcome(result, subtract_usage(run.ledger.used, before or {}), run.progress.run_id)
 
     def _run(self, ask: Ask, given: Any) -> Steps[Outcome]:
-        """Run to the end; nothing is saved."""
+        """Run to the end without saving."""
         run = _ListenedRun(ask)
         try:
             result = yield from self._result(self.graph, given, _config(None, ask.callbacks), run)
         finally:
-            yield off_loop(run.store.forget)
+            yield Wait(run.store.forget, run.store.aforget)
         return _outcome(result, run.ledger.used, run.progress.run_id)
 
     def _result(
@@ -305,21 +305,21 @@ class Runs:
 
 
 class Runtime:
-    """The live parts of a chat model, made at its first call and shared by its copies."""
+    """The live parts of a chat model. They are made at the first call and shared by its copies."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._runs: dict[Hashable, Runs] = {}
 
     def known(self, key: Hashable) -> Runs | None:
-        """What `runs` has made already; never blocks."""
+        """The runs that `runs` has made before. Never blocks."""
         return self._runs.get(key)
 
     def runs(self, key: Hashable, make: Callable[[], Runs]) -> Runs:
         """The graph and its suspended runs.
 
         Args:
-            key: what they depend on: a copy with another store, sandbox or saver has its own.
+            key: what they depend on. A copy with another store, sandbox or checkpointer has other ones.
             make: makes them.
         """
         with self._lock:
@@ -328,7 +328,7 @@ class Runtime:
             return self._runs[key]
 
     def close(self) -> None:
-        """End the workers; the next call makes new ones."""
+        """End the workers. The next call starts new ones."""
         with self._lock:
             closing, self._runs = self._runs, {}
         for runs in closing.values():
@@ -347,13 +347,13 @@ class _Saved:
 
     Attributes:
         interrupts: what it waits for.
-        usage: of all its turns.
+        usage: usage of all its turns.
         returned: hash of the results with which its last turn began.
-        told: usage that the caller was told of in earlier turns.
-        answered: questions to a person that were answered before its last turn.
-        ended: whether nothing is left to do.
-        passed: what it waited for, where the answers are saved but no checkpoint with them.
-        resumed: those answers; none where a child waited.
+        told: usage that was reported in earlier turns.
+        answered: number of questions to a person that were answered before its last turn.
+        ended: whether it has ended.
+        passed: what it waited for, if the answers are saved but no checkpoint with them.
+        resumed: these answers; none if a child run waited.
     """
 
     interrupts: tuple[Interrupt, ...]
@@ -366,7 +366,7 @@ class _Saved:
     resumed: tuple[Any, ...] = ()
 
     def has(self, back: Returned) -> bool:
-        """Whether these results are the last that it was given."""
+        """Whether these are the last results that it got."""
         if back.digest() == self.returned:
             return True
         results = back.resume_map(self.passed).values()
@@ -374,7 +374,7 @@ class _Saved:
 
 
 class _ListenedRun(Run):
-    """A run tree whose progress is told to the caller."""
+    """A run that reports its progress to the caller."""
 
     def __init__(self, ask: Ask, store: OwnedStore | None = None) -> None:
         super().__init__(ask.config, store=store)
@@ -418,14 +418,14 @@ def _refuse_foreign(interrupts: Sequence[Interrupt]) -> None:
     foreign = next((one for one in interrupts if not is_tool_call(one)), None)
     if foreign is not None:
         raise InputError(
-            f"the run called interrupt({foreign.value!r:.200}), which nobody can answer here: offer a tool that asks "
+            f"the run called interrupt({foreign.value!r:.200}), which cannot be answered here: offer a tool that asks "
             "with bind_tools, call a model with approve= in a node of a graph that has a checkpointer, or use "
             "create_rlm_graph, which can be resumed"
         )
 
 
 def _missing_content(value: Mapping[str, Any], store: ContentStore) -> str | None:
-    """What the store lacks of a saved state; None when it has all."""
+    """The content of a saved state that is missing in the store; None if nothing is missing."""
     try:
         parts = {key: part for key, part in value.items() if key != "described"}  # the only other bytes
         for packed in refs_in(parts):

@@ -1,4 +1,4 @@
-"""What a structured answer must be: from pydantic classes, TypedDicts, JSON schemas and ``response_format``."""
+"""Schemas of structured answers, from pydantic classes, TypedDicts, JSON schemas and ``response_format``."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ StructuredMethod: TypeAlias = Literal["json_schema", "function_calling", "json_m
 
 @dataclass(frozen=True, slots=True)
 class AnswerSchema:
-    """A schema that the run validates its answer against, so that the root LM can mend it.
+    """A schema that validates the answer inside the run, so that the root LM can correct it.
 
     Attributes:
         name: of the schema.
-        spec: validates.
-        as_tool: the answer leaves as a tool call of that name, else as JSON text.
+        spec: validates the answer.
+        as_tool: return the answer as a tool call of this name, else as JSON text.
     """
 
     name: str
@@ -46,7 +46,7 @@ class AnswerSchema:
 
 
 def answer_schema(schema: Any, *, as_tool: bool = False) -> AnswerSchema:
-    """Read a schema in any of the forms that LangChain takes.
+    """Read a schema in any form that LangChain accepts.
 
     Args:
         schema: a pydantic class, a TypedDict, a JSON schema, a function in OpenAI's form, or OpenAI's
@@ -54,7 +54,7 @@ def answer_schema(schema: Any, *, as_tool: bool = False) -> AnswerSchema:
         as_tool: see `AnswerSchema`.
 
     Raises:
-        InputError: it is none of these.
+        InputError: it has none of these forms.
     """
     if isinstance(schema, Mapping) and schema.get("type") == "json_object":
         return AnswerSchema("answer", OutputSpec.of({"type": "object"}), as_tool)
@@ -75,7 +75,7 @@ def answer_schema(schema: Any, *, as_tool: bool = False) -> AnswerSchema:
 
 
 def parser_of(schema: Any, name: str, *, as_tool: bool) -> BaseOutputParser[Any]:
-    """Turns the model's message into what the caller of ``with_structured_output`` gets."""
+    """A parser that makes the result of ``with_structured_output`` from the model's message."""
     pydantic_class: TypeBaseModel | None = (
         schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
     )
@@ -90,7 +90,7 @@ def parser_of(schema: Any, name: str, *, as_tool: bool) -> BaseOutputParser[Any]
 
 
 def with_raw(model: Runnable[Any, Any], parser: BaseOutputParser[Any]) -> Runnable[Any, Any]:
-    """The dict of ``include_raw=True``: raw message, parsed answer, and the parser's error."""
+    """Return the dict of ``include_raw=True``: raw message, parsed answer, and the parser's error."""
     parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
     failed = RunnablePassthrough.assign(parsed=lambda _: None)
     return RunnableMap(raw=model) | parsed.with_fallbacks([failed], exception_key="parsing_error")

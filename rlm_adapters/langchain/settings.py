@@ -1,4 +1,4 @@
-"""The settings of a chat model, what LangChain asks about it, and what they make of one call."""
+"""The settings of a chat model, the properties that LangChain reads, and the configuration of one call."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _SHOWN_CHARS: Final = 40
 
 
 class _Shown(str):
-    """Text that stands in a repr as it is."""
+    """Text that is not quoted in a repr."""
 
     __slots__ = ()
 
@@ -61,7 +61,7 @@ class _Shown(str):
 
 
 class RLMSettings(BaseChatModel):
-    """Everything about a `rlm_adapters.ChatRLM` but the calling."""
+    """The fields and properties of `rlm_adapters.ChatRLM`, without its calls."""
 
     model: BaseChatModel
     """The root LM, which writes the cells; a name such as ``"openai:gpt-5"`` is resolved by ``init_chat_model``."""
@@ -71,82 +71,81 @@ class RLMSettings(BaseChatModel):
     """Further models for ``llm_query(model=...)``, by name."""
 
     limits: Limits = Field(default_factory=Limits)
-    """Bounds of one call, over its whole call tree."""
+    """Limits of one call, for its whole call tree."""
     prices: dict[str, Any] = Field(default_factory=dict)
     """Dollars per million tokens (input, output) by model name, for ``Limits.max_cost`` and the reported cost."""
     context: Any = Field(default=None, exclude=True, repr=False)
-    """The context of every call: text, JSON values, Documents, paths. A call may bring its own."""
+    """The context of every call: text, JSON values, Documents, paths. A call can replace it."""
     inputs: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
-    """Further variables of every call, by name; those of a call come on top."""
+    """Further variables of every call, by name. A call can add to them and replace them."""
     instructions: str = ""
     """Standing instructions for the root LM, before those of system messages."""
     prompt: Any = None
-    """A prompt file that takes the place of the default prompt: what ``save("optimised.json")`` of an optimised
-    `rlm_adapters.RLM` (or ``dspy.RLM``) wrote, as a path or parsed. Needs the ``dspy`` extra."""
+    """A prompt file instead of the default prompt: a path, or the parsed content of a file that
+    ``save("optimised.json")`` of an optimised `rlm_adapters.RLM` (or ``dspy.RLM``) wrote. Needs the extra ``dspy``."""
     worked_example: bool = False
-    """Show the root LM a short solved task; helps weak models."""
+    """Show the root LM a short solved task. This helps weak models."""
 
     context_threshold: int = Field(default=20_000, ge=1_000)
-    """Characters from which a text in a message becomes a variable."""
+    """A text in a message that has this many characters or more becomes a variable."""
     direct_below: int = Field(default=DIRECT_BELOW, ge=0)
-    """Messages of together fewer characters go straight to the root LM, as one plain call; 0: never. At most half of
-    the root LM's window, where that is known. With a ``prompt`` file only if this is set."""
+    """If all messages together have fewer characters, one plain call of the root LM answers; 0: never. At most half of
+    the root LM's window, if it is known. With a ``prompt`` file only if you set it."""
 
     tools: Sequence[Any] = ()
-    """Tools that every call has and that run inside the loop."""
+    """Tools of every call. They run inside the loop."""
     tool_mode: ToolMode = "caller"
     """What `bind_tools` does. ``caller``: a tool call in a cell leaves as ``AIMessage.tool_calls``, and the
     ToolMessages resume that cell. ``repl``: the tools run inside the loop."""
     suspended_seconds: float = Field(default=3_600.0, gt=0)
-    """How long a run waits for the results of its tool calls. After that the messages start a fresh run."""
+    """How long a run waits for the results of its tool calls. After that, the messages start a new run."""
     max_suspended: int = Field(default=1_000, ge=1)
-    """How many runs wait at most; the oldest are given up first."""
+    """Most runs that wait at the same time. The oldest ones are given up first."""
     checkpointer: BaseCheckpointSaver[str] | None = Field(default=None, exclude=True, repr=False)
-    """Where waiting runs are saved; None: in this process's memory. With a durable one use a durable ``store``."""
+    """Where waiting runs are saved; None: in the memory of this process. A durable one needs a durable ``store``."""
 
     parallel: Parallel = "ahead"
-    """``ahead``: sub-LM calls of a plain loop are found ahead and made together (docs/parallel.md); ``stream``: those
-    of statements that are finished also while the root LM still writes the rest of its cell; ``off``: one after the
-    other."""
+    """``ahead``: sub-LM calls of a plain loop are found ahead and made together (docs/parallel.md). ``stream``: also
+    while the root LM is still writing the cell, for its finished statements. ``off``: one after the other."""
     approve: Any = Field(default=None, exclude=True, repr=False)
-    """What waits for approval before it runs: ``"cells"``, ``"tools"``, ``"all"``, or a function of the
-    `rlm_adapters.ApprovalRequest`. A person is asked by ``interrupt`` in the LangGraph node around this model."""
+    """What needs approval before it runs: ``"cells"``, ``"tools"``, ``"all"``, or a function that gets an
+    `rlm_adapters.ApprovalRequest`. The LangGraph node around this model asks a person with ``interrupt``."""
     trace_inner: bool = True
-    """Whether callbacks and tracers see the runs of the graph and of the inner models, nested under this one's."""
+    """Whether callbacks and tracers see the runs of the graph and of the inner models, nested under its own run."""
     on_event: EventHandler | None = Field(default=None, exclude=True, repr=False)
     """Called with every `rlm_adapters.Event` of every run."""
 
     trace: str | os.PathLike[str] | TraceWriter | None = Field(default=None, exclude=True, repr=False)
-    """A file that gets every event of every run, prompts and answers included, or a `rlm_adapters.TraceWriter`."""
+    """A file for every event of every run, with prompts and answers, or a `rlm_adapters.TraceWriter`."""
     trajectory: bool = False
-    """Give ``response_metadata["trajectory"]``: what the call did, as plain JSON (`rlm_adapters.Trajectory.from_dict`
-    takes it). Whoever keeps the message keeps all of its prompts and answers."""
+    """Add the trajectory as plain JSON in ``response_metadata["trajectory"]``, for `rlm_adapters.Trajectory.from_dict`.
+    If the message is saved, all its prompts and answers are saved with it."""
 
     store: ContentStore | None = Field(default=None, exclude=True, repr=False)
-    """Where big inputs live; None: a private directory."""
+    """Where big inputs are stored; None: a private directory."""
     sandbox: SandboxChoice | None = Field(default=None, exclude=True, repr=False)
-    """Runs the cells; None: one of its own."""
+    """Runs the cells; None: a new sandbox."""
     sandbox_limits: SandboxLimits | None = None
-    """Limits of one run's cells, when ``sandbox`` is not given."""
+    """Limits of the cells of one run, if ``sandbox`` is not given."""
     require: Isolation | None = None
-    """``"os"`` refuses to run where the operating system cannot confine the cells."""
+    """``"os"``: raise an error if the operating system cannot confine the cells."""
 
     temperature: float | None = None
-    """Of the inner models."""
+    """Temperature of the inner models."""
     max_tokens: int | None = None
-    """Of each reply of the inner models, cells included: a small figure cuts code off."""
+    """Output tokens of each reply of the inner models, also of cells: a small value cuts code off."""
     stop: list[str] | None = None
-    """The answer ends before the first of these. They do not concern the cells."""
+    """The answer ends before the first of these. They do not apply to cells."""
     timeout: float | None = None
-    """Seconds for one call of an inner model; ``limits.max_seconds`` bounds the whole."""
+    """Seconds for one call of an inner model. ``limits.max_seconds`` limits the whole call."""
     max_retries: int | None = None
-    """Of one call of an inner model."""
+    """Retries of one call of an inner model."""
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
-    """For models that are given by name; a model object has its own."""
+    """Key for models that are given by name. A model object has its own."""
     base_url: str | None = None
-    """For models that are given by name."""
+    """Address for models that are given by name."""
     streaming: bool | None = None
-    """True: ``invoke`` reports its answer to ``on_llm_new_token`` in pieces."""
+    """True: ``invoke`` passes its answer to ``on_llm_new_token`` in pieces."""
 
     runtime: Runtime = Field(default_factory=Runtime, exclude=True, repr=False)
     """Internal."""
@@ -169,7 +168,7 @@ class RLMSettings(BaseChatModel):
     @model_validator(mode="before")
     @classmethod
     def _as_given(cls, values: Any) -> Any:
-        """Resolve models that are given by name, and take what is plain: a dict of limits, a single tool."""
+        """Convert simple forms: models given by name, a dict of limits, a single tool."""
         if not isinstance(values, dict):
             return values
         known = [*cls.model_fields, *(field.alias for field in cls.model_fields.values() if field.alias)]
@@ -194,7 +193,7 @@ class RLMSettings(BaseChatModel):
             taken["approve"] = checked_approve(values["approve"])
         return {**values, **taken}
 
-    # -- what LangChain asks about a model
+    # -- properties that LangChain reads
 
     @property
     def _llm_type(self) -> str:
@@ -208,7 +207,7 @@ class RLMSettings(BaseChatModel):
     @property
     @override
     def _identifying_params(self) -> Mapping[str, Any]:
-        """All that the answer depends on: caches compare it."""
+        """Everything that the answer depends on. Caches compare it."""
         prompt = system_prompt(Trajectory(query=""), worked_example=self.worked_example)
         if self.prompt is not None:
             prompt = repr(prompted_writer(ChatTarget(self.model), self.prompt)[0].prompt(Trajectory(query="")))
@@ -246,7 +245,7 @@ class RLMSettings(BaseChatModel):
 
     @override
     def _resolve_model_profile(self) -> ModelProfile | None:
-        """The inner models' profiles: the input is not bound by a window, sub-calls see images and the like."""
+        """The profile from those of the inner models. The input has no window; sub-calls can see images."""
         looking = self.sub_model or self.model
         profile = dict(self.model.profile or {})
         for key in [key for key in profile if key.endswith("_inputs")]:
@@ -257,22 +256,22 @@ class RLMSettings(BaseChatModel):
 
     @override
     def get_token_ids(self, text: str) -> list[int]:
-        """As the root LM counts."""
+        """Count with the root LM."""
         return self.model.get_token_ids(text)
 
     @override
     def get_num_tokens(self, text: str) -> int:
-        """As the root LM counts."""
+        """Count with the root LM."""
         return self.model.get_num_tokens(text)
 
     @override
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> int:
-        """As the root LM counts."""
+        """Count with the root LM."""
         return self.model.get_num_tokens_from_messages(messages, *args, **kwargs)
 
     @override
     def __repr_args__(self) -> Iterator[tuple[str, Any]]:
-        """The models by name, and what was set: a line, and no keys."""
+        """The models by name, and the settings, in one line and without keys."""
         yield "model", model_name(self.model)
         if self.sub_model is not None:
             yield "sub_model", model_name(self.sub_model)
@@ -282,7 +281,7 @@ class RLMSettings(BaseChatModel):
                 yield name, getattr(self, name) if len(shown) <= _SHOWN_CHARS else _Shown(f"{shown[:_SHOWN_CHARS]}...")
 
     def _own_inputs(self) -> dict[str, Any]:
-        """What the fields give to every call."""
+        """Context and variables from the fields, for every call."""
         given = {"context": self.context, "inputs": self.inputs}
         return {name: value for name, value in given.items() if value is not None and value != {}}
 
@@ -297,16 +296,16 @@ class RLMSettings(BaseChatModel):
 
     @property
     def _runs(self) -> Runs:
-        """The graph and its suspended runs; the first time it starts processes and may read a file."""
+        """The graph and its suspended runs. The first call starts processes and may read a file."""
         return self.runtime.runs(self._runs_key, self._make_runs)
 
     def _ready(self) -> Steps[Runs]:
-        """`_runs`, made off the event loop."""
+        """`_runs`, but not on the event loop."""
         known = self.runtime.known(self._runs_key)
         return known if known is not None else (yield off_loop(lambda: self._runs))
 
     def _configuration(self, runs: Runs, options: CallOptions) -> Steps[tuple[RLMConfig, bool]]:
-        """`_configured`; off the event loop where it reads a prompt file."""
+        """`_configured`, but not on the event loop if it reads a prompt file."""
         if self.prompt is None:
             return self._configured(runs.graph.rlm, options)
         configured: tuple[RLMConfig, bool] = yield off_loop(lambda: self._configured(runs.graph.rlm, options))
@@ -328,7 +327,7 @@ class RLMSettings(BaseChatModel):
         return Runs(graph, saver=self.checkpointer, seconds=self.suspended_seconds, count=self.max_suspended)
 
     def _configured(self, base: RLMConfig, options: CallOptions) -> tuple[RLMConfig, bool]:
-        """The graph's configuration for one call, and whether several tool calls may leave together."""
+        """The graph's configuration for one call, and whether one message may have several tool calls."""
         inner = dict(options.model_options)
         root = ChatTarget(self.model, options=inner)
         inner.pop("model", None)
@@ -365,17 +364,17 @@ class RLMSettings(BaseChatModel):
         return config, parallel
 
     def _writer(self, root: ChatTarget) -> tuple[CodeWriter, OutputSpec]:
-        """Who writes the cells, and what the prompt asks for as the answer."""
+        """The writer of the cells, and the answer that the prompt asks for."""
         if self.prompt is None:
             return ChatCodeWriter(root, self.worked_example), OutputSpec()
         return prompted_writer(root, self.prompt)
 
     def _direct_call(self, messages: Sequence[BaseMessage], options: CallOptions) -> DirectCall | None:
-        """The plain call that a short conversation is; None when the router is off or the call needs a run."""
+        """The direct call for a short conversation; None if direct calls are off, or the call needs a run."""
         if options.context is not None or options.inputs or options.repl_tools or self.tools:
             return None
         if self.prompt is not None and "direct_below" not in self.model_fields_set:
-            return None  # it was optimised for runs
+            return None  # the prompt file was optimised for runs
         target = ChatTarget(self.model, options=options.model_options)
         if not is_short(messages, self.direct_below, target.context_window()) or returned(messages) is not None:
             return None
@@ -405,7 +404,7 @@ class RLMSettings(BaseChatModel):
 
 
 def _in_one_line(name: str, error: ValidationError) -> str:
-    """What pydantic refused, value by value; its own text takes four lines for each."""
+    """The values that pydantic refused, in one line. Pydantic's text has four lines for each value."""
     found = []
     for item in error.errors():
         original = (item.get("ctx") or {}).get("error")

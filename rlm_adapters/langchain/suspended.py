@@ -1,7 +1,7 @@
-"""Runs that wait for the results of tools, how long they are kept, and how they go.
+"""Runs that wait for the results of tools: how long they are kept, and how they are deleted.
 
-A saver may be shared with other processes, and a run that one of them suspended may go on in another. So what is
-remembered here is only whose turn it is to clean up; the saver's own time stamps say whether somebody came back.
+Other processes may use the same checkpointer, and a run that one process suspended can continue in another. So this
+process only remembers which runs it must clean up. The time stamps in the checkpointer show whether a run continued.
 """
 
 from __future__ import annotations
@@ -25,38 +25,49 @@ from rlm_adapters.graph.leases import Lease, leased
 _LOG = logging.getLogger("rlm_adapters")
 
 OURS = "rlm_suspendable"
-"""Key in the metadata of the checkpoints of runs that may be suspended: savers list by metadata, not by name."""
+"""Key in the metadata of the checkpoints of these runs, because checkpointers list by metadata, not by name."""
 
 _PREFIX = "rlm-"
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A run that was suspended here.
+    """A run that was suspended in this process.
 
     Attributes:
-        since: seconds of the clock.
+        since: seconds of the clock by which it expires.
+        saved: seconds of the clock that dates checkpoints.
         runs: the session keys of the runs of its tree, whose workers wait too.
         returned: hash of the results that it was last resumed with.
         given_up: whether nobody can come back for it.
     """
 
     since: float
+    saved: float = 0.0
     runs: frozenset[str] = frozenset()
     returned: str = ""
     given_up: bool = False
 
 
+class _Patient:
+    """Seconds since the epoch, by a clock that is never set forward: what waits must not expire by that."""
+
+    def __init__(self) -> None:
+        self._began = time.time() - time.monotonic()
+
+    def __call__(self) -> float:
+        return min(time.time(), self._began + time.monotonic())
+
+
 class SuspendedRuns:
-    """Forgets saved runs that nobody came back for.
+    """Deletes saved runs that were not continued in time.
 
     Args:
         saver: where LangGraph saves them.
         seconds: how long a suspended run is kept.
-        count: how many are kept at most; the oldest go first.
+        count: most runs that are kept; the oldest are deleted first.
         end_worker: ends the worker of a run, by its session key.
         end_content: removes the stored content of a saver's thread; may block.
-        clock: seconds since the epoch, as the saver's time stamps.
     """
 
     def __init__(
@@ -67,14 +78,13 @@ class SuspendedRuns:
         count: int,
         end_worker: Callable[[str], None] = lambda _: None,
         end_content: Callable[[str], None] = lambda _: None,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self.saver = saver
         self._seconds = seconds
         self._count = count
         self._end_worker = end_worker
         self._end_content = end_content
-        self._clock = clock
+        self._clock = _Patient()
         self._waiting: OrderedDict[str, Waiting] = OrderedDict()
         self._going_on: dict[str, Future[None]] = {}
         self._leases: dict[str, Lease | None] = {}
@@ -83,21 +93,21 @@ class SuspendedRuns:
     # -- a run's turns
 
     def take(self, thread: str) -> Steps[Waiting | None]:
-        """Begin a turn of a run: until `put_back` or `forget` it cannot expire, and nobody else can take it.
+        """Begin a turn of a run. Until `put_back` or `forget` it cannot expire, and nobody else can take it.
 
-        Nobody in another process either, where the saver has leases (`rlm_adapters.graph.leases`).
+        If the checkpointer has leases (`rlm_adapters.graph.leases`), this holds for other processes, too.
 
-        A client that repeats a request while the first is still at work must not run the same cell twice.
+        A client may repeat a request while the first one still runs. This must not run the same cell twice.
 
         Returns:
-            What is known of it here, None if it was suspended elsewhere.
+            What this process knows of the run; None if another process suspended it.
         """
         while True:
             with self._lock:
                 busy = self._going_on.get(thread)
                 if busy is None:
                     turn: Future[None] = Future()
-                    turn.set_running_or_notify_cancel()  # so that a waiter that is cancelled does not cancel it
+                    turn.set_running_or_notify_cancel()  # otherwise a cancelled waiter would cancel it
                     self._going_on[thread] = turn
                     break
             yield wait_for_future(busy)
@@ -110,31 +120,31 @@ class SuspendedRuns:
             return self._waiting.pop(thread, None)
 
     def lease(self, thread: str) -> Lease | None:
-        """That of a run whose turn it is."""
+        """The lease of a run in its turn."""
         return self._leases.get(thread)
 
     def put_back(self, thread: str, runs: Iterable[str] = (), returned: str = "", *, given_up: bool = False) -> None:
-        """End a turn: the run waits, or (``given_up``) goes with the next sweep."""
+        """End a turn: the run waits, or with ``given_up`` the next sweep deletes it."""
         with self._lock:
             self._waiting.pop(thread, None)
-            self._waiting[thread] = Waiting(self._clock(), frozenset(runs), returned, given_up)
+            self._waiting[thread] = Waiting(self._clock(), time.time(), frozenset(runs), returned, given_up)
         self._free(thread)
 
     def forget(self, thread: str) -> Steps[None]:
-        """End a turn: delete a run that has ended."""
+        """End a turn, and delete the run, which has ended."""
         try:
             yield from self._delete(thread)
         finally:
             self._free(thread)
 
     def has_expired(self, stamp: str | None) -> bool:
-        """Whether a run that was saved at this time is too old to go on."""
+        """Whether a run that was saved at this time is too old to continue."""
         return stamp is not None and _seconds_of(stamp) < self._clock() - self._seconds
 
     # -- cleaning up
 
     def sweep(self) -> Steps[list[str]]:
-        """Delete what was suspended here and has expired.
+        """Delete the expired runs that this process suspended.
 
         Returns:
             The ids of the deleted runs.
@@ -153,16 +163,16 @@ class SuspendedRuns:
         for thread, one in gone.items():
             for run in one.runs:
                 self._end_worker(run)
-            if one.given_up or not (yield from self._went_on(thread, one.since)):
+            if one.given_up or not (yield from self._went_on(thread, one.saved)):
                 yield from self._delete(thread)
                 deleted.append(thread)
         return deleted
 
     def sweep_all(self) -> Steps[int]:
-        """Delete every expired run of the saver, those of other processes included.
+        """Delete all expired runs in the checkpointer, also those of other processes.
 
         Returns:
-            How many there were.
+            Number of deleted runs.
         """
         newest: dict[str, str] = {}
         mine = {OURS: True}
@@ -185,19 +195,19 @@ class SuspendedRuns:
 
     # -- parts
 
-    def _went_on(self, thread: str, since: float) -> Steps[bool]:
-        """Whether another process has worked on a run since then."""
+    def _went_on(self, thread: str, saved: float) -> Steps[bool]:
+        """Whether another process has continued a run since it was put back here."""
         config: RunnableConfig = {"configurable": {"thread_id": thread_name(thread), "checkpoint_ns": ""}}
         try:
-            saved: CheckpointTuple | None = yield Wait(
+            found: CheckpointTuple | None = yield Wait(
                 lambda: self.saver.get_tuple(config), lambda: self.saver.aget_tuple(config)
             )
         except Exception:  # noqa: BLE001 - see `_delete`
             return False
-        return saved is not None and _seconds_of(saved.checkpoint["ts"]) > since
+        return found is not None and _seconds_of(found.checkpoint["ts"]) > saved
 
     def _delete(self, thread: str) -> Steps[None]:
-        """Delete a run. Where the saver fails, it is tried again later: an answer must not be lost with it."""
+        """Delete a run. If the checkpointer fails, try again later, because the answer must not be lost."""
         name = thread_name(thread)
         try:
             yield Wait(lambda: self.saver.delete_thread(name), lambda: self.saver.adelete_thread(name))
@@ -205,7 +215,7 @@ class SuspendedRuns:
         except Exception:  # noqa: BLE001 - savers fail in their database's ways
             _LOG.exception("run %s could not be deleted from %s", name, type(self.saver).__name__)
             with self._lock:
-                self._waiting[thread] = Waiting(self._clock(), given_up=True)
+                self._waiting[thread] = Waiting(self._clock(), time.time(), given_up=True)
 
     def _free(self, thread: str) -> None:
         if (lease := self._leases.pop(thread, None)) is not None:
@@ -217,7 +227,7 @@ class SuspendedRuns:
 
 
 def thread_name(thread: str) -> str:
-    """LangGraph's thread of a run: apart from other threads of a saver that is shared."""
+    """LangGraph's thread id of a run. It differs from other threads in a shared checkpointer."""
     return f"{_PREFIX}{thread}"
 
 

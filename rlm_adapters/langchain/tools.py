@@ -1,7 +1,7 @@
-"""Tools of an agent: a call in a cell leaves the run as ``AIMessage.tool_calls`` and comes back as a ToolMessage.
+"""Tools of an agent: a call in a cell becomes an entry in ``AIMessage.tool_calls``; a ToolMessage brings the result.
 
-The run is suspended by LangGraph's ``interrupt`` inside the cell. The ids of the tool calls carry the id of the saved
-run, so the messages alone are enough to find it again, however they were stored in between.
+LangGraph's ``interrupt`` suspends the run inside the cell. The ids of the tool calls contain the id of the saved run.
+So the messages are enough to find it again, wherever they were stored in the meantime.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rlm_adapters.values.answers import InvalidAnswerError, OutputSpec
 from rlm_adapters.values.schemas import errors_of
 
 _ID = re.compile(r"rlm_([0-9a-f]{24})_([0-9a-f]{8})")
-"""``rlm_<saved run>_<interrupt>``: 37 characters; OpenAI takes ids of at most 40."""
+"""``rlm_<saved run>_<interrupt>``: 37 characters. OpenAI allows at most 40."""
 
 _PARALLEL = (
     "Independent tool calls go out together when they run in threads: "
@@ -35,7 +35,7 @@ _PARALLEL = (
 
 
 class ToolError(Exception):
-    """A tool failed outside of the run; raised in the cell that called it."""
+    """A tool failed outside the run. Raised in the cell that called it."""
 
 
 # ------------------------------------------------------------------------------------------------ binding
@@ -45,7 +45,7 @@ def openai_tools(tools: Any, *, strict: bool | None = None) -> list[dict[str, An
     """Tools in OpenAI's form.
 
     Raises:
-        InputError: one is no tool, or a tool that runs at the provider, which no cell can call.
+        InputError: one of them is not a tool, or runs at the provider, so that cells cannot call it.
     """
     converted = [_openai_tool(tool, strict) for tool in listed_tools(tools)]
     for tool in converted:
@@ -70,7 +70,7 @@ def _openai_tool(tool: Any, strict: bool | None) -> dict[str, Any]:
 
 
 def caller_tools(tools: Sequence[Mapping[str, Any]], *, strict: bool = False) -> dict[str, Tool]:
-    """Bound tools as functions of the REPL whose call suspends the run.
+    """Bound tools as functions of the REPL. Calling one suspends the run.
 
     Raises:
         InputError: two have the same name in Python.
@@ -86,7 +86,7 @@ def caller_tools(tools: Sequence[Mapping[str, Any]], *, strict: bool = False) ->
 
 
 def answering_tools(interrupts: Sequence[Interrupt]) -> dict[str, Tool]:
-    """The tools that a suspended run waits for, to take their results when the caller offers them no longer."""
+    """The tools that a suspended run waits for. They are used if the caller no longer offers these tools."""
     names = {one.value["name"] for one in interrupts if is_tool_call(one)}
     tools = [Tool(python_name(name, "tool"), "", None, _suspending(name, (), None)) for name in sorted(names)]
     return {tool.name: tool for tool in tools}
@@ -120,7 +120,7 @@ def _suspending(name: str, order: Sequence[str], schema: Mapping[str, Any] | Non
 
 
 def _position() -> int:
-    """Which of the calls that the cell makes together this is: threads reach the interrupt in any order."""
+    """Index of this call among those that the cell makes together. Threads reach the interrupt in any order."""
     path: Sequence[Any] = get_config()["metadata"].get("langgraph_path") or ()
     return next((step for step in path if isinstance(step, int) and not isinstance(step, bool)), 0)
 
@@ -137,7 +137,7 @@ def _result(answer: Mapping[str, Any]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallRequired(OutputSpec):
-    """The run has to end in a tool call: any other answer is refused, so that the model makes the call."""
+    """The run must end with a tool call. Any other answer is refused, so that the model makes the call."""
 
     names: tuple[str, ...] = ()
 
@@ -151,7 +151,7 @@ class ToolCallRequired(OutputSpec):
         raise InvalidAnswerError(f"an answer is not wanted here; call {self._which()} in a block")
 
     def describe(self) -> str:
-        """What to do, for the prompt."""
+        """The instruction for the prompt."""
         return f"a call of {self._which()}; SUBMIT is refused here."
 
     def _which(self) -> str:
@@ -160,10 +160,10 @@ class ToolCallRequired(OutputSpec):
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """What ``tool_choice`` asks for.
+    """The meaning of ``tool_choice``.
 
     Attributes:
-        tools: the tools that are offered, in OpenAI's form.
+        tools: the offered tools, in OpenAI's form.
         required: whether one of them must be called.
     """
 
@@ -175,7 +175,7 @@ class ToolChoice:
         """Read ``tool_choice``: None, "auto", "none", "any", "required", a bool, a name, or a provider's dict.
 
         Raises:
-            InputError: it names no bound tool.
+            InputError: it is not the name of a bound tool.
         """
         offered = tuple(tools)
         if isinstance(choice, Mapping):
@@ -191,12 +191,12 @@ class ToolChoice:
         named = tuple(tool for tool in offered if tool["function"]["name"] == choice)
         if not named:
             known = ", ".join(tool["function"]["name"] for tool in offered) or "none"
-            raise InputError(f"tool_choice={choice!r} is no bound tool; bound: {known}")
+            raise InputError(f"tool_choice={choice!r} is not a bound tool; bound tools: {known}")
         return cls(named, required=True)
 
 
 def instructions_for(tools: Mapping[str, Tool], *, parallel: bool) -> str:
-    """What the root LM is told about tools beyond their signatures."""
+    """Instructions for the root LM about tools, in addition to their signatures."""
     return _PARALLEL if tools and parallel else ""
 
 
@@ -204,17 +204,17 @@ def instructions_for(tools: Mapping[str, Tool], *, parallel: bool) -> str:
 
 
 def new_thread() -> str:
-    """Id of a run that may be suspended."""
+    """A new id for a run that may be suspended."""
     return secrets.token_hex(12)
 
 
 def is_tool_call(one: Interrupt) -> bool:
-    """Whether an interrupt is a tool call that leaves, not one that a tool inside the loop made of its own."""
+    """Whether an interrupt is a tool call for the caller, and not an interrupt of a tool inside the loop."""
     return isinstance(one.value, Mapping) and one.value.keys() == {"name", "args", "position"}
 
 
 def tool_calls_of(thread: str, interrupts: Sequence[Interrupt]) -> list[dict[str, Any]]:
-    """The tool calls that a suspended run waits for, as a message has them, in the order of the cell."""
+    """The tool calls that a suspended run waits for, in the form of a message and in the order of the cell."""
     return [
         {
             "name": one.value["name"],
@@ -228,11 +228,11 @@ def tool_calls_of(thread: str, interrupts: Sequence[Interrupt]) -> list[dict[str
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """Results of tools that came back to a suspended run.
+    """Tool results for a suspended run.
 
     Attributes:
         thread: id of the run.
-        results: by the start of the interrupt's id.
+        results: results by the start of the interrupt's id.
     """
 
     thread: str
@@ -249,7 +249,7 @@ class Returned:
 
 
 def returned(messages: Sequence[BaseMessage]) -> Returned | None:
-    """The tool results at the end of the messages, when they belong to a run of ours."""
+    """The tool results at the end of the messages, if they belong to a suspended run."""
     tail: list[ToolMessage] = []
     for message in reversed(messages):
         if not isinstance(message, ToolMessage):

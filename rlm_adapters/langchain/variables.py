@@ -1,4 +1,4 @@
-"""Variables of a run, gathered from messages: names that clash with nothing, and how the text speaks of them."""
+"""Variables of a run, from messages: their unique names, and the text that refers to them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from rlm_adapters.errors import InputError
 from rlm_adapters.graph.tools import RESERVED
 
-_SHOWN_CHARS = 500  # of a long text's start and of its end, where it stood in the message
+_SHOWN_CHARS = 500  # of the start and of the end of a long text that are shown in the message
 
 
 class Variables:
     """Collects the variables and files of a run.
 
     Args:
-        taken: names that the REPL uses for something else, such as tools.
+        taken: names that the REPL uses already, for example for tools.
     """
 
     def __init__(self, taken: Collection[str] = ()) -> None:
@@ -26,7 +26,7 @@ class Variables:
         self._taken = frozenset(taken) | RESERVED
 
     def add(self, value: Any, preferred: str = "context") -> str:
-        """Keep a value and return its name: the preferred one, or that with a number."""
+        """Add a value and return its name: the preferred one, or the preferred one with a number."""
         name, number = preferred, 1
         while name in self.values or name in self._taken:
             number += 1
@@ -35,7 +35,7 @@ class Variables:
         return name
 
     def add_text(self, text: str, preferred: str = "context", what: str = "A text") -> str:
-        """Keep a long text; returns what stands in its place."""
+        """Add a long text. Returns the text that replaces it in the message."""
         name = self.add(text, preferred)
         if len(text) <= 2 * _SHOWN_CHARS:
             shown = f"It reads {text!r}"
@@ -44,10 +44,10 @@ class Variables:
         return f"[{what} of {len(text):,} characters stands here: it is the variable `{name}`. {shown}]"
 
     def add_named(self, inputs: Any) -> None:
-        """Keep variables that the caller has named.
+        """Add variables with given names.
 
         Raises:
-            InputError: they are no mapping, or a name is given twice or used by the REPL.
+            InputError: they are not a mapping, or a name occurs twice or is used by the REPL.
         """
         if not isinstance(inputs, Mapping) or not all(isinstance(name, str) for name in inputs):
             raise InputError(f"inputs={type(inputs).__name__}: give named inputs as a dict of name to value")
@@ -57,7 +57,7 @@ class Variables:
             self.values[name] = value
 
     def add_file(self, data: bytes, name: str) -> str:
-        """Keep a file for the workspace and return its name there."""
+        """Add a file to the workspace and return its name there."""
         stem, dot, suffix = name.rpartition(".")
         free, number = name, 1
         while free in self.files:
@@ -68,7 +68,7 @@ class Variables:
 
 
 def python_name(text: str, prefix: str) -> str:
-    """A Python name close to a text such as ``get-weather``; ``prefix`` stands before what is no name by itself."""
+    """A Python name similar to a text such as ``get-weather``. ``prefix`` is added if it would not be a name."""
     name = re.sub(r"\W+", "_", text).strip("_")
     if not name.isidentifier():
         name = f"{prefix}_{name}".rstrip("_")

@@ -1,7 +1,7 @@
-"""The ledger that keeps a whole call tree within the limits of its run.
+"""`Ledger`: keeps a whole call tree within the limits of its run.
 
-One `Ledger` belongs to the outermost run; child RLMs at every depth share it. It reserves the worst case *before* a
-call and settles the real figures after, so calls in parallel cannot overshoot together.
+The outermost run has one `Ledger`, and child RLMs at every depth share it. It reserves the largest possible use
+*before* a call and replaces it by the real use after the call. So calls in parallel cannot exceed a limit together.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from rlm_adapters.models.usage import Usage, add_usage, empty_usage, known_cost
 
 CallKind: TypeAlias = Literal["root", "sub", "extract"]
 
-_MIN_OUTPUT_TOKENS = 16  # an answer shorter than this is not worth its call
-_LAST_OUTPUT_TOKENS = 1_000  # kept for the answer that is asked for when a limit ends the run
-_LAST_SHARE = 0.25  # the most of a token or cost limit that is kept for it
+_MIN_OUTPUT_TOKENS = 16  # with less room for the answer, a call is not made
+_LAST_OUTPUT_TOKENS = 1_000  # kept for the last answer when a limit ends the run
+_LAST_SHARE = 0.25  # largest share of a token or cost limit that is kept for it
 _LAST_SECONDS_SHARE, _LAST_SECONDS = 0.1, 30.0  # of a time limit: a tenth, at most half a minute
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What is left; None where there is no limit."""
+    """What is left of each limit; None if there is no limit."""
 
     calls: int | None
     tokens: int | None
@@ -38,7 +38,7 @@ class Balance:
     seconds: float | None
 
     def describe(self, *, sub_calls: bool = True) -> str:
-        """The balance in a few words for the root LM; empty when nothing is limited."""
+        """The balance in a few words for the root LM; empty if nothing is limited."""
         return in_words(
             self.calls if sub_calls else None,
             self.tokens,
@@ -49,14 +49,14 @@ class Balance:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reservation:
-    """A place for one call.
+    """A reservation for one call.
 
     Attributes:
-        model: its name.
-        kind: whose call it is.
+        model: name of the model.
+        kind: kind of the call.
         input_tokens: estimated upper bound.
-        output_tokens: what the call may produce at most; None when nothing limits it.
-        cost: dollars that this would cost.
+        output_tokens: most output tokens of the call; None if nothing limits them.
+        cost: dollars for these tokens.
     """
 
     model: str
@@ -72,7 +72,7 @@ class Reservation:
 
 
 class _InFlight:
-    """Reservations that are neither settled nor given back, and what they sum up to."""
+    """Open reservations, and their sums."""
 
     def __init__(self) -> None:
         self._places: set[Reservation] = set()
@@ -92,7 +92,7 @@ class _InFlight:
             self._places.discard(place)
             self._count(place, -1)
         if not self._places:
-            self.cost = 0.0  # what rounding has left of it
+            self.cost = 0.0  # remove rounding errors
 
     def _count(self, place: Reservation, sign: int) -> None:
         self.tokens += sign * place.tokens
@@ -110,11 +110,11 @@ class Ledger:
         limits: of the run.
         prices: prices of the models.
         clock: seconds, monotonic.
-        around: of the job that this run is a part of: each call is reserved there as well.
+        around: ledger of the job of this run. Each call is reserved there, too.
     """
 
     whole = "run"
-    """What the limits are of, for messages."""
+    """What has the limits, for messages."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class Ledger:
         self._last_cost = 0.0
 
     def keep_for_last(self, model: str, input_tokens: int) -> None:
-        """Keep enough of the budget for one last question to the root LM, whose prompt grows with the run."""
+        """Keep enough for one last question to the root LM. Its prompt grows with the run."""
         limits = self.limits
         with self._lock:
             if limits.max_tokens is not None:
@@ -152,17 +152,17 @@ class Ledger:
     def try_reserve(
         self, model: str, kind: CallKind, input_tokens: int, output_tokens: int | None = None
     ) -> Reservation | Future[None]:
-        """Reserve the worst case of a call.
+        """Reserve the largest possible use of a call.
 
         Args:
             model: name of the model.
             kind: ``root`` calls do not count as sub-calls.
             input_tokens: estimated upper bound of the prompt.
-            output_tokens: most that the call can produce; default ``limits.max_output_tokens``.
+            output_tokens: most output tokens of the call; default ``limits.max_output_tokens``.
 
         Returns:
-            The reservation, or a future to wait for before asking again: it does not fit beside the calls in
-            flight, but may when they are settled.
+            The reservation. If it does not fit while other calls are in flight, but may fit later: a future to wait
+            for before trying again.
 
         Raises:
             BudgetExceededError: it does not fit at all.
@@ -188,7 +188,7 @@ class Ledger:
     def _reserve(
         self, model: str, kind: CallKind, input_tokens: int, output_tokens: int | None
     ) -> Reservation | Future[None]:
-        """`try_reserve` in this ledger alone."""
+        """`try_reserve` in this ledger only."""
         with self._lock:
             self._check_time(kind)
             limits = self.limits
@@ -201,7 +201,7 @@ class Ledger:
                 if alone < min(wanted, _MIN_OUTPUT_TOKENS):
                     raise self._too_expensive(kind, input_tokens)
                 if room < min(wanted, alone):
-                    # Better wait for the calls in flight, which mostly take less than they reserved, than be cut off.
+                    # Wait for the calls in flight, which usually use less than reserved, instead of cutting the reply.
                     future: Future[None] = Future()
                     self._waiting.append(future)
                     return future
@@ -215,16 +215,16 @@ class Ledger:
     def settle(
         self, reservation: Reservation, input_tokens: int, output_tokens: int, details: Mapping[str, int] | None = None
     ) -> Usage:
-        """Book what a call really took.
+        """Replace a reservation by the real use of the call.
 
         Args:
             reservation: of the call.
             input_tokens: of the call.
             output_tokens: of the call.
-            details: what these tokens were; see `rlm_adapters.models.usage.DETAILS`.
+            details: kinds of these tokens; see `rlm_adapters.models.usage.DETAILS`.
 
         Returns:
-            Its usage alone, to be added to the state.
+            The usage of this call, for the state.
         """
         cost = self._prices.cost(reservation.model, input_tokens, output_tokens)
         usage: Usage = {
@@ -252,16 +252,16 @@ class Ledger:
         return usage
 
     def release(self, reservation: Reservation) -> None:
-        """Give a reservation back unused (the call never left, or was given up)."""
+        """Release an unused reservation (the call was not sent, or was cancelled)."""
         self._give_back(reservation, None)
         if (outer := self._outer.pop(reservation, None)) is not None and self._around is not None:
             self._around.release(outer)
 
     def fail(self, reservation: Reservation) -> Usage:
-        """Book a call that failed for good: it is counted, and costs nothing that anybody told.
+        """Count a call that failed after all retries. Its cost is not known, so it is not counted.
 
         Returns:
-            Its usage alone, to be added to the state.
+            The usage of this call, for the state.
         """
         usage: Usage = {"failed_calls": 1, "by_model": {reservation.model: {"failed_calls": 1, "cost": 0}}}
         self._give_back(reservation, usage)
@@ -270,12 +270,12 @@ class Ledger:
         return usage
 
     def book(self, usage: Usage) -> None:
-        """Add usage that came from elsewhere: restored from a checkpoint, or counts of run-ahead."""
+        """Add other usage: restored from a checkpoint, or counts of run-ahead."""
         with self._lock:
             self._used = add_usage(self._used, usage)
 
     def restore_time(self, seconds: float) -> None:
-        """Count seconds that passed before a resume."""
+        """Add the seconds that passed before a resume."""
         self._start -= seconds
 
     # -- reading
@@ -287,12 +287,12 @@ class Ledger:
 
     @property
     def used(self) -> Usage:
-        """What the whole tree has used so far."""
+        """The usage of the whole tree so far."""
         with self._lock:
             return add_usage(self._used, empty_usage())
 
     def balance(self) -> Balance:
-        """What is left beside the calls in flight."""
+        """What is left, without the calls in flight."""
         with self._lock:
             limits = self.limits
             return Balance(
@@ -303,10 +303,10 @@ class Ledger:
             )
 
     def room_ahead(self) -> int | None:
-        """How many calls may be made that nobody waits for yet; None: no bound.
+        """Number of calls that can be made ahead; None: no limit.
 
-        Half of the calls that are left, and none in the last quarter of the other limits: what is made in vain must not
-        be missing where it is needed.
+        It is half of the calls that are left, and zero in the last quarter of the other limits, so that unused calls do
+        not take what necessary calls need.
         """
         balance, limits = self.balance(), self.limits
         for left, limit in (
@@ -324,7 +324,7 @@ class Ledger:
         return None if balance.calls is None else balance.calls // 2
 
     def seconds_left(self, kind: CallKind = "root") -> float | None:
-        """Seconds until the time is over for this kind of call, None without a limit."""
+        """Seconds until the time limit for this kind of call; None if there is no limit."""
         limit = self.limits.max_seconds
         if limit is None:
             return None
@@ -332,7 +332,7 @@ class Ledger:
         return limit - kept - self.seconds
 
     def exhausted(self) -> str | None:
-        """Name of a limit that allows no further turn of the root LM, None while there is none."""
+        """Name of a limit that allows no further turn of the root LM; None if there is none."""
         left = self.seconds_left()
         with self._lock:
             if left is not None and left <= 0:
@@ -351,7 +351,7 @@ class Ledger:
             raise BudgetExceededError(f"the run's {self.limits.max_seconds:g} seconds are over", limit="max_seconds")
 
     def _counts(self, kind: CallKind) -> bool:
-        """Whether `Limits.max_calls` counts such a call."""
+        """Whether `Limits.max_calls` counts this kind of call."""
         return kind == "sub"
 
     def _used_calls(self) -> int:
@@ -375,7 +375,7 @@ class Ledger:
         return (self.limits.max_cost or 0.0) - known_cost(self._used) - kept - beside.cost
 
     def _output_room(self, model: str, kind: CallKind, input_tokens: int, *, beside: _InFlight) -> int | None:
-        """Output tokens that fit beside the given reservations; None without a token or cost limit."""
+        """Output tokens that fit in addition to the given reservations; None if tokens and cost are not limited."""
         rooms: list[int] = []
         if self.limits.max_tokens is not None:
             rooms.append(self._left_tokens(beside, kind) - input_tokens)

@@ -1,7 +1,7 @@
-"""Calling models: a budgeted and limited call with classified errors and retries.
+"""Call models within the limits, with classified errors and retries.
 
-Everything that the engine asks of a model goes through `ModelCaller.call`, whoever asks: the root LM, a sub-call at
-any depth, the extraction of a last answer.
+All model calls of the engine go through `ModelCaller.call`: calls of the root LM, sub-calls at any depth, and the
+question for the last answer.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from rlm_adapters.models.usage import Usage
 
 @dataclass(slots=True)
 class CallRecord:
-    """When a call was made and what it took, filled in while it is made; a call that is asked again adds up.
+    """Times and usage of a call. It is filled during the call; repeated requests add up.
 
     Attributes:
-        model: the name of who was asked.
-        start: when the first attempt left, in seconds since the epoch; None: it has not left.
-        attempts: how many left.
-        input_tokens: of the replies.
-        output_tokens: likewise.
-        cached_tokens: of the input tokens, those that the provider had in its cache.
+        model: name of the model.
+        start: when the first attempt was sent, in seconds since the epoch; None: not sent yet.
+        attempts: number of attempts.
+        input_tokens: input tokens of the replies.
+        output_tokens: output tokens of the replies.
+        cached_tokens: input tokens that came from the provider's cache.
         cost: dollars; None: a price is unknown.
     """
 
@@ -64,7 +64,7 @@ class CallRecord:
         self.cost = None if cost is None or self.cost is None else self.cost + cost
 
     def figures(self) -> dict[str, Any]:
-        """For an event about the call's end."""
+        """Data for the event at the end of the call."""
         tokens = {"input": self.input_tokens, "output": self.output_tokens, "cached": self.cached_tokens}
         begun = {"start": self.start} if self.start is not None else {}
         return {"model": self.model, **begun, "attempts": self.attempts, "tokens": tokens, "cost": self.cost}
@@ -72,16 +72,16 @@ class CallRecord:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A call that failed and is made again.
+    """A failed call that is retried.
 
     Attributes:
-        model: its name.
+        model: name of the model.
         role: ``root LM`` or ``sub-LM``.
-        kind: of the failure, as in `ModelCallError`.
-        detail: what the model's server said.
+        kind: kind of the failure, as in `ModelCallError`.
+        detail: message of the model's server.
         attempt: number of the retry, from 1.
-        most: retries that are made at most.
-        seconds: until it is made.
+        most: largest number of retries.
+        seconds: time until the retry.
     """
 
     model: str
@@ -93,7 +93,7 @@ class Retry:
     seconds: float
 
     def told(self) -> dict[str, Any]:
-        """The data of the event about it."""
+        """Data for the event about the retry."""
         message = (
             f"{self.role} {self.model!r} failed ({self.kind}): {self.detail}; "
             f"retry {self.attempt} of {self.most} in {self.seconds:.1f} s"
@@ -101,7 +101,7 @@ class Retry:
         return {"message": message, "retry": asdict(self)}
 
 
-_FIRST_DELAY = 0.5  # seconds before the first retry; doubled for each further one
+_FIRST_DELAY = 0.5  # seconds before the first retry; doubled for each further retry
 _LONGEST_DELAY = 60.0
 _MOST_STALE = 1_000  # connections of a pool; httpx keeps 100, openai's client 1,000
 
@@ -111,7 +111,7 @@ _ROLES = {"root": "root LM", "sub": "sub-LM", "extract": "root LM"}
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """Who is asked, and as what."""
+    """The called model, and its role."""
 
     target: ModelTarget
     role: str
@@ -130,11 +130,11 @@ class _Asked:
 
 
 class ModelCaller:
-    """Calls models within one run: budget, limiter, time-out and retries.
+    """Calls models within one run, with limits, limiter, time-out and retries.
 
     Args:
-        ledger: of the run tree.
-        limiter: of the run tree.
+        ledger: of the call tree.
+        limiter: of the call tree.
     """
 
     def __init__(self, ledger: Ledger, limiter: Limiter) -> None:
@@ -153,24 +153,24 @@ class ModelCaller:
         on_retry: Callable[[Retry], None] | None = None,
         record: CallRecord | None = None,
     ) -> Steps[tuple[ModelReply, Usage]]:
-        """Ask a model once, retrying what can be retried.
+        """Call a model once, with retries.
 
         Args:
             target: the model.
-            prompt: in the target's form.
+            prompt: in the form of the target.
             kind: for the ledger.
-            owner: id of the run that asks, for fairness.
-            config: passed on, so that tracing nests.
-            role: for messages; default: by the kind.
-            on_retry: told of each retry before the wait for it.
-            record: where to note when the call was made and what it took.
+            owner: id of the calling run, for fairness.
+            config: passed on for nested tracing.
+            role: for messages; default: from ``kind``.
+            on_retry: called with each retry, before the wait.
+            record: gets the times and usage of the call.
 
         Returns:
             The reply and the usage of this call.
 
         Raises:
-            BudgetExceededError: the call does not fit into the limits of the run.
-            ModelCallError: it failed for good.
+            BudgetExceededError: the call exceeds the limits of the run.
+            ModelCallError: it failed after all retries.
         """
         if not prices_are_loaded():
             yield off_loop(load_prices)
@@ -202,10 +202,10 @@ class ModelCaller:
                 raise self._over() from None
 
     def _slot(self, owner: str, reservation: Reservation) -> Steps[Callable[[], None]]:
-        """A place to call; every limit is looked at when it is there, not when it was asked for.
+        """Get a slot for a call. All limits are checked again when the slot is free.
 
         Raises:
-            BudgetExceededError: the run's time is over.
+            BudgetExceededError: the time limit of the run was reached.
         """
 
         def left() -> float | None:
@@ -245,10 +245,10 @@ class ModelCaller:
                         None if math.isinf(timeout) else timeout,
                     )
             except GraphBubbleUp:
-                raise  # an interrupt is no failure
+                raise  # an interrupt is not a failure
             except Exception as error:
                 if is_stale(error) and stale < _MOST_STALE:
-                    stale += 1  # no attempt: it was a connection's fault
+                    stale += 1  # not an attempt: only the connection failed
                     asked.record.attempts -= 1
                     continue
                 failure = classify(error)
@@ -270,7 +270,7 @@ class ModelCaller:
         return bool(self.ledger.used["by_model"].get(model, {}).get("calls"))
 
     def _delay(self, attempt: int, asked: float | None) -> float:
-        # Full jitter keeps a batch that was refused together from coming back together.
+        # Full jitter, so that a refused batch is not retried all at once.
         delay: float = _FIRST_DELAY * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
         if asked is not None:
             delay = asked + random.uniform(0.0, 0.25)  # noqa: S311 - no secret

@@ -1,9 +1,9 @@
-"""Connections of a chat model's client that belong to an event loop that is closed.
+"""Drop connections of a chat model's client that belong to a closed event loop.
 
-``asyncio.run`` closes its loop; connections that stay in a client's pool cannot be read any more, but they still take a
-request and send it. So a second ``asyncio.run`` would pay for a call whose answer never arrives, and then for its
-repetition. They are dropped before the first call on another loop. httpx has no public way to do so: where its parts
-are called otherwise nothing is dropped, and the call is made again (`rlm_adapters.models.provider_errors.is_stale`).
+``asyncio.run`` closes its loop. Connections that stay in a client's pool cannot be read any more, but they still send a
+request. So a second ``asyncio.run`` would pay for a call whose answer never arrives, and then for its repetition.
+Therefore they are dropped before the first call on another loop. httpx has no public function for this. If the names
+of its parts differ, nothing is dropped, and the call is made again (`rlm_adapters.models.provider_errors.is_stale`).
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 _CLIENTS: Final = ("root_async_client", "async_client", "_async_client", "http_async_client", "_client", "client")
-"""Where chat models and the clients of providers keep what they send with."""
+"""Attributes in which chat models and the clients of providers keep their HTTP clients."""
 
 _INNER: Final = ("_connection", "_network_stream", "_stream", "transport_stream", "_transport", "_loop")
-"""From a connection of the pool to its event loop; which of them there are depends on TLS and proxies."""
+"""Attributes from a connection of the pool to its event loop. TLS and proxies decide which of them exist."""
 
 _DEPTH: Final = 4
 
 
 def drop_stale_connections(model: Any) -> int:
-    """Take idle connections of closed event loops out of the pools of a model's clients.
+    """Remove idle connections of closed event loops from the pools of a model's clients.
 
     Args:
-        model: a LangChain chat model; anything else has none.
+        model: a LangChain chat model. Other objects have no connections.
 
     Returns:
-        How many there were.
+        Number of removed connections.
     """
     dropped = 0
     for pool in _pools(model, _DEPTH, set()):
@@ -42,7 +42,7 @@ def drop_stale_connections(model: Any) -> int:
 
 
 def _pools(thing: Any, depth: int, seen: set[int]) -> Iterator[Any]:
-    """The connection pools that a model or a client has; nothing is made that is not there yet."""
+    """The existing connection pools of a model or a client. None are created."""
     if id(thing) in seen or not depth:
         return
     seen.add(id(thing))
@@ -61,7 +61,7 @@ def _values(mounts: Any) -> list[Any]:
 
 def _belongs_to_closed_loop(connection: Any) -> bool:
     part = connection
-    for _ in range(2 * len(_INNER)):  # proxies and TLS nest the same names
+    for _ in range(2 * len(_INNER)):  # with proxies and TLS the same names are nested
         inner = next((getattr(part, name) for name in _INNER if getattr(part, name, None) is not None), None)
         if inner is None:
             break

@@ -1,4 +1,4 @@
-"""What a provider's exception means: its kind, whether to try again, and when."""
+"""Classify a provider's exception: its kind, and whether and when to retry."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _QUOTA_SIGNS: Final = (
     "insufficient balance",
     "insufficient credits",
 )
-"""Not "exceeded your current quota" alone: Gemini says so at each rate limit."""
+"""Texts of a used-up quota. "exceeded your current quota" is not one: Gemini uses it for each rate limit."""
 
 _UNKNOWN_CODES: Final = {"model_not_found", "deploymentnotfound", "unsupported_model"}
 _UNKNOWN_MODEL: Final = re.compile(
@@ -41,7 +41,7 @@ _CONNECTION_NAMES: Final = ("connect", "protocolerror", "readerror", "transporte
 _ADDRESS_NAMES: Final = (
     "openai_api_base", "azure_endpoint", "anthropic_api_url", "api_base", "base_url", "endpoint_url", "endpoint",
 )  # fmt: skip
-"""Attributes in which LangChain's and DSPy's models keep the address that they were given."""
+"""Attributes with the address in LangChain's and DSPy's models."""
 
 _REMEDIES: Final = {
     "auth": "check its API key, and what that key may use",
@@ -52,41 +52,41 @@ _REMEDIES: Final = {
     "rate_limit": "lower Limits.max_concurrency, or set Limits.requests_per_minute to what the account allows",
     "timeout": "raise Limits.call_timeout, or take a faster model",
 }
-"""What to do, by kind of failure."""
+"""Remedies by kind of failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What the rules look at."""
+    """The facts about an exception that the rules check."""
 
     error: BaseException
     name: str
-    """Of its class, in lower case."""
+    """Name of its class, in lower case."""
     text: str
     short: str
-    """Its text on one line, without a client's advice about its own options."""
+    """Its text in one line, without the client's advice about its options."""
     status: int | None
     codes: set[str]
 
     @classmethod
     def of(cls, error: BaseException) -> _Facts:
         text = str(error).strip() or type(error).__name__
-        short = " ".join(text.partition("\n\n")[0].split())  # what follows is the client's advice
+        short = " ".join(text.partition("\n\n")[0].split())  # the rest is the client's advice
         short = short if len(short) <= _DETAIL_CHARS else short[:_DETAIL_CHARS] + " ..."
         return cls(error, type(error).__name__.lower(), text, short, status_of(error), codes_of(error))
 
     def named(self, *signs: str) -> bool:
-        """Whether the class's name holds one of the words."""
+        """Whether the name of the class contains one of the words."""
         return any(sign in self.name for sign in signs)
 
     def says(self, *signs: str) -> bool:
-        """Whether the text holds one of the words."""
+        """Whether the text contains one of the words."""
         lowered = self.text.lower()
         return any(sign in lowered for sign in signs)
 
 
 def classify(error: BaseException) -> ModelCallError:
-    """What kind of failure a provider's exception is, read from its status code, class and text."""
+    """Classify a provider's exception by its status code, class and text."""
     if isinstance(error, ModelCallError):
         return error
     facts = _Facts.of(error)
@@ -95,7 +95,7 @@ def classify(error: BaseException) -> ModelCallError:
 
 
 def _no_connection(facts: _Facts) -> ModelCallError | None:
-    """Before time-outs: some transports report a refused connection as one."""
+    """No connection. Checked before time-outs, because some transports report a refused connection as a time-out."""
     if is_stale(facts.error):
         return _network(facts.short)
     said = network_error(facts.error)
@@ -122,12 +122,12 @@ def _too_long(facts: _Facts) -> ModelCallError | None:
 
 
 def _account(facts: _Facts) -> ModelCallError | None:
-    """What the account has left, and what it may do."""
+    """Failures of the account: quota and rights."""
     if facts.status == 402 or facts.named("billing") or facts.codes & _QUOTA_CODES or facts.says(*_QUOTA_SIGNS):
         return ModelCallError(facts.short, kind="quota")
     if facts.status == 429 or facts.named("ratelimit"):
         return ModelCallError(facts.short, kind="rate_limit", retryable=True)
-    if facts.status == 403 and facts.says("moderation", "flagged"):  # OpenRouter: about this prompt alone
+    if facts.status == 403 and facts.says("moderation", "flagged"):  # OpenRouter: only this prompt is refused
         return ModelCallError(facts.short, kind="refusal")
     if facts.status in (401, 403) or facts.named("authentication", "autherror", "permissiondenied"):
         return ModelCallError(facts.short, kind="auth")
@@ -142,9 +142,9 @@ def _unknown_model(facts: _Facts) -> ModelCallError | None:
 
 
 def _wrong_address(facts: _Facts) -> ModelCallError | None:
-    """A server that is not the model's."""
+    """The address is not that of a model server."""
     if facts.status in (404, 405):
-        return ModelCallError(f"nothing that answers is there: {facts.short}", kind="address")
+        return ModelCallError(f"there is no model server at this address: {facts.short}", kind="address")
     if answers_html(facts.error):
         return ModelCallError("the server answered with a web page, not with JSON", kind="address", retryable=True)
     return None
@@ -192,21 +192,21 @@ _RULES: Final[tuple[Callable[[_Facts], ModelCallError | None], ...]] = (
     _lost_connection,
     _nonsense,
 )
-"""In this order: the first that knows the failure says what it is."""
+"""Rules in order. The first one that recognises the failure decides."""
 
 
 def locate(
     failure: ModelCallError, error: BaseException, *, model: str, role: str, address: str | None, tries: int
 ) -> None:
-    """Tell a failure which call it was of, and what to do about it.
+    """Add the call and the remedy to a failure.
 
     Args:
-        failure: of `classify`.
-        error: that it was read from.
-        model: its name.
+        failure: from `classify`.
+        error: the original exception.
+        model: name of the model.
         role: ``root LM`` or ``sub-LM``.
-        address: that the model was given, for clients that do not tell which one they called.
-        tries: how often it was called.
+        address: address in the model's settings, for clients that do not report the called address.
+        tries: number of attempts.
     """
     failure.model, failure.role, failure.tries = model, role, tries
     failure.address = _called_address(error) or address_without_secrets(address)
@@ -214,7 +214,7 @@ def locate(
 
 
 def address_of(model: Any) -> str | None:
-    """The base URL that a client object was given, None if it shows none."""
+    """The base URL in a client object; None if there is none."""
     options = getattr(model, "kwargs", None)
     given = options.get("api_base") or options.get("base_url") if isinstance(options, Mapping) else None
     values = (given, *(getattr(model, name, None) for name in _ADDRESS_NAMES))
@@ -222,7 +222,7 @@ def address_of(model: Any) -> str | None:
 
 
 def address_without_secrets(address: str | None) -> str | None:
-    """An address as it may be shown: without a user, a password and a query, where keys stand."""
+    """An address that can be shown: without user, password and query, which may have keys."""
     if not address:
         return None
     try:
@@ -238,7 +238,7 @@ def _called_address(error: BaseException) -> str | None:
     for link in chain(error):
         try:
             url = str(getattr(getattr(link, "request", None), "url", "") or "")
-        except RuntimeError:  # httpx: no request was set
+        except RuntimeError:  # httpx: there is no request
             continue
         if "://" in url:
             return address_without_secrets(url)

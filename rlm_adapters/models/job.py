@@ -17,16 +17,16 @@ _KINDS: Final = ("calls", "root_calls", "extract_calls")
 
 
 class JobLedger(Ledger):
-    """Keeps all runs of a job within its limits. ``Limits.max_calls`` counts calls of every kind here."""
+    """Keeps all runs of a job within its limits. Here ``Limits.max_calls`` counts calls of every kind."""
 
     whole = "job"
     refusal: BudgetExceededError | None = None
-    """Why the first call was refused; None: none was."""
+    """The first refusal of a call; None: no call was refused."""
 
     def try_reserve(
         self, model: str, kind: CallKind, input_tokens: int, output_tokens: int | None = None
     ) -> Reservation | Future[None]:
-        """As for a run; the first refusal is kept."""
+        """Like `Ledger.try_reserve`. The first refusal is kept."""
         try:
             return super().try_reserve(model, kind, input_tokens, output_tokens)
         except BudgetExceededError as error:
@@ -34,7 +34,7 @@ class JobLedger(Ledger):
             raise
 
     def exhausted(self) -> str | None:
-        """Name of a limit that allows no further call, None while there is none."""
+        """Name of a limit that allows no further call; None if there is none."""
         with self._lock:
             if self.limits.max_calls is not None and self._used_calls() >= self.limits.max_calls:
                 return "max_calls"
@@ -52,25 +52,25 @@ class JobLedger(Ledger):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the runs of a job share."""
+    """Shared parts of the runs of a job."""
 
     ledger: JobLedger
     limiter: Limiter
     runs: list[str] = field(default_factory=list)
-    """Ids of the outermost runs, as they begin."""
+    """Ids of the outermost runs, in the order in which they begin."""
 
 
 _job: Final[ContextVar[Job | None]] = ContextVar("rlm_job", default=None)
 
 
 def current_job() -> Job | None:
-    """The job that runs made here are part of; None: none."""
+    """The job of runs in this context; None if there is none."""
     return _job.get()
 
 
 @contextmanager
 def part_of(job: Job) -> Iterator[None]:
-    """Runs that are made inside, in this context and those copied from it, are part of the job."""
+    """Make runs inside this block, also in copied contexts, part of the job."""
     token = _job.set(job)
     try:
         yield

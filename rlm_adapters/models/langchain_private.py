@@ -1,7 +1,7 @@
-"""What this package uses of langchain-core that has no public name, in one place.
+"""All names of langchain-core that this package uses but that are not public.
 
-Each entry of `PRIVATE` says what breaks when it is gone; `tests/test_private_names.py` looks for each and names it.
-Checked with langchain-core 1.7.2.
+Each entry of `PRIVATE` says what breaks without the name. `tests/test_private_names.py` checks that they exist. Checked
+with langchain-core 1.7.2.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ PRIVATE: Final = (
 
 
 def taps_tokens(handler: Any) -> bool:
-    """Whether a callback handler feeds a caller's token stream."""
+    """Whether a callback handler streams tokens to a caller."""
     return isinstance(handler, _StreamingCallbackHandler | _V2StreamingCallbackHandler)
 
 
 def can_stream(model: BaseChatModel, *, is_async: bool) -> bool:
-    """Whether a chat model streams when a handler wants its tokens: it can, and nobody has switched it off."""
+    """Whether a chat model can stream, and streaming is not switched off."""
     return bool(model._should_stream(async_api=is_async, stream=True))  # noqa: SLF001 - see PRIVATE
 
 
 def ambient_handlers() -> list[Any]:
-    """Callback handlers that a context variable adds to every run, as `get_usage_metadata_callback` does."""
+    """Callback handlers that a context variable adds to every run, such as `get_usage_metadata_callback`."""
     return [handler for variable, *_ in _configure_hooks if (handler := variable.get()) is not None]
 
 
 @contextmanager
 def without_ambient_handlers() -> Iterator[None]:
-    """Keep `ambient_handlers` out of the runs in this block."""
+    """Run this block without `ambient_handlers`."""
     tokens = [(variable, variable.set(None)) for variable, *_ in _configure_hooks]
     try:
         yield
@@ -72,11 +72,11 @@ def type_of_model(model: BaseChatModel) -> str:
 
 
 def identity_of_model(model: BaseChatModel) -> dict[str, Any]:
-    """All that the answers of a chat model depend on, for caches."""
+    """Everything that the answers of a chat model depend on, for caches."""
     return {**model._identifying_params, "_type": model._llm_type}  # noqa: SLF001 - see PRIVATE
 
 
 def body_of_tool(tool: BaseTool) -> Callable[..., Any]:
-    """The function behind a tool."""
+    """The function of a tool."""
     function: Callable[..., Any] = getattr(tool, "func", None) or getattr(tool, "coroutine", None) or tool._run  # noqa: SLF001 - see PRIVATE
     return function

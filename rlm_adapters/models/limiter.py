@@ -1,8 +1,8 @@
-"""One limiter per run for the model calls of the whole call tree.
+"""`Limiter`: one for each run, for the model calls of its whole call tree.
 
-LangGraph's ``max_concurrency`` counts per graph, so it multiplies with the depth (2 becomes 4 leaves at depth 2). A run
-therefore has a single `Limiter`, shared by all its child runs. A slot is held during a model call only, never while a
-parent waits for a child, so a child cannot starve behind its own parent.
+LangGraph's ``max_concurrency`` counts per graph, so it multiplies with the depth (2 becomes 4 calls at depth 2).
+Therefore a run has one `Limiter`, shared with all its child runs. A slot is held only during a model call, never while
+a parent waits for a child. So a child never waits for a slot of its parent.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WINDOW = 60.0  # seconds of the per-minute limits
 
 
 class Limiter:
-    """Bounds calls in flight and calls and tokens per minute. Thread-safe; fair between owners.
+    """Limits calls in flight, and calls and tokens per minute. Thread-safe; fair between owners.
 
     Args:
         max_concurrency: calls in flight.
@@ -50,11 +50,11 @@ class Limiter:
 
     @classmethod
     def of(cls, limits: Limits, *, share: int = 1) -> Self:
-        """One for what such limits allow at once and a minute, or for a part of that.
+        """A limiter for the fields of `Limits` about calls at once and per minute, or for a part of them.
 
         Args:
             limits: of the whole.
-            share: processes that share it equally.
+            share: number of processes that share them equally.
         """
         requests, tokens = limits.requests_per_minute, limits.tokens_per_minute
         return cls(
@@ -66,19 +66,18 @@ class Limiter:
     def slot(
         self, owner: str, tokens: int, seconds_left: Callable[[], float | None] = lambda: None
     ) -> Steps[Callable[[], None]]:
-        """Wait for a place to call a model.
+        """Wait for a slot to call a model.
 
         Args:
-            owner: whose call it is; free places go to the owners in turn, so that a batch of one child does not make
-                its siblings wait for all of it.
+            owner: owner of the call. Owners get free slots in turn, so one child's batch does not block its siblings.
             tokens: estimated tokens of the call.
-            seconds_left: until the run is over; None: no bound.
+            seconds_left: returns the seconds until the time limit of the run; None: no limit.
 
         Returns:
-            A function that gives the place back.
+            A function that releases the slot.
 
         Raises:
-            TimeoutError: the run is over before there is a place.
+            TimeoutError: the time limit was reached before there was a slot.
         """
         future = self._queue(owner)
         if not future.done():
@@ -100,7 +99,7 @@ class Limiter:
 
     @contextmanager
     def held(self, release: Callable[[], None]) -> Iterator[None]:
-        """Give a slot back at the end of a block."""
+        """Release a slot at the end of a block."""
         try:
             yield
         finally:
@@ -125,7 +124,7 @@ class Limiter:
                 owner, queue = self._queues.popitem(last=False)
                 future = queue.popleft()
                 if queue:
-                    self._queues[owner] = queue  # to the end of the line
+                    self._queues[owner] = queue  # move it to the end
             if future.set_running_or_notify_cancel():
                 future.set_result(None)
                 return
@@ -139,10 +138,10 @@ class Limiter:
                     del self._queues[owner]
                 return
         if not future.cancelled():
-            self._release()  # it had just been granted
+            self._release()  # the slot was just granted
 
     def _start(self, tokens: int) -> float:
-        """Note the start of a call; if the minute is full, return the seconds to wait instead."""
+        """Note the start of a call. If the minute is full, return the seconds to wait instead."""
         if self._requests is None and self._tokens is None:
             return 0.0
         with self._lock:

@@ -1,4 +1,4 @@
-"""Limits of a run: what a user may bound, and how that is told to the root LM."""
+"""Limits of a run, and their description for the root LM."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rlm_adapters.errors import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Limits of one run; those marked *tree* hold over the run and all its child RLMs together."""
+    """Limits of one run. Those marked *tree* apply to the run and all its child RLMs together."""
 
     max_iterations: int = 20
-    """Root LM turns of one RLM (each child counts its own). Repair turns count too."""
+    """Turns of the root LM of one RLM, with repair turns. Each child counts its own."""
     max_depth: int = 1
     """0: no sub-calls. 1: sub-LM calls. 2: `rlm_query` starts child RLMs, whose sub-calls are LM calls; and so on."""
     max_calls: int | None = 500
@@ -24,9 +24,9 @@ class Limits:
     max_tokens: int | None = None
     """*Tree*: input and output tokens of all calls."""
     max_cost: float | None = None
-    """*Tree*: US dollars; needs a price for every model: common ones are known, ``prices=`` gives others."""
+    """*Tree*: US dollars. Every model needs a price: common prices are known, ``prices=`` gives others."""
     max_seconds: float | None = None
-    """*Tree*: wall time from the start of the run, in seconds, time before a resume included."""
+    """*Tree*: wall time from the start of the run, in seconds, with the time before a resume."""
     max_concurrency: int = 32
     """*Tree*: model calls in flight at once."""
     requests_per_minute: int | None = None
@@ -34,27 +34,27 @@ class Limits:
     tokens_per_minute: int | None = None
     """*Tree*: estimated tokens of the calls started in any 60 seconds."""
     max_repairs: int = 3
-    """Consecutive replies without usable code or answer after which the run ends with ``finish_reason="error"``, or
-    ``"unsubmitted"`` if they hold a plain answer."""
+    """Replies in a row without usable code or answer. Then the run ends with ``finish_reason="error"``, or with
+    ``"unsubmitted"`` if they have a plain answer."""
     max_output_chars: int = 10_000
-    """Characters of a cell's output that the root LM sees (head and tail of longer ones)."""
+    """Characters of a cell's output that the root LM sees (head and tail of a longer output)."""
     max_output_tokens: int = 8_192
-    """Output tokens reserved for a call when tokens or cost are limited; the call is then also capped at it."""
+    """Output tokens that are reserved for a call if tokens or cost are limited. The reply is then limited to them."""
     call_timeout: float = 300.0
-    """Seconds after which one model call is given up (and retried); ``math.inf``: never."""
+    """Seconds after which a model call is cancelled (and retried); ``math.inf``: never."""
     max_retries: int = 3
-    """Retries of a model call on rate limits, server errors, time-outs and lost connections."""
+    """Retries of a model call after rate limits, server errors, time-outs and lost connections."""
 
     @classmethod
     def of(cls, given: Limits | Mapping[str, Any] | None, **defaults: Any) -> Limits:
-        """Limits from what a user gives: `Limits`, a dict of some of its fields, or None.
+        """Make `Limits` from an argument: `Limits`, a dict of some of its fields, or None.
 
         Args:
-            given: limits.
-            **defaults: fields that differ from the class's defaults where ``given`` is None or a dict.
+            given: the argument.
+            **defaults: other defaults than those of the class, if ``given`` is None or a dict.
 
         Raises:
-            InputError: it is none of these, or a limit is unusable.
+            InputError: it is none of these, or a limit is wrong.
         """
         if isinstance(given, Limits):
             return given
@@ -63,7 +63,7 @@ class Limits:
         raise InputError(f"limits={given!r}: give Limits(max_iterations=...), or a dict of limits")
 
     def describe(self, *, sub_calls: bool = True) -> str:
-        """The limits of the tree in a few words for the root LM; empty when there are none."""
+        """The limits of the tree in a few words for the root LM; empty if there are none."""
         return in_words(
             self.max_calls if sub_calls else None,
             self.max_tokens,
@@ -72,12 +72,12 @@ class Limits:
         )
 
     def given(self) -> dict[str, Any]:
-        """The limits that bound a run and are set, by name, for whoever looks at it."""
+        """The limits of a run that are set, by name, for events."""
         names = ("max_iterations", "max_depth", "max_calls", "max_tokens", "max_cost", "max_seconds", "max_concurrency")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def __post_init__(self) -> None:
-        """Refuse nonsense before any model is called."""
+        """Refuse wrong values before any model is called."""
         least = {"max_iterations": 1, "max_depth": 0, "max_concurrency": 1, "max_output_chars": 200}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -109,19 +109,19 @@ LIMIT_HELP: Final = {
     "call_timeout": "Seconds after which a model call is given up and made again.",
     "max_retries": "How often a model call that failed is made again.",
 }
-"""A line on each limit, for a form or a command's help; `Limits` says more."""
+"""A line about each limit, for a form or a command's help. `Limits` has the details."""
 
-# A frozen dataclass writes its own __init__; wrapped here, a misspelt limit names the one that was meant.
+# A frozen dataclass generates __init__. It is wrapped here, so that the error for a misspelt limit names the right one.
 Limits.__init__ = checked("Limits")(Limits.__init__)  # type: ignore[method-assign]
 
 
 def limits_remedy(name: str, value: Any) -> str:
-    """What to say of an argument that is a limit, where ``limits`` is the argument."""
+    """A remedy for an argument that is the name of a limit, if ``limits`` is the right argument."""
     return f"give limits=Limits({name}={value!r})" if name in {one.name for one in fields(Limits)} else ""
 
 
 def in_words(calls: int | None, tokens: int | None, cost: str | None, seconds: str | None) -> str:
-    """Bounds of a whole run, or what is left of them, in a few words; None where there is none."""
+    """The limits of a whole run, or what is left of them, in a few words; None means no limit."""
     parts = (
         None if calls is None else f"{calls:,} sub-calls",
         None if tokens is None else f"{tokens:,} tokens",

@@ -1,7 +1,7 @@
-"""Hearing what a chat model writes while it writes it.
+"""Listen to a chat model while it writes a reply.
 
-A call is made as ever, by ``invoke``; a handler among its callbacks has the model stream inside, where it can. The
-reply is the same message, its usage included.
+The call is an ordinary ``invoke``. A handler among its callbacks makes the model stream internally, if it can. The
+reply is the same message, with usage.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _T = TypeVar("_T")
 
 
 class Listener(BaseCallbackHandler):
-    """Is told the text of one call as it comes.
+    """Gets the text of one reply while it is written.
 
     Args:
-        begins: called when the model is asked; again at each retry, which begins anew.
-        says: called with each piece of the reply's text, thoughts left out. Must be quick: it may be called on the
-            event loop.
+        begins: called when the model is called, and at each retry, when the reply starts again.
+        says: called with each piece of the reply's text, without thoughts. It must be quick, because it may be called
+            on the event loop.
     """
 
     run_inline = True
@@ -36,49 +36,49 @@ class Listener(BaseCallbackHandler):
         self._says = says
 
     def on_chat_model_start(self, serialized: Any, messages: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """The model is asked."""
+        """The model is called."""
         self._begins()
 
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:  # noqa: ARG002
-        """A piece has come; of a message in blocks its text."""
+        """A piece of the reply. If the message has blocks, the text of them."""
         message = getattr(chunk, "message", None)
         text = str(message.text) if message is not None else token
         if isinstance(text, str) and text:
             self._says(text)
 
-    # LangChain streams inside of ``invoke`` where a handler has these two.
+    # LangChain streams inside ``invoke`` if a handler has these two methods.
 
     def tap_output_iter(self, run_id: Any, output: Iterator[_T]) -> Iterator[_T]:  # noqa: ARG002
-        """The output as it is."""
+        """The unchanged output."""
         return output
 
     def tap_output_aiter(self, run_id: Any, output: AsyncIterator[_T]) -> AsyncIterator[_T]:  # noqa: ARG002
-        """The output as it is."""
+        """The unchanged output."""
         return output
 
 
 def listened(config: RunnableConfig, listener: Listener) -> RunnableConfig:
-    """The configuration of a call to which a listener listens."""
+    """The config of a call with a listener."""
     return merge_configs(config, {"callbacks": [listener]})
 
 
 def stream_options(model: BaseChatModel, config: RunnableConfig, *, is_async: bool) -> dict[str, Any]:
-    """What a model needs to be told so that a reply that somebody listens to comes with its usage."""
+    """Options for a model, so that a streamed reply has its usage."""
     callbacks = config.get("callbacks")
     handlers = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or []
     if not any(isinstance(handler, Listener) for handler in handlers) or not can_stream(model, is_async=is_async):
         return {}
-    # Beside a base URL of its own, ChatOpenAI streams without usage unless it is told to ask for it.
+    # With a custom base URL, ChatOpenAI streams without usage unless this option is set.
     return {"stream_usage": True} if "stream_usage" in type(model).model_fields else {}
 
 
 def refuses_to_stream(error: ModelCallError) -> bool:
-    """Whether a model's server refused a call because it was to be streamed, or to tell the usage of a stream."""
+    """Whether a model's server refused a call because of streaming, or because of usage in a stream."""
     return error.kind not in {"context_length", "refusal"} and not error.retryable and "stream" in error.detail.lower()
 
 
 def can_be_heard(model: Any) -> bool:
-    """Whether a model streams, and tells the usage of a streamed reply."""
+    """Whether a model can stream, and reports the usage of a streamed reply."""
     if not isinstance(model, BaseChatModel) or getattr(model, "stream_usage", None) is False:
         return False
     return can_stream(model, is_async=False) or can_stream(model, is_async=True)

@@ -1,4 +1,4 @@
-"""Prices of models, for cost limits and cost figures."""
+"""Prices of models, for cost limits and reported costs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Final
 from rlm_adapters.errors import InputError
 
 BUNDLED: Final = Path(__file__).with_name("prices.json")
-"""List prices of common models with their date, for machines without litellm; written by ``make prices``."""
+"""List prices of common models with their date, for machines without litellm. ``make prices`` writes it."""
 
 _MODES: Final = ("chat", "completion", "responses")
 
@@ -23,11 +23,11 @@ _LIST_PRICED: Final = frozenset({
     "google_genai", "google_vertexai", "langchain", "litellm_proxy", "mistral", "mistralai", "models", "openai",
     "openrouter", "responses", "vertex_ai", "x-ai", "xai",
 })  # fmt: skip
-"""Prefixes behind which a model costs what its maker asks. A host with prices of its own (Groq, Together) or of the
-user's own (vLLM, Ollama) is not among them: its models are known by their full names or not at all."""
+"""Prefixes of hosts that have the prices of the model's maker. Hosts with other prices (Groq, Together) and the user's
+own servers (vLLM, Ollama) are not among them: their models need an entry with the full name."""
 
 _MAKERS: Final = ("openai", "anthropic", "gemini", "mistral", "xai", "deepseek", "cohere")
-"""Prefixes that price lists put before some makers' models, and clients do not."""
+"""Prefixes that price lists use for models of some makers, but clients do not."""
 
 _DATE: Final = re.compile(r"[-@](?:20\d{2}-\d{2}-\d{2}|20\d{6}|latest)$")
 _BEDROCK: Final = re.compile(r"^(?:(?:us|eu|apac|jp|au|global)\.)?(?:anthropic|amazon|meta|mistral|cohere)\.")
@@ -60,11 +60,11 @@ def _price(name: str, price: Any) -> ModelPrice:
 
 
 class PriceTable:
-    """Looks up prices: the user's table first (exact name, then the longest prefix), then a public price list.
+    """Finds prices: first in the user's table (exact name, then the longest prefix), then in a public price list.
 
-    The list is the one of an installed litellm, else the dated one that this package brings. A name is looked up as it
-    is, then without the provider in front (``openrouter/openai/gpt-5``) and without the date behind
-    (``gpt-5-2025-08-07``). Prices are those for prompts of ordinary length, without discounts for cached tokens.
+    The list is that of an installed litellm, else the dated list of this package. It is searched for the name, then for
+    the name without the provider (``openrouter/openai/gpt-5``) and without the date (``gpt-5-2025-08-07``). Prices are
+    those for prompts of ordinary length, without discounts for cached tokens.
 
     Args:
         prices: model name to `ModelPrice`, or to a pair (input, output) in dollars per million tokens.
@@ -77,21 +77,21 @@ class PriceTable:
         self._found: dict[str, ModelPrice | None] = {}
 
     def find(self, model: str) -> ModelPrice | None:
-        """The price of a model, None when nobody knows it."""
+        """The price of a model; None if it is unknown."""
         if model not in self._found:
             self._found[model] = self._of_user(model) or _public_price(model)
         return self._found[model]
 
     def cost(self, model: str, input_tokens: int, output_tokens: int) -> float | None:
-        """Dollars that a call costs, None when the model's price is unknown."""
+        """The cost of a call in dollars; None if the model's price is unknown."""
         price = self.find(model)
         return None if price is None else price.cost(input_tokens, output_tokens)
 
     def require(self, model: str) -> ModelPrice:
-        """Like `find`.
+        """Like `find`, but the price must be known.
 
         Raises:
-            InputError: nobody knows the price, so a cost limit could not hold.
+            InputError: the price is unknown, so a cost limit cannot be checked.
         """
         price = self.find(model)
         if price is None:
@@ -110,7 +110,7 @@ class PriceTable:
 
 
 def load_prices() -> None:
-    """Read the price list, once in a process's life; later look-ups touch no file."""
+    """Read the price list once per process. Later searches read no file."""
     _public_prices()
 
 
@@ -120,19 +120,19 @@ def prices_are_loaded() -> bool:
 
 
 def prices_source() -> str:
-    """Where public prices come from, and of when they are."""
+    """The source and the date of the public prices."""
     if _litellm_file() is not None:
         return "the price list of the installed litellm"
     return f"the bundled price list of {json.loads(BUNDLED.read_bytes())['date']}"
 
 
 def of_litellm(wanted: Callable[[Mapping[str, Any]], bool]) -> dict[str, ModelPrice]:
-    """Prices of the language models in the list that an installed litellm ships.
+    """Prices of the language models in the list of an installed litellm.
 
-    It is read as a file: importing litellm would ask the network.
+    The list is read as a file, because importing litellm would use the network.
 
     Args:
-        wanted: whether to take an entry of the list.
+        wanted: whether to use an entry of the list.
     """
     path = _litellm_file()
     try:
@@ -163,7 +163,7 @@ def _litellm_file() -> Path | None:
 
 @cache
 def _public_prices() -> Mapping[str, ModelPrice]:
-    """The price list; a name that it has only with dates also stands for the newest of them."""
+    """The price list. If it has a name only with dates, the name without date has the price of the newest one."""
     bundled = json.loads(BUNDLED.read_bytes())["prices"]
     prices = {name: ModelPrice(*price) for name, price in bundled.items()} | of_litellm(lambda _: True)
     undated = {_DATE.sub("", name): prices[name] for name in sorted(prices)}
@@ -176,7 +176,7 @@ def _public_price(model: str) -> ModelPrice | None:
 
 
 def _without_providers(model: str) -> Iterator[str]:
-    """A name, and what is left of it when providers are taken off its front one by one."""
+    """The name, and the name without its first provider, without its first two, and so on."""
     yield model
     provider, slash, rest = model.partition("/")
     while slash and provider.lower() in _LIST_PRICED:
@@ -185,7 +185,7 @@ def _without_providers(model: str) -> Iterator[str]:
 
 
 def _spellings(model: str) -> Iterator[str]:
-    """Names under which a price list may have a model, the nearest first."""
+    """Possible names of a model in a price list, the most similar first."""
     for name in _without_providers(model.strip()):
         plain = _BEDROCK_VERSION.sub("", _BEDROCK.sub("", name))
         dashed = _POINT.sub("-", name)  # OpenRouter writes claude-sonnet-4.5

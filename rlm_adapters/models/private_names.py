@@ -1,4 +1,4 @@
-"""What a module says of the names that it uses of another package without a promise that they stay."""
+"""`PrivateName`: a private name of another package that a module uses."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class PrivateName:
-    """A name that has no promise to stay.
+    """A private name, which may change in any version.
 
     Attributes:
-        where: module that has it; a class of the module stands behind a colon.
-        name: in the module or class.
+        where: its module, and after a colon its class.
+        name: the name in the module or class.
         breaks: what does not work without it.
-        value: that it has there; None: anything.
+        value: its expected value; None: any value.
     """
 
     where: str

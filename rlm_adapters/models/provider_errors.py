@@ -1,6 +1,6 @@
-"""What can be read off an exception of a provider's client: status, codes, and what the operating system said.
+"""Read an exception of a provider's client: status, codes, and errors of the operating system.
 
-Providers' clients have no common base class, but nearly all exceptions carry ``status_code`` and ``response``.
+The clients of providers have no common base class, but nearly all exceptions have ``status_code`` and ``response``.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 _LONGEST_CHAIN: Final = 50
-"""Links of an exception that are looked at."""
+"""Most exceptions of a chain that are checked."""
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception and all that led to it, the nearest first: both its ``__cause__`` and its ``__context__``.
+    """An exception and all exceptions that led to it, the nearest first: by ``__cause__`` and ``__context__``.
 
-    Clients raise their own exception inside an ``except`` block, some with ``from`` and some without: following the
-    causes alone loses what the operating system said. Each exception comes once, a circle ends.
+    Clients raise their own exception inside an ``except`` block, some with ``from`` and some without. So ``__cause__``
+    is not enough to find the error of the operating system. Each exception occurs only once, also in a cycle.
     """
     seen: set[int] = set()
     waiting: deque[BaseException | None] = deque([error])
@@ -31,16 +31,16 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def is_stale(error: BaseException) -> bool:
-    """Whether a call met a connection of the client's pool from an earlier ``asyncio.run``.
+    """Whether a call used a connection of the client's pool from an earlier ``asyncio.run``.
 
-    The client drops that connection, and takes the next one of its pool: there may be many of them. The request was
-    sent, and its answer cannot be read, so `rlm_adapters.models.connections` drops such connections beforehand.
+    The client drops this connection and uses the next one of its pool, which may have many of them. The request was
+    sent, but its answer cannot be read. So `rlm_adapters.models.connections` drops such connections before a call.
     """
     return any(isinstance(link, RuntimeError) and "event loop is closed" in str(link).lower() for link in chain(error))
 
 
 def network_error(error: BaseException) -> str | None:
-    """What the operating system said of a connection, None if nothing at the bottom of an exception came from there."""
+    """The operating system's error about a connection; None if the exception does not come from there."""
     found = [link for link in chain(error) if isinstance(link, ConnectionError | socket.gaierror)]
     if not found:
         return None
@@ -48,12 +48,12 @@ def network_error(error: BaseException) -> str | None:
 
 
 def never_connected(error: BaseException) -> bool:
-    """Whether there was no server: it refused the connection, or its name is unknown."""
+    """Whether there was no server: the connection was refused, or the name is unknown."""
     return any(isinstance(link, ConnectionRefusedError | socket.gaierror) for link in chain(error))
 
 
 def retry_after(error: BaseException) -> float | None:
-    """Seconds that the server asks to wait (``Retry-After``), None if it does not say."""
+    """Seconds that the server asks to wait (``Retry-After``); None if it does not ask."""
     headers = getattr(getattr(error, "response", None), "headers", None)
     try:
         value = headers.get("retry-after") if headers is not None else None
@@ -63,7 +63,7 @@ def retry_after(error: BaseException) -> float | None:
 
 
 def status_of(error: BaseException) -> int | None:
-    """The status of the server's answer, None without one."""
+    """The status of the server's answer; None if there is none."""
     response = getattr(error, "response", None)
     found = (
         getattr(error, "status_code", None),
@@ -74,7 +74,7 @@ def status_of(error: BaseException) -> int | None:
 
 
 def codes_of(error: BaseException) -> set[str]:
-    """The provider's short names of what happened, which clients leave out of the text."""
+    """The provider's error codes, which clients often leave out of the message."""
     body = getattr(error, "body", None)
     inner = body.get("error", body) if isinstance(body, Mapping) else {}
     told = [inner.get("code"), inner.get("type")] if isinstance(inner, Mapping) else []
@@ -83,7 +83,7 @@ def codes_of(error: BaseException) -> set[str]:
 
 
 def is_no_address(error: BaseException) -> bool:
-    """Whether the client could not make an address of what it was given."""
+    """Whether the given address is not valid for the client."""
     return any(
         type(link).__name__ in ("UnsupportedProtocol", "InvalidURL", "InvalidUrlClientError")
         or "missing scheme" in str(link).lower()
@@ -92,7 +92,7 @@ def is_no_address(error: BaseException) -> bool:
 
 
 def answers_html(error: BaseException) -> bool:
-    """Whether the answer was a web page; clients say so by failing on it in many ways."""
+    """Whether the answer was a web page. Clients fail on it in many ways."""
     documents = [getattr(link, "doc", None) for link in chain(error)]
     if any(isinstance(document, str) and document.lstrip().startswith("<") for document in documents):
         return True

@@ -1,4 +1,4 @@
-"""Chat models from names such as ``openai:gpt-5-mini``, for the command line and the examples."""
+"""Make chat models from names such as ``openai:gpt-5-mini``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _NO_KEY: Final = "none"
-"""Local servers (vLLM, llama.cpp, Ollama) ask for no key, but OpenAI's client does."""
+"""Local servers (vLLM, llama.cpp, Ollama) need no key, but OpenAI's client needs one."""
 
 
 @asynccontextmanager
@@ -26,13 +26,13 @@ async def open_chat_model(
     """Open a chat model by name, and close its connections at the end.
 
     Args:
-        name: ``provider:model`` as LangChain's ``init_chat_model`` takes it, or a model alone where its provider
-            follows from it. With ``base_url``, a name without a provider means an OpenAI-compatible server.
-        base_url: address of the server, where it is not the provider's own.
+        name: ``provider:model`` as in LangChain's ``init_chat_model``, or only a model if its provider is clear. With
+            ``base_url``, a name without a provider means an OpenAI-compatible server.
+        base_url: address of the server, if it is not the provider's default.
         api_key: the provider's key; default: from its environment variable.
 
     Raises:
-        InputError: the name, or something in the environment, does not give a model.
+        InputError: the name, or a value in the environment, is wrong.
         MissingExtraError: the provider's package is not installed.
     """
     provider, model = split_name(name, openai_compatible=base_url is not None)
@@ -51,15 +51,15 @@ async def open_chat_model(
 
 
 def chat_model(given: Any, what: str = "model", **options: Any) -> BaseChatModel:
-    """The chat model that a user gives: a LangChain chat model, or a name such as ``"openai:gpt-5"``.
+    """The chat model of an argument: a LangChain chat model, or a name such as ``"openai:gpt-5"``.
 
     Args:
         given: the model or its name.
-        what: the argument's name, for the error.
+        what: name of the argument, for the error.
         **options: ``api_key`` and ``base_url``, for a model that is given by name.
 
     Raises:
-        InputError: it is neither, or the name gives no model.
+        InputError: it is neither, or the name is unknown.
         MissingExtraError: the provider's package is not installed.
     """
     from langchain_core.language_models import BaseChatModel  # noqa: PLC0415 - not needed for `rlm --help`
@@ -82,20 +82,20 @@ def chat_model(given: Any, what: str = "model", **options: Any) -> BaseChatModel
 
 
 def named_models(given: Mapping[str, Any] | None, **options: Any) -> dict[str, BaseChatModel]:
-    """Further models by name, each as `chat_model` takes it.
+    """Further models by name, each converted by `chat_model`.
 
     Raises:
-        InputError: one of them is no model.
+        InputError: one of them is not a model.
         MissingExtraError: a provider's package is not installed.
     """
     return {name: chat_model(model, f"models[{name!r}]", **options) for name, model in (given or {}).items()}
 
 
 def split_name(name: str, *, openai_compatible: bool = False) -> tuple[str | None, str]:
-    """Split ``provider:model``; the provider is None when LangChain has to infer it from the model.
+    """Split ``provider:model``. The provider is None if LangChain must infer it from the model.
 
     Args:
-        name: a model's tag may hold a colon itself: ``qwen3:8b`` has no provider, ``ollama:qwen3:8b`` has.
+        name: the name. A model's tag may have a colon: ``qwen3:8b`` has no provider, ``ollama:qwen3:8b`` has one.
         openai_compatible: a name without a provider means ``openai``.
 
     Raises:
@@ -108,7 +108,7 @@ def split_name(name: str, *, openai_compatible: bool = False) -> tuple[str | Non
     known = getattr(base, "_BUILTIN_PROVIDERS", {"openai": None, "anthropic": None, "ollama": None})
     if colon and provider in known:
         if not model:
-            raise InputError(f"model {name!r} has no name behind the provider: give provider:name")
+            raise InputError(f"model {name!r} has no name after the provider: give provider:name")
         return provider, model
     if not name.strip():
         raise InputError("the model's name is empty: give provider:name, such as openai:gpt-5-mini")
@@ -119,20 +119,20 @@ def split_name(name: str, *, openai_compatible: bool = False) -> tuple[str | Non
 
 
 async def _openai_transport(stack: AsyncExitStack) -> dict[str, Any]:
-    """The aiohttp transport, where it is installed.
+    """Options for OpenAI's client: the aiohttp transport if it is installed, and no retries.
 
-    httpx looks at every idle connection at every request: with 100 calls in flight a burst costs 1.5 s of CPU,
-    0.1 s with aiohttp. Retries are the engine's own, which knows the budget.
+    httpx checks every idle connection at every request. With 100 calls in flight this takes 1.5 s of CPU, with aiohttp
+    0.1 s. The engine makes the retries, because it knows the limits.
     """
     try:
         import openai  # noqa: PLC0415 - an extra
     except ImportError:
-        return {"max_retries": 0}  # the model's creation says what to install
+        return {"max_retries": 0}  # the creation of the model says what to install
     try:
-        client = openai.DefaultAioHttpClient()  # only this tells: each release finds its transport in another place
+        client = openai.DefaultAioHttpClient()  # the only check that works with all releases
     except Exception as error:  # noqa: BLE001 - whatever it is, the default transport works
         _log.warning(
-            "calls in parallel will be slow: openai's aiohttp transport cannot be had (%s); "
+            "calls in parallel will be slow: openai's aiohttp transport is not available (%s); "
             "pip install 'openai[aiohttp]'",
             _one_line(error),
         )

@@ -1,4 +1,4 @@
-"""Prompts and answers as texts for whoever looks at a run."""
+"""Convert prompts and answers to texts for events and traces."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ _ROLES: Final = {"human": "user", "ai": "assistant"}
 
 
 def text_of(value: Any) -> str:
-    """A prompt, arguments or an answer as text; of a content block that is no text its type and size."""
+    """A prompt, arguments or an answer as text. A content block without text becomes its type and size."""
     if isinstance(value, str):
         return value
     if isinstance(value, list) and value and all(isinstance(part, str) or _is_block(part) for part in value):
         return "\n".join(part if isinstance(part, str) else _block(part) for part in value)
     try:
         return json.dumps(value, ensure_ascii=False, default=repr)
-    except (TypeError, ValueError, RecursionError):  # keys that JSON has not, a value that holds itself
+    except (TypeError, ValueError, RecursionError):  # keys that JSON does not have, or a value that contains itself
         return reprlib.repr(value)
 
 
 def head_of(value: Any, chars: int) -> str:
-    """The beginning of `text_of`, about, without making the whole of a big value."""
+    """About the beginning of `text_of`, without converting all of a big value."""
     if isinstance(value, str):
         return value[:chars]
     return reprlib.repr(value)[:chars]
 
 
 def messages_of(target: Any, prompt: Any) -> list[dict[str, str]]:
-    """What a model is asked, as a list of {role, text}.
+    """A prompt as a list of {role, text}.
 
     Args:
-        target: the model; one whose prompts are no messages has a method ``messages_of``.
-        prompt: in its form.
+        target: the model. If its prompts are not messages, it has a method ``messages_of``.
+        prompt: in the form of the model.
     """
     own = getattr(target, "messages_of", None)
     if own is not None:

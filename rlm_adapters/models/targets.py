@@ -1,4 +1,4 @@
-"""What answers a prompt, and its replies: one form for every provider."""
+"""Models that answer prompts, and their replies, in one form for every provider."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from rlm_adapters.models.usage import details_of
 Prompt: TypeAlias = Sequence[BaseMessage]
 
 NOSTREAM = "nostream"
-"""LangGraph's tag for models whose tokens stay out of the caller's ``messages`` stream."""
+"""LangGraph's tag for models whose tokens are not in the caller's ``messages`` stream."""
 
 HEARD = "rlm:root"
-"""Tag of calls of the root LM whose tokens go into that stream."""
+"""Tag of calls of the root LM whose tokens are in that stream."""
 
 _CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "MAX_TOKENS", "model_context_window_exceeded"})
 _FILTERED = frozenset({"content_filter", "refusal", "SAFETY", "safety", "PROHIBITED_CONTENT", "guardrail_intervened"})
@@ -34,17 +34,17 @@ _FILTERED = frozenset({"content_filter", "refusal", "SAFETY", "safety", "PROHIBI
 
 @dataclass(frozen=True, slots=True)
 class ModelReply:
-    """A reply of a model, whatever the provider.
+    """A reply of a model of any provider.
 
     Attributes:
-        text: its text, reasoning left out.
-        finish_reason: ``stop``, ``length``, ``content_filter``, or what the provider says.
-        refusal: the provider's refusal text, None if it did not refuse.
-        input_tokens: as the provider counts, else estimated.
-        output_tokens: likewise.
-        details: what these tokens were; see `rlm_adapters.models.usage.DETAILS`.
-        tool_calls: name and args of tool calls that the model made unasked.
-        counted: whether the provider said how many tokens it took.
+        text: its text, without reasoning.
+        finish_reason: ``stop``, ``length``, ``content_filter``, or another reason of the provider.
+        refusal: the provider's refusal text; None if it did not refuse.
+        input_tokens: count of the provider, else an estimate.
+        output_tokens: count of the provider, else an estimate.
+        details: kinds of these tokens; see `rlm_adapters.models.usage.DETAILS`.
+        tool_calls: name and args of tool calls that the model made although no tool was offered.
+        counted: whether the provider reported token counts.
     """
 
     text: str
@@ -59,7 +59,7 @@ class ModelReply:
 
     @property
     def cached_tokens(self) -> int:
-        """Of the input tokens, those that the provider had in its cache."""
+        """Input tokens that came from the provider's cache."""
         return self.details.get("cache_read_tokens", 0)
 
 
@@ -68,7 +68,7 @@ class ModelTarget(Protocol):
 
     @property
     def name(self) -> str:
-        """How it is called in usage figures."""
+        """Its name in usage figures."""
         ...
 
     def estimate(self, prompt: Any) -> int:
@@ -76,7 +76,7 @@ class ModelTarget(Protocol):
         ...
 
     def invoke(self, prompt: Any, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
-        """Call the model; whatever it raises is classified by `classify`."""
+        """Call the model. `classify` handles its exceptions."""
         ...
 
     async def ainvoke(self, prompt: Any, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
@@ -88,7 +88,7 @@ class SubModel(ModelTarget, Protocol):
     """A `ModelTarget` for ``llm_query``: its prompts are messages."""
 
     def context_window(self) -> int | None:
-        """Input tokens that the model takes; None if unknown."""
+        """Window of the model in input tokens; None if unknown."""
         ...
 
 
@@ -97,7 +97,7 @@ class ChatTarget:
 
     Args:
         model: any chat model.
-        name: how it is called in usage figures; default: the model's own name.
+        name: its name in usage figures; default: the name of the model.
         options: keyword arguments of every call (``temperature``, ``seed``, ...).
     """
 
@@ -109,11 +109,11 @@ class ChatTarget:
 
     @property
     def address(self) -> str | None:
-        """The base URL that the model was given; None: its provider's own."""
+        """The base URL in the model's settings; None: the default address of its provider."""
         return address_of(self.model)
 
     def estimate(self, prompt: Prompt) -> int:
-        """Upper estimate of the prompt's tokens, 8 for each message's frame."""
+        """Upper estimate of the prompt's tokens, with 8 for each message."""
         return sum(estimate_tokens(_visible_text(message)) + 8 for message in prompt)
 
     def invoke(self, prompt: Prompt, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
@@ -129,14 +129,14 @@ class ChatTarget:
         return self.read(prompt, message)
 
     def enter_loop(self) -> None:
-        """Drop what the model's client kept of event loops that are closed, before the first call on another one."""
+        """Before the first call on another event loop, drop the client's connections of closed event loops."""
         loop = asyncio.get_running_loop()
         if self._loop is None or self._loop() is not loop:
             self._loop = weakref.ref(loop)
             drop_stale_connections(self.model)
 
     def context_window(self) -> int | None:
-        """Input tokens that the model takes, where its LangChain profile tells."""
+        """Window of the model in input tokens, if its LangChain profile has it."""
         profile = getattr(self.model, "profile", None) or {}
         window = profile.get("max_input_tokens") if isinstance(profile, Mapping) else None
         return int(window) if window else None
@@ -202,11 +202,11 @@ def _visible_text(message: BaseMessage) -> str:
 
 
 def quiet(config: RunnableConfig) -> RunnableConfig:
-    """The configuration with the tag that keeps tokens out of the caller's stream, unless it is of `heard`."""
+    """The config with the tag that keeps tokens out of the caller's stream, unless it comes from `heard`."""
     tags = config.get("tags") or ()
     return config if NOSTREAM in tags or HEARD in tags else merge_configs(config, {"tags": [NOSTREAM]})
 
 
 def heard(config: RunnableConfig) -> RunnableConfig:
-    """The configuration of a call whose tokens go into the caller's stream, if nothing above it forbids that."""
+    """The config of a call whose tokens are in the caller's stream, unless a surrounding config forbids it."""
     return merge_configs(config, {"tags": [HEARD]})

@@ -1,11 +1,11 @@
-"""How many tokens a text has, without a tokenizer."""
+"""Estimate the tokens of a text without a tokenizer."""
 
 from __future__ import annotations
 
 from typing import Final
 
 CHARS_PER_TOKEN: Final = 3
-"""Of ASCII text, at the least: the same cautious estimate as `estimate_tokens`."""
+"""Of ASCII text, a low value: the same careful estimate as `estimate_tokens`."""
 
 
 def estimate_tokens(text: str) -> int:

@@ -1,4 +1,4 @@
-"""What model calls used: counts, tokens and dollars, and their sums and differences."""
+"""Usage of model calls: counts, tokens and dollars, and their sums and differences."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from langchain_core.messages.ai import UsageMetadata
 
 Usage: TypeAlias = dict[str, Any]
-"""Plain dict, as saved in the state: ``calls`` (sub-LM calls and the turns of child RLMs), ``root_calls`` (turns of the
-outermost root LM), ``extract_calls`` (questions for a last answer when a limit ended a run), ``failed_calls`` (calls of
-any kind that failed for good; they are in none of the other counts), ``input_tokens``, ``output_tokens``, ``cost`` (US
-dollars; None: unknown, since a model that answered has no known price), ``ahead_calls``, ``ahead_wasted``, ``by_model``
-(``calls``, ``failed_calls``, ``input_tokens``, ``output_tokens`` and ``cost`` by model name). Where a provider told
-them, also what the tokens were: the keys of `DETAILS`, in the total and by model."""
+"""A plain dict, as saved in the state: ``calls`` (sub-LM calls and turns of child RLMs), ``root_calls`` (turns of the
+outermost root LM), ``extract_calls`` (questions for a last answer when a limit ended a run), ``failed_calls`` (failed
+calls of any kind, which are in none of the other counts), ``input_tokens``, ``output_tokens``, ``cost`` (US dollars;
+None: unknown, because a model that answered has no known price), ``ahead_calls``, ``ahead_wasted``, ``by_model``
+(``calls``, ``failed_calls``, ``input_tokens``, ``output_tokens`` and ``cost`` by model name). If a provider reports the
+kinds of tokens, also the keys of `DETAILS`, in the total and by model."""
 
 DETAILS: Final = {
     "cache_read_tokens": ("input_token_details", "cache_read"),
@@ -25,7 +25,7 @@ DETAILS: Final = {
     "reasoning_tokens": ("output_token_details", "reasoning"),
     "output_audio_tokens": ("output_token_details", "audio"),
 }
-"""Parts of the input and output tokens, and where LangChain's ``usage_metadata`` has them."""
+"""Kinds of input and output tokens, and their keys in LangChain's ``usage_metadata``."""
 
 _COUNTS = (
     "calls", "root_calls", "extract_calls", "failed_calls", "input_tokens", "output_tokens", "ahead_calls",
@@ -35,7 +35,7 @@ _MODEL_COUNTS = ("calls", "failed_calls", "input_tokens", "output_tokens")
 
 
 def add_usage(left: Usage | None, right: Usage | None) -> Usage:
-    """Sum of two usages (the reducer of the state's ``usage``)."""
+    """Add two usages. This is the reducer of the state's ``usage``."""
     if not left or not right:
         return dict(left or right or {})
     total = _added(left, right, [key for key in (*_COUNTS, *DETAILS) if key in left or key in right])
@@ -50,43 +50,43 @@ def add_usage(left: Usage | None, right: Usage | None) -> Usage:
 
 
 def check_usage(usage: Any, least: float = 0) -> None:
-    """Check figures that come from outside, such as a state that a client has edited.
+    """Check usage that comes from outside, such as a state that a client has edited.
 
     Args:
-        usage: the figures.
-        least: the smallest number that one may have.
+        usage: the usage.
+        least: smallest allowed number.
 
     Raises:
-        InputError: they are no usage.
+        InputError: it is not a usage.
     """
     figures = dict(usage) if isinstance(usage, dict) else {"usage": usage}
     models = figures.pop("by_model", {})
     for one in (figures, *(models.values() if isinstance(models, dict) else ({"by_model": models},))):
         for name, value in one.items() if isinstance(one, dict) else (("by_model", one),):
             if isinstance(value, bool) or not (value is None or (isinstance(value, int | float) and value >= least)):
-                raise InputError(f"usage: {name}={str(value)[:80]} is no figure: give a number of at least {least}")
+                raise InputError(f"usage: {name}={str(value)[:80]} is wrong: give a number of at least {least}")
 
 
 def subtract_usage(total: Usage, before: Usage) -> Usage:
-    """What came on top of ``before``."""
+    """The usage that was added after ``before``."""
     earlier = before.get("by_model", {})
     models = {name: _difference(figures, earlier.get(name, {})) for name, figures in total.get("by_model", {}).items()}
     models = {name: figures for name, figures in models.items() if any(figures.values())}
     rest = _difference({key: value for key, value in total.items() if key != "by_model"}, before)
     costs = [figures.get("cost", 0) for figures in models.values()]
     if "cost" in rest and rest["cost"] is None and None not in costs:
-        rest["cost"] = sum(costs)  # what is unknown was there before
+        rest["cost"] = sum(costs)  # the unknown cost was already in ``before``
     return {**rest, "by_model": models}
 
 
 def details_of(metadata: Mapping[str, Any]) -> dict[str, int]:
-    """What the tokens of a LangChain ``usage_metadata`` were, as far as it says."""
+    """The kinds of tokens in a LangChain ``usage_metadata``, as far as it has them."""
     found = {key: (metadata.get(group) or {}).get(name) for key, (group, name) in DETAILS.items()}
     return {key: count for key, count in found.items() if isinstance(count, int) and count > 0}
 
 
 def usage_metadata(usage: Usage) -> UsageMetadata:
-    """Tokens as LangChain's messages carry them, with what they were."""
+    """The tokens as LangChain's ``usage_metadata``, with their kinds."""
     tokens = int(usage.get("input_tokens", 0)), int(usage.get("output_tokens", 0))
     metadata: dict[str, Any] = {"input_tokens": tokens[0], "output_tokens": tokens[1], "total_tokens": sum(tokens)}
     for key, (group, name) in DETAILS.items():
@@ -96,7 +96,7 @@ def usage_metadata(usage: Usage) -> UsageMetadata:
 
 
 def empty_usage() -> Usage:
-    """A usage of nothing."""
+    """A usage of zero."""
     return {**dict.fromkeys(_COUNTS, 0), "cost": 0, "by_model": {}}
 
 
@@ -109,7 +109,7 @@ def _added(left: Mapping[str, Any], right: Mapping[str, Any], keys: Iterable[str
 
 
 def _difference(total: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """Figure by figure; an unknown cost is unknown as long as anything came on top."""
+    """Subtract each number. An unknown cost stays unknown if anything was added."""
     counts = {key: value - before.get(key, 0) for key, value in total.items() if key != "cost"}
     if "cost" in total:
         costs = total["cost"], before.get("cost", 0)
@@ -119,7 +119,7 @@ def _difference(total: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str
 
 
 def known_cost(usage: Usage) -> float:
-    """Dollars of the models whose prices are known."""
+    """Dollars of all models with known prices."""
     cost = usage.get("cost")
     if cost is None:
         return float(sum(figures.get("cost") or 0.0 for figures in usage.get("by_model", {}).values()))

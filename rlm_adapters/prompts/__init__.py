@@ -1,4 +1,4 @@
-"""Prompts: what the root LM is told, and how values are described to it."""
+"""Prompts for the root LM, and descriptions of values in them."""
 
 from rlm_adapters.prompts.describe import cut_middle, describe_input, preview, type_name
 from rlm_adapters.prompts.render import extract_messages, observation, root_messages, status_line

@@ -1,8 +1,8 @@
-"""A prompt file: what ``save`` of an optimised DSPy program wrote, for LangChain models.
+"""Use a prompt file, which ``save`` of an optimised DSPy program wrote, with LangChain models.
 
-The file holds the instructions and demos of the predictors ``generate_action`` and ``extract``. Rendered by DSPy's own
-adapter they give, for the same step, the very messages that the DSPy program sends, so what an optimizer found there
-holds here. Needs the ``dspy`` extra, but no DSPy LM.
+The file has the instructions and demos of the predictors ``generate_action`` and ``extract``. DSPy's adapter renders
+them, so for the same step the messages are the same as those of the DSPy program, and an optimisation is valid here,
+too. Needs the extra ``dspy``, but no DSPy LM.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from rlm_adapters.replies import Reading, read_reply
 from rlm_adapters.values.answers import to_plain
 
 VERSION: Final = 1
-"""Of the entry ``rlm`` that `describe_signature` writes; raised when a key changes its meaning."""
+"""Version of the entry ``rlm`` that `describe_signature` writes. Increase it when a key changes its meaning."""
 
 PromptSource: TypeAlias = "str | os.PathLike[str] | Mapping[str, Any] | PromptArtefact"
 _QUESTIONS: Final = ("query", "question", "task", "request", "instruction", "prompt")
@@ -42,12 +42,12 @@ _REASONING_CHARS: Final = 2_000  # of a reply without code, kept in the history
 
 
 def describe_signature(signature: Any, *, max_output_chars: int, sub_call: Any = None) -> dict[str, Any]:
-    """What a prompt file says of its task beside the predictors, in plain JSON.
+    """The description of the task in a prompt file, in addition to the predictors, in plain JSON.
 
     Args:
         signature: of the program.
-        max_output_chars: of each output that the prompt shows.
-        sub_call: signature of the predictor that words the sub-calls, if there is one.
+        max_output_chars: characters of each output that the prompt shows.
+        sub_call: signature of the predictor for sub-calls, if there is one.
     """
     described = {
         "version": VERSION,
@@ -85,9 +85,9 @@ class PromptArtefact:
         extract_demos: its demos.
         inputs: names of the input fields, with their notes.
         outputs: JSON schemas of the output fields.
-        max_output_chars: of each output that the prompt shows.
-        child: the predictors of child runs, where the file has them.
-        sub_call: what words the sub-calls, where the file has it.
+        max_output_chars: characters of each output that the prompt shows.
+        child: the predictors of child runs, if the file has them.
+        sub_call: the predictor for sub-calls, if the file has it.
     """
 
     action: Any
@@ -109,7 +109,7 @@ class PromptArtefact:
             module: in the file of a larger program, the attribute path of the RLM: ``"answerer"``.
 
         Raises:
-            InputError: it is no such file, or holds several RLMs.
+            InputError: it is not such a file, or has several RLMs.
         """
         if isinstance(source, PromptArtefact):
             return source
@@ -144,12 +144,12 @@ class PromptArtefact:
         )
 
     def question_field(self) -> str | None:
-        """The input that is the question: by its name, else the last of several; None when there is none."""
+        """The input with the question: by its name, else the last of several inputs; None if there is none."""
         named = next((name for name in _QUESTIONS if name in self.inputs), None)
         return named or (list(self.inputs)[-1] if len(self.inputs) > 1 else None)
 
     def variable_names(self) -> dict[str, str]:
-        """How the graph's ``context`` and ``query`` are called in the REPL."""
+        """Names of the graph's ``context`` and ``query`` in the REPL."""
         question = self.question_field()
         others = [name for name in self.inputs if name != question]
         names = {} if question is None else {"query": question}
@@ -162,7 +162,7 @@ class PromptArtefact:
         definitions: dict[str, Any] = {}
         properties = {}
         for name, schema in self.outputs.items():
-            # A type that only the program's own code knows is checked by its schema instead.
+            # A type that is defined only in the program's code is checked by its schema instead.
             if self.extract.output_fields[name].annotation is Any:
                 definitions |= schema.get("$defs", {})
                 properties[name] = {key: value for key, value in schema.items() if key != "$defs"}
@@ -208,7 +208,7 @@ class ArtefactWriter:
         return self._messages(artefact.extract, artefact.extract_demos, given)
 
     def window(self) -> int | None:
-        """Input tokens of the model, where its profile tells."""
+        """Window of the model in input tokens, if its profile has it."""
         return self.target.context_window()
 
     def describe(self, name: str, value: Any) -> InputInfo:
@@ -216,7 +216,7 @@ class ArtefactWriter:
         return describe_variable(name, value)
 
     def read(self, reply: ModelReply, names: Sequence[str]) -> Reading:
-        """The code field; a reply in another form is read like that of any model."""
+        """The code field. A reply in another form is read like that of any model."""
         fields = self._fields(self.artefact.action, reply.text)
         if fields is not None and reply.finish_reason != "length":
             return _step_of(fields).read()
@@ -228,27 +228,27 @@ class ArtefactWriter:
             tool_calls=reply.tool_calls,
         )
 
-    def as_reply(self, cells: Sequence[str], text: str) -> str:  # noqa: ARG002 - what it says of its code may be wrong now
-        """Code blocks, which `read` takes as well."""
+    def as_reply(self, cells: Sequence[str], text: str) -> str:  # noqa: ARG002 - its text about the code may be wrong now
+        """Code blocks, which `read` accepts, too."""
         return as_blocks(cells)
 
     def as_written(self, text: str) -> str:
-        """The text itself."""
+        """The unchanged text."""
         return text
 
     def observe(self, outcome: Outcome, trajectory: Trajectory) -> str:  # noqa: ARG002
-        """The output, as it stands in the REPL history."""
+        """The output in the form of the REPL history."""
         return observed(outcome)
 
     def read_answer(self, reply: ModelReply) -> Any:
-        """The output fields; a text without them is the answer if there is one field."""
+        """The output fields. If there is only one field, a text without fields is the answer."""
         fields = self._fields(self.artefact.extract, reply.text)
         if fields is None:
             return reply.text.strip() or None if len(self.artefact.outputs) == 1 else None
         return {name: to_plain(fields[name]) for name in self.artefact.outputs}
 
     def for_child(self) -> ArtefactWriter | ChatCodeWriter:
-        """The file's predictors of child runs, else the default prompt."""
+        """A writer with the file's predictors for child runs, else with the default prompt."""
         if self.artefact.child is None:
             return ChatCodeWriter(self.target)
         return ArtefactWriter(self.target, self.artefact.child, self.adapter)
@@ -263,7 +263,7 @@ class ArtefactWriter:
         return variables_info(trajectory.inputs, self.artefact.inputs)
 
     def _with_extras(self, signature: Any, trajectory: Trajectory) -> Any:
-        """The signature with what the DSPy program did not know: tools, instructions and question of this run."""
+        """The signature with parts that the DSPy program did not have: tools, instructions and question of this run."""
         extras = []
         missing = [tool for tool in trajectory.tools if f"`{tool.signature.partition('(')[0]}(" not in str(signature)]
         if missing:
@@ -301,7 +301,7 @@ def _step_of(fields: Mapping[str, Any]) -> Step:
 
 
 def as_message(message: Mapping[str, Any]) -> BaseMessage:
-    """A message of DSPy's adapters as LangChain has it."""
+    """A message of DSPy's adapters as a LangChain message."""
     content = message["content"]
     if message["role"] == "system":
         return SystemMessage(content)
@@ -317,17 +317,17 @@ def _read(path: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise InputError(
             f"prompt file {str(path)!r:.200}: {error.strerror or error}; give the .json file that an optimised RLM's "
-            "save() wrote (standing instructions for the root LM are instructions=...)"
+            "save() wrote (for instructions to the root LM, use instructions=...)"
         ) from error
     except ValueError as error:
-        raise InputError(f"prompt file {str(path)!r} is no JSON ({error}): save the program as .json") from error
+        raise InputError(f"prompt file {str(path)!r} is not JSON ({error}): save the program as .json") from error
     if not isinstance(state, Mapping):
-        raise InputError(f"prompt file {str(path)!r} holds a {type(state).__name__}, not a saved DSPy program")
+        raise InputError(f"prompt file {str(path)!r} has a {type(state).__name__}, not a saved DSPy program")
     return state
 
 
 def _prefix(state: Mapping[str, Any], module: str) -> str:
-    """Where in the file the RLM is: empty, or ``"answerer."`` in a larger program."""
+    """The prefix of the RLM in the file: empty, or ``"answerer."`` in a larger program."""
     found = [key.removesuffix("generate_action") for key in state if key.endswith("generate_action")]
     found = [prefix for prefix in found if "child." not in prefix and f"{prefix}extract" in state]
     wanted = f"{module}." if module else None
@@ -361,7 +361,7 @@ def _extract_signature(outputs: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def _sub_call(state: Mapping[str, Any] | None, names: Mapping[str, str] | None) -> Predictor | None:
-    """The predictor that words the sub-calls: text in, text out."""
+    """The predictor for sub-calls, with one text input and one text output."""
     if state is None:
         return None
     names = names or {"input": "prompt", "output": "answer"}
@@ -371,7 +371,7 @@ def _sub_call(state: Mapping[str, Any] | None, names: Mapping[str, str] | None) 
 
 
 def _guess(action: Mapping[str, Any], extract: Mapping[str, Any]) -> dict[str, Any]:
-    """The task of a file that dspy.RLM wrote: inputs from its instructions, outputs from the extract step's fields."""
+    """The task of a file that dspy.RLM wrote: inputs from its instructions, outputs from the extract step."""
     text = action["signature"]["instructions"]
     named = re.search(r"given the inputs ((?:`\w+`(?:, )?)+)", text)
     inputs = re.findall(r"`(\w+)`", named.group(1)) if named else ["context", "query"]
@@ -385,7 +385,7 @@ def _guess(action: Mapping[str, Any], extract: Mapping[str, Any]) -> dict[str, A
 
 
 def _guess_type(name: str, instructions: str) -> dict[str, Any]:
-    """The type of an output field, from what dspy.RLM's instructions say of it."""
+    """The type of an output field, from dspy.RLM's instructions."""
     line = next((one for one in instructions.splitlines() if one.startswith("- {" + name + "}")), "")
     if single := re.search(r"must be a single (int|float) value", line):
         return {"type": single.group(1)}
@@ -407,7 +407,7 @@ def _notes(info: Any) -> dict[str, str]:
 
 
 def _type_text(annotation: Any) -> str:
-    """A type as a signature string names it; empty for one that only the program's own code knows."""
+    """The name of a type in a signature string; empty for a type that is defined only in the program's code."""
     text = getattr(annotation, "__name__", "") if isinstance(annotation, type) else repr(annotation)
     text = repr(annotation) if getattr(annotation, "__args__", None) else text
     text = text.replace("typing.", "").replace("NoneType", "None")

@@ -1,4 +1,4 @@
-"""Describing values to the root LM: type, length, head and tail; and cutting long output in the middle."""
+"""Describe values to the root LM by type, length, head and tail, and cut long output in the middle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ITEMS = 3  # items of a list that it shows
 
 
 def describe_input(name: str, value: Any) -> InputInfo:
-    """Describe an input value; the value itself stays where it is."""
+    """Describe an input value."""
     return InputInfo(name, type_name(value), _size(value), preview(value))
 
 
@@ -29,7 +29,7 @@ def type_name(value: Any) -> str:
 
 
 def preview(value: Any, *, head: int = _HEAD, tail: int = _TAIL) -> str:
-    """Head and tail of a value, as Python would print them."""
+    """Head and tail of a value, as Python prints them."""
     if isinstance(value, str | bytes):
         if len(value) <= head + tail:
             return repr(value)
@@ -56,7 +56,7 @@ def input_line(info: InputInfo) -> str:
 
 
 def cut_middle(text: str, limit: int) -> str:
-    """Keep head and tail of a long text and say what went."""
+    """Keep head and tail of a long text, and say how much is left out."""
     if len(text) <= limit:
         return text
     head = limit * 2 // 3

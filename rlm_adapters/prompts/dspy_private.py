@@ -1,7 +1,7 @@
-"""What this package uses of DSPy that has no public name, in one place.
+"""All names of DSPy that this package uses but that are not public.
 
-Each entry of `PRIVATE` says what breaks when it is gone; `tests/test_private_names.py` looks for each and names it.
-Checked with dspy 3.4.1. Needs the ``dspy`` extra; imported only where it is used.
+Each entry of `PRIVATE` says what breaks without the name. `tests/test_private_names.py` checks that they exist. Checked
+with dspy 3.4.1. Needs the extra ``dspy``; imported only where it is used.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ PRIVATE: Final = (
 
 
 def interpreter_rules(text: str, *, sub_agents: bool = False) -> str:
-    """What an action step's instructions say of the interpreter.
+    """The rules about the interpreter in an action step's instructions.
 
     Args:
-        text: its own instructions.
-        sub_agents: whether cells may ``import dspy``.
+        text: instructions of the interpreter.
+        sub_agents: whether cells can ``import dspy``.
     """
     return str(dspy.RLM._format_interpreter_rules(text, SUB_AGENT_INSTRUCTIONS if sub_agents else ""))  # noqa: SLF001 - see PRIVATE
 
@@ -89,10 +89,10 @@ def without_fences(code: str) -> str:
 
 
 def checked_fields(fields: Any, names: Sequence[str], signature: Any) -> tuple[dict[str, Any] | None, str | None]:
-    """Submitted fields in the types of a signature, by the rules and in the words that optimised prompts know.
+    """Submitted fields in the types of a signature, with the rules and messages of dspy.RLM.
 
     Returns:
-        The fields or what is wrong with them; the other is None.
+        The fields and None, or None and the problem.
     """
     check = dspy.RLM._process_final_output  # noqa: SLF001 - see PRIVATE
     values, error = check(SimpleNamespace(signature=signature), FinalOutput(fields), list(names))
@@ -100,16 +100,16 @@ def checked_fields(fields: Any, names: Sequence[str], signature: Any) -> tuple[d
 
 
 def call_budget(most: int) -> Any:
-    """The count of sub-calls that dspy.RLM's own tools share.
+    """The counter of sub-calls that dspy.RLM's tools share.
 
     Args:
-        most: how many there may be.
+        most: largest number of sub-calls.
     """
     return _LLMCallBudget(most)
 
 
 RESULT_NAMES: Final[frozenset[str]] = frozenset(dspy.RLM._RESERVED_RESULT_NAMES)  # noqa: SLF001 - see PRIVATE
-"""Fields that the result of dspy.RLM has besides those of the signature."""
+"""Fields of dspy.RLM's result that are not in the signature."""
 
 SANDBOX_NAMES: Final[frozenset[str]] = frozenset(dspy.RLM._RESERVED_SANDBOX_NAMES)  # noqa: SLF001 - see PRIVATE
-"""Functions that its cells have."""
+"""Functions that cells of dspy.RLM have."""

@@ -1,4 +1,4 @@
-"""Output fields of a DSPy signature as the answer that the graph validates. Needs the ``dspy`` extra."""
+"""Validate the output fields of a DSPy signature as the answer of the graph. Needs the extra ``dspy``."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rlm_adapters.values.answers import InvalidAnswerError, OutputSpec, to_plain
 
 @dataclass(frozen=True, slots=True)
 class FieldsSpec(OutputSpec):
-    """The output fields of a signature, checked as dspy.RLM does and with its words.
+    """The output fields of a signature, checked with the rules and messages of dspy.RLM.
 
-    The accepted answer is plain JSON types, for the checkpoint; `typed` gives what the signature asks for.
+    The accepted answer has plain JSON types, for the checkpoint. `typed` converts it to the types of the signature.
 
     Attributes:
         signature: has the output fields.
-        bare: a single field is the answer itself, not a dict of one field.
+        bare: the answer is the value of the only field, not a dict with one field.
     """
 
     signature: Any = None
@@ -33,9 +33,9 @@ class FieldsSpec(OutputSpec):
         """The spec of these output fields.
 
         Args:
-            signature: has them.
-            names: of the fields.
-            schema: JSON schema of the dict of fields, checked besides.
+            signature: has the fields.
+            names: names of the fields.
+            schema: JSON schema of the dict of fields, checked in addition.
             bare: see the attribute.
         """
         return cls(schema or {"type": "object"}, None, names, signature, bare)
@@ -44,7 +44,7 @@ class FieldsSpec(OutputSpec):
         """The fields parsed into the types of the signature.
 
         Raises:
-            InvalidAnswerError: one is missing or of another type.
+            InvalidAnswerError: a field is missing or has another type.
         """
         values, error = checked_fields(fields, self.fields, self.signature)
         if values is None:
@@ -55,7 +55,7 @@ class FieldsSpec(OutputSpec):
         """The dict of fields.
 
         Raises:
-            InvalidAnswerError: one is missing or of another type.
+            InvalidAnswerError: a field is missing or has another type.
         """
         fields = self._as_fields(value)
         self.typed(fields)
@@ -70,11 +70,11 @@ class FieldsSpec(OutputSpec):
         return plain[self.fields[0]] if self.bare and len(self.fields) == 1 else plain
 
     def describe(self) -> str:
-        """What to submit; the types stand in the instructions."""
+        """What to submit. The types are in the instructions."""
         return f"SUBMIT({', '.join(self.fields)})"
 
     def _as_fields(self, value: Any) -> Any:
-        """A bare value of a single field, or JSON text of all of them, as the dict that was meant."""
+        """The dict of fields, from the value of the only field or from JSON text."""
         if isinstance(value, Mapping) and set(self.fields) <= set(value):
             return dict(value)
         if len(self.fields) == 1:

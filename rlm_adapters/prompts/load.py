@@ -1,4 +1,4 @@
-"""A chat model that follows a prompt file; DSPy, which renders it, is imported only here."""
+"""Load a prompt file for a chat model. DSPy, which renders it, is imported only here."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def prompted_writer(target: ChatTarget, prompt: PromptSource) -> tuple[CodeWriter, OutputSpec]:
-    """A writer that follows a prompt file, and the answer that the file asks for.
+    """A writer for a prompt file, and the answer that the file asks for.
 
     Raises:
-        InputError: it is no prompt file.
+        InputError: it is not a prompt file.
         MissingExtraError: DSPy is not installed.
     """
     try:
@@ -30,10 +30,10 @@ def prompted_writer(target: ChatTarget, prompt: PromptSource) -> tuple[CodeWrite
 
 
 def prompted_sub_model(target: ChatTarget, prompt: PromptSource | None) -> SubModel:
-    """The model of the sub-calls, in the words of a prompt file's ``sub_call`` predictor where it has one.
+    """The model of the sub-calls, which uses the ``sub_call`` predictor of a prompt file, if there is one.
 
     Raises:
-        InputError: it is no prompt file.
+        InputError: it is not a prompt file.
     """
     if prompt is None:
         return target
@@ -45,7 +45,7 @@ def prompted_sub_model(target: ChatTarget, prompt: PromptSource | None) -> SubMo
 
 
 def reworded(sub: SubModel, target: ChatTarget) -> SubModel:
-    """Another model for the sub-calls, in the words of the one before."""
+    """Another model for the sub-calls, with the same ``sub_call`` predictor."""
     if isinstance(sub, ChatTarget):
         return target
     from rlm_adapters.prompts.sub_call import WordedSubModel  # noqa: PLC0415 - needs DSPy

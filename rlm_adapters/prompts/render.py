@@ -1,7 +1,7 @@
-"""From a trajectory to the messages that a root LM gets.
+"""Make the messages for the root LM from a trajectory.
 
-The messages are append-only: from turn to turn only new ones come at the end, so a provider's prompt cache hits on
-all that went before. The question stands in the first message and again, shortened, at the end of each observation.
+The messages are append-only: each turn adds new messages at the end, so a provider's prompt cache has all earlier ones.
+The question is in the first message and again, shortened, at the end of each observation.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from rlm_adapters.prompts.describe import cut_middle, input_line
 from rlm_adapters.prompts.system import system_prompt
 from rlm_adapters.prompts.trajectory import CellResult, Outcome, Trajectory, Turn
 
-_REMINDER_CHARS = 1_000  # a question of up to this many is repeated whole after each output
-_REMINDER_START = 400  # of a longer one
+_REMINDER_CHARS = 1_000  # a question up to this length is repeated whole after each output
+_REMINDER_START = 400  # characters of a longer question that are repeated
 _FINISHED = ("submitted", "text", "direct")
-_NAMES = 60  # of earlier blocks that the first message lists
-_FOLDED_CODE, _FOLDED_OUTPUT = 600, 300  # characters that compaction leaves of a turn
+_NAMES = 60  # names of earlier blocks that the first message lists
+_FOLDED_CODE, _FOLDED_OUTPUT = 600, 300  # characters of a folded turn that are kept
 
 
 def root_messages(trajectory: Trajectory, *, worked_example: bool = False, hints: str = "") -> list[BaseMessage]:
@@ -35,7 +35,7 @@ def root_messages(trajectory: Trajectory, *, worked_example: bool = False, hints
 
 
 def extract_messages(trajectory: Trajectory, reason: str, candidate: str | None = None) -> list[BaseMessage]:
-    """The messages that ask for the best answer when the limits end a run."""
+    """The messages that ask for the best answer when a limit ends a run."""
     wanted = f"\nThe answer must fit: {trajectory.output}. Give it as JSON." if trajectory.output else ""
     noted = f"\nAn answer that was noted on the way: {candidate}" if candidate else ""
     last = (
@@ -47,12 +47,12 @@ def extract_messages(trajectory: Trajectory, reason: str, candidate: str | None 
 
 
 def as_blocks(cells: Sequence[str]) -> str:
-    """Cells as a reply of the root LM has them."""
+    """Cells in the form of a reply of the root LM."""
     return "\n\n".join(f"```repl\n{cell.strip()}\n```" for cell in cells)
 
 
 def observation(outcome: Outcome, trajectory: Trajectory) -> str:
-    """What the root LM is told of a turn: outputs, each headed with its size, the note, and where the run stands."""
+    """The observation of a turn: outputs, each with its size, the note, and the status line."""
     parts = [_result(result, number, len(outcome.cells)) for number, result in enumerate(outcome.cells, 1)]
     if outcome.note:
         parts.append(outcome.note)
@@ -60,7 +60,7 @@ def observation(outcome: Outcome, trajectory: Trajectory) -> str:
 
 
 def status_line(trajectory: Trajectory) -> str:
-    """The end of an observation: where the run stands, and the question again."""
+    """The end of an observation: the progress of the run, and the question again."""
     parts = [f"Next: block {trajectory.iteration} of at most {trajectory.max_iterations}."]
     if trajectory.iteration >= trajectory.max_iterations:
         parts[0] = "Next: your last block. It must SUBMIT the best answer that you have."
@@ -108,7 +108,7 @@ def _opening(trajectory: Trajectory) -> str:
 
 
 def _earlier(trajectory: Trajectory) -> list[str]:
-    """What was asked and answered before in this session, and what there is of it."""
+    """The earlier questions and answers of this session, and the names that still exist."""
     if not trajectory.earlier:
         return []
     lines = ["", "Earlier questions of this session:"]

@@ -1,7 +1,7 @@
-"""What the prompt of an RLM says of the REPL in which its cells run: ours, in the place of DSPy's interpreters.
+"""Replace the rules of DSPy's interpreters in a prompt by the rules of this package's sandbox.
 
-A program that ``dspy.RLM`` saved tells of the interpreter that it was made with, and of sub-agents. Where it is loaded
-here it must tell of this sandbox, in the DSPy module and in the LangChain model alike.
+A program that ``dspy.RLM`` saved describes the interpreter with which it was made, and sub-agents. When it is loaded
+here, in the DSPy module or in the LangChain model, it must describe this sandbox.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EXECUTION_INSTRUCTIONS: Final = (
     "is no network, no disk and no other package. Tools and SUBMIT are global functions. A plain loop over "
     "`llm_query` runs its calls concurrently. A failed tool or sub-call raises an exception."
 )
-"""Of the sandbox of this package, for whoever gives no others."""
+"""Default instructions of this package's sandbox."""
 
 RECURSION: Final = (
     " `rlm_query(prompt, context=None)` gives a sub-question over a piece that is too big for one prompt to a helper "
@@ -28,17 +28,17 @@ RECURSION: Final = (
 
 
 def our_rules(*, recursion: bool = False, sub_agents: bool = False) -> str:
-    """The rules of our sandbox, as they stand in the instructions of an action step."""
+    """The rules of this package's sandbox, in the form of an action step's instructions."""
     text = EXECUTION_INSTRUCTIONS + (RECURSION if recursion else "")
     return interpreter_rules(text, sub_agents=sub_agents)
 
 
 def without_foreign_rules(instructions: str, ours: str) -> str:
-    """Instructions in which the rules of DSPy's own interpreters give way to ours.
+    """Instructions in which the rules of DSPy's interpreters are replaced.
 
     Args:
-        instructions: of an action step, perhaps rewritten by an optimizer; what is not known stays as it is.
-        ours: `our_rules` of the sandbox that is used.
+        instructions: of an action step, perhaps rewritten by an optimizer. Unknown text is not changed.
+        ours: `our_rules` of the current sandbox.
     """
     text = instructions.replace(SUB_AGENT_INSTRUCTIONS, "", 1)
     for known in _known():
@@ -48,6 +48,6 @@ def without_foreign_rules(instructions: str, ours: str) -> str:
 
 
 def _known() -> list[str]:
-    """Rules that may stand in a file, without those of sub-agents."""
+    """Rules that a file may have, without those about sub-agents."""
     theirs = [kind.execution_instructions for kind in (PythonInterpreter, LocalInterpreter)]
     return [*map(interpreter_rules, theirs), our_rules(recursion=True), our_rules()]

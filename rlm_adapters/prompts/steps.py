@@ -1,8 +1,8 @@
-"""A trajectory as the fields of dspy.RLM's predictors.
+"""Convert a trajectory to the fields of dspy.RLM's predictors.
 
-Variables_info, repl_history and iteration go in, reasoning and code come out. The DSPy module calls its predictors with
-these fields, and the LangChain adapters render a saved prompt file with them, so both send the same messages for the
-same step. Needs the ``dspy`` extra; imported only where it is used.
+The inputs are variables_info, repl_history and iteration; the outputs are reasoning and code. The DSPy module calls its
+predictors with these fields, and the LangChain adapters render a saved prompt file with them. So both send the same
+messages for the same step. Needs the extra ``dspy``; imported only where it is used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rlm_adapters.prompts.trajectory import InputInfo, Outcome, Trajectory
 from rlm_adapters.replies import Reading
 
 NO_OUTPUT = "(no output - did you forget to print?)"
-_FOLDED_CODE, _FOLDED_OUTPUT = 600, 300  # characters that compaction leaves of a step
+_FOLDED_CODE, _FOLDED_OUTPUT = 600, 300  # characters of a folded step that are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class Step:
     """One reply of the action predictor.
 
     Attributes:
-        reasoning: its field of this name.
-        code: likewise, as the model wrote it.
-        problem: why the reply could not be parsed; empty when it could.
+        reasoning: the field ``reasoning``.
+        code: the field ``code``, as the model wrote it.
+        problem: why the reply could not be parsed; empty if it could.
     """
 
     reasoning: str
@@ -39,7 +39,7 @@ class Step:
     problem: str = ""
 
     def to_text(self) -> str:
-        """The step as a reply's text, for the state of the graph."""
+        """The step as text, for the state of the graph."""
         return json.dumps({"reasoning": self.reasoning, "code": self.code, "problem": self.problem})
 
     @classmethod
@@ -48,14 +48,14 @@ class Step:
         return cls(**json.loads(text)) if text else cls("", "")
 
     def bare_code(self) -> str:
-        """The code without markdown fences; as it is when the fence is of another language."""
+        """The code without markdown fences. If the fence is of another language, it is not removed."""
         try:
             return without_fences(self.code)
         except SyntaxError:
             return self.code
 
     def read(self) -> Reading:
-        """How the graph acts on it."""
+        """The step as a `Reading` for the graph."""
         if self.problem:
             return Reading("repair", repair="unparsable", message=f"[Error] {self.problem}", thought=self.reasoning)
         try:
@@ -72,10 +72,10 @@ def action_inputs(
     """The input fields of the action predictor.
 
     Args:
-        trajectory: so far.
+        trajectory: the trajectory so far.
         variables: `variables_info` of the run.
-        read_step: reads the step out of a reply's text.
-        max_output_chars: of each output that the model sees.
+        read_step: reads the step from the text of a reply.
+        max_output_chars: characters of each output that the model sees.
     """
     return {
         "variables_info": variables,
@@ -85,7 +85,7 @@ def action_inputs(
 
 
 def history_of(trajectory: Trajectory, read_step: Callable[[str], Step], max_output_chars: int) -> REPLHistory:
-    """The turns as DSPy's REPL history; those that compaction has folded are shortened."""
+    """The turns as DSPy's REPL history. Folded turns are cut."""
     entries = []
     for number, turn in enumerate(trajectory.turns):
         step = read_step(turn.reply)
@@ -97,7 +97,7 @@ def history_of(trajectory: Trajectory, read_step: Callable[[str], Step], max_out
 
 
 def observed(outcome: Outcome) -> str:
-    """What came of a step, in dspy.RLM's words; unlike there, a failing cell keeps what it had printed."""
+    """The outcome of a step, in the words of dspy.RLM. Unlike there, the output of a failing cell is kept."""
     parts = []
     for result in outcome.cells:
         if result.stdout.rstrip():
@@ -110,7 +110,7 @@ def observed(outcome: Outcome) -> str:
 
 
 def describe_variable(name: str, value: Any) -> InputInfo:
-    """An input described as dspy.RLM does: its JSON, head and tail of 500 characters each."""
+    """The description of an input, as in dspy.RLM: its JSON, with head and tail of 500 characters each."""
     variable = REPLVariable.from_value(name, value)
     return InputInfo(name, variable.type_name, variable.total_length, variable.preview)
 

@@ -1,4 +1,4 @@
-"""A chat model whose prompts are put in the words of a prompt file's ``sub_call`` predictor."""
+"""`WordedSubModel`: a chat model that gets its prompts through a prompt file's ``sub_call`` predictor."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from rlm_adapters.values.answers import to_plain
 
 @dataclass(frozen=True, slots=True)
 class WordedSubModel:
-    """A `SubModel` that renders a prompt as DSPy's predictor would.
+    """A `SubModel` that renders a prompt in the same way as DSPy's predictor.
 
     Attributes:
-        model: answers.
-        predictor: the wording: one input field, one output field.
-        adapter: DSPy's adapter, as at the time of the optimisation.
+        model: the model that answers.
+        predictor: has one input field and one output field.
+        adapter: DSPy's adapter that was used for the optimisation.
     """
 
     model: SubModel
@@ -31,27 +31,27 @@ class WordedSubModel:
 
     @property
     def name(self) -> str:
-        """Of the model."""
+        """That of the model."""
         return self.model.name
 
     def context_window(self) -> int | None:
-        """Of the model."""
+        """That of the model."""
         return self.model.context_window()
 
     def estimate(self, prompt: Prompt) -> int:
-        """Upper estimate of the tokens of the prompt as it is sent."""
+        """Upper estimate of the tokens of the rendered prompt."""
         return self.model.estimate(self._worded(prompt))
 
     def invoke(self, prompt: Prompt, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
-        """Ask the model."""
+        """Call the model."""
         return self._read(self.model.invoke(self._worded(prompt), config, max_tokens))
 
     async def ainvoke(self, prompt: Prompt, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
-        """Ask the model."""
+        """Call the model."""
         return self._read(await self.model.ainvoke(self._worded(prompt), config, max_tokens))
 
     def _worded(self, prompt: Prompt) -> Prompt:
-        """The messages; a prompt with images goes as it is."""
+        """The rendered messages. A prompt with images is not changed."""
         if len(prompt) != 1 or not isinstance(prompt[0].content, str):
             return prompt
         (name,) = self.predictor.signature.input_fields
@@ -61,7 +61,7 @@ class WordedSubModel:
         ]
 
     def _read(self, reply: ModelReply) -> ModelReply:
-        """The answer field; a reply without it is the answer."""
+        """The answer field. If the reply has none, the whole reply is the answer."""
         (name,) = self.predictor.signature.output_fields
         for adapter in (self.adapter, dspy.JSONAdapter()):
             with suppress(AdapterParseError, ValueError, TypeError):

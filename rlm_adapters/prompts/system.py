@@ -1,7 +1,7 @@
 """The default system prompt.
 
-Under 4,000 characters, one number per limit taken from the live configuration, no rule that costs a turn when taken at
-its word, nothing about features that this run does not have.
+It has fewer than 4,000 characters and states each limit with its number in the current configuration. It has no rule
+that costs a turn if it is followed literally, and says nothing about features that this run does not have.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def system_prompt(trajectory: Trajectory, *, worked_example: bool = False, hints
     """The system message of a run.
 
     Args:
-        trajectory: for the limits and functions of this run; nothing in here changes from turn to turn.
-        worked_example: add a short solved task, which helps weak models most.
+        trajectory: has the limits and functions of this run. The system message is the same in every turn.
+        worked_example: add a short solved task. This helps weak models most.
         hints: further advice, for example for one family of models.
     """
     parts = [_INTRO.format(max_output_chars=trajectory.max_output_chars), _functions(trajectory)]

@@ -1,4 +1,4 @@
-"""What a code writer knows when it writes the next cell."""
+"""`Trajectory`: what a code writer knows when it writes the next cell."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class InputInfo:
-    """A variable as it is described to the root LM.
+    """The description of a variable for the root LM.
 
     Attributes:
-        name: of the variable.
-        type: as Python prints it, with its items (``list[str]``).
+        name: name of the variable.
+        type: type as Python prints it, with the type of its items (``list[str]``).
         size: characters, bytes or items; None for scalars.
         preview: head and tail of the value.
     """
@@ -25,11 +25,11 @@ class InputInfo:
 
 @dataclass(frozen=True, slots=True)
 class FunctionInfo:
-    """A function that cells may call, beyond those that every RLM has.
+    """A function that cells can call, in addition to those of every RLM.
 
     Attributes:
         signature: ``name(a, b=...)``.
-        doc: what it does, one line.
+        doc: what it does, in one line.
     """
 
     signature: str
@@ -38,11 +38,11 @@ class FunctionInfo:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One reply of the root LM and what came of it.
+    """One reply of the root LM and its result.
 
     Attributes:
         reply: its text.
-        observation: what the root LM was told; empty for the turn that ended the run.
+        observation: what the root LM saw of it; empty for the turn that ended the run.
     """
 
     reply: str
@@ -54,8 +54,8 @@ class EarlierQuestion:
     """A question that was answered before in the same session.
 
     Attributes:
-        query: the question, shortened.
-        answer: its answer as text, shortened.
+        query: the question, cut.
+        answer: its answer as text, cut.
         finish_reason: how it ended.
     """
 
@@ -66,12 +66,12 @@ class EarlierQuestion:
 
 @dataclass(frozen=True, slots=True)
 class CellResult:
-    """What a cell gave.
+    """The result of a cell.
 
     Attributes:
         stdout: its output, cut to the limit of the run.
-        chars: of the output before it was cut.
-        error: the traceback; None when it did not fail.
+        chars: length of the output before it was cut.
+        error: the traceback; None if it did not fail.
     """
 
     stdout: str
@@ -81,11 +81,11 @@ class CellResult:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a turn that did not end the run.
+    """The outcome of a turn that did not end the run.
 
     Attributes:
         cells: the cells that were run, in order.
-        note: what the root LM is told besides: why its reply or its answer could not be used.
+        note: further text for the root LM: why its reply or its answer could not be used.
     """
 
     cells: tuple[CellResult, ...] = ()
@@ -98,25 +98,25 @@ class Trajectory:
 
     Attributes:
         query: the question.
-        instructions: the caller's own standing instructions (a chat's system message, a signature's).
+        instructions: the caller's instructions (system message of a chat, instructions of a signature).
         inputs: the variables.
         files: names and sizes of files in the workspace.
         tools: the user's tools.
-        output: what must be submitted, in words; empty when anything goes.
-        turns: so far.
-        folded: how many of the first turns are only summarised (compaction).
-        iteration: number of the turn to be written, from 1.
+        output: the expected answer in words; empty if any answer is accepted.
+        turns: the turns so far.
+        folded: number of first turns that are folded.
+        iteration: number of the next turn, from 1.
         max_iterations: its limit.
-        budget: the limits of the run in words, the same from turn to turn.
-        balance: what is left of them, in words.
-        max_output_chars: of one cell's output.
+        budget: the limits of the run in words; the same in every turn.
+        balance: what is left of the limits, in words.
+        max_output_chars: characters of one cell's output.
         sub_calls: whether ``llm_query`` exists.
-        children: whether ``rlm_query`` starts RLMs of its own.
-        sub_window: characters that a sub-LM's prompt may have; None if unknown.
-        models: names of further models that ``llm_query(model=...)`` takes.
-        earlier: the last questions that were answered before in this session.
-        forgotten: how many there were before those.
-        names: what the cells of earlier questions have bound.
+        children: whether ``rlm_query`` starts child RLMs.
+        sub_window: largest prompt of a sub-LM, in characters; None if unknown.
+        models: names of further models for ``llm_query(model=...)``.
+        earlier: the last earlier questions of this session, with answers.
+        forgotten: number of questions before those.
+        names: names that the cells of earlier questions have defined.
     """
 
     query: str

@@ -1,4 +1,4 @@
-"""Who writes the cells: a chat model with our prompt, or (in the DSPy adapter) a predictor."""
+"""`CodeWriter`: writes the cells. It is a chat model with the default prompt or, in the DSPy adapter, a predictor."""
 
 from __future__ import annotations
 
@@ -14,53 +14,53 @@ from rlm_adapters.replies import Reading, read_reply
 
 
 class CodeWriter(Protocol):
-    """Writes the next cell of a trajectory, and the last answer when limits end it."""
+    """Writes the next cell of a trajectory, and the last answer if a limit ends the run."""
 
     @property
     def target(self) -> ModelTarget:
-        """Answers `prompt`; its reply is read by `read`."""
+        """The model for `prompt`. `read` reads its reply."""
         ...
 
     @property
     def extract_target(self) -> ModelTarget:
-        """Answers `extract_prompt`; its reply is read by `read_answer`."""
+        """The model for `extract_prompt`. `read_answer` reads its reply."""
         ...
 
     @property
     def variable_names(self) -> Mapping[str, str]:
-        """Other names in the REPL for ``context`` and ``query``; the query is a variable only when it is named here."""
+        """Other names in the REPL for ``context`` and ``query``. The query is a variable only if it has a name here."""
         ...
 
     def prompt(self, trajectory: Trajectory) -> Any:
-        """What the target is asked for the next cell."""
+        """The prompt for the next cell."""
         ...
 
     def extract_prompt(self, trajectory: Trajectory, reason: str, candidate: str | None) -> Any:
-        """What it is asked for the last answer; ``candidate`` is an answer noted on the way."""
+        """The prompt for the last answer; ``candidate`` is the best answer so far."""
         ...
 
     def window(self) -> int | None:
-        """Input tokens that the target takes; None if unknown."""
+        """Window of the target in input tokens; None if unknown."""
         ...
 
     def describe(self, name: str, value: Any) -> InputInfo:
-        """How an input is described to the root LM."""
+        """The description of an input for the root LM."""
         ...
 
     def read(self, reply: ModelReply, names: Sequence[str]) -> Reading:
-        """How a reply of `target` is to be acted on; ``names`` are those that exist in the REPL."""
+        """What to do with a reply of `target`; ``names`` exist in the REPL."""
         ...
 
     def as_reply(self, cells: Sequence[str], text: str) -> str:
-        """A reply with these cells, in the form that the target writes: somebody edited those of the reply ``text``."""
+        """A reply in the form of the target with these cells, which replace the edited cells of the reply ``text``."""
         ...
 
     def as_written(self, text: str) -> str:
-        """What the root LM wrote, of a reply's text; empty when it is not kept."""
+        """The part of a reply's text that the root LM wrote; empty if it is not kept."""
         ...
 
     def observe(self, outcome: Outcome, trajectory: Trajectory) -> str:
-        """What the root LM is told of a turn that did not end the run."""
+        """The observation of a turn that did not end the run."""
         ...
 
     def read_answer(self, reply: ModelReply) -> Any:
@@ -68,7 +68,7 @@ class CodeWriter(Protocol):
         ...
 
     def for_child(self) -> CodeWriter:
-        """Who writes the cells of child runs."""
+        """The writer of child runs."""
         ...
 
     def with_target(self, target: ChatTarget) -> CodeWriter:
@@ -97,7 +97,7 @@ class ChatCodeWriter:
 
     @property
     def variable_names(self) -> Mapping[str, str]:
-        """The context is called ``context``, and the question stands in the prompt only."""
+        """Empty: the context is named ``context``, and the question is only in the prompt."""
         return {}
 
     def prompt(self, trajectory: Trajectory) -> Any:
@@ -109,7 +109,7 @@ class ChatCodeWriter:
         return extract_messages(trajectory, reason, candidate)
 
     def window(self) -> int | None:
-        """Input tokens of the model, where its profile tells."""
+        """Window of the model in input tokens, if its profile has it."""
         return self.target.context_window()
 
     def describe(self, name: str, value: Any) -> InputInfo:
@@ -126,16 +126,16 @@ class ChatCodeWriter:
             tool_calls=reply.tool_calls,
         )
 
-    def as_reply(self, cells: Sequence[str], text: str) -> str:  # noqa: ARG002 - what it says of its code may be wrong now
+    def as_reply(self, cells: Sequence[str], text: str) -> str:  # noqa: ARG002 - its text about the code may be wrong now
         """Code blocks."""
         return as_blocks(cells)
 
     def as_written(self, text: str) -> str:
-        """The text itself."""
+        """The unchanged text."""
         return text
 
     def observe(self, outcome: Outcome, trajectory: Trajectory) -> str:
-        """Outputs, the note, and where the run stands."""
+        """Outputs, the note, and the status line."""
         return observation(outcome, trajectory)
 
     def read_answer(self, reply: ModelReply) -> Any:
@@ -144,7 +144,7 @@ class ChatCodeWriter:
         if reading.final is not None and reading.final.kind == "text":
             return reading.final.text
         if reading.code:
-            return None  # code instead of an answer: nothing runs any more
+            return None  # code instead of an answer: cells cannot run any more
         return reply.text.strip() or None
 
     def for_child(self) -> ChatCodeWriter:

@@ -1,8 +1,8 @@
-"""Reading what a root LM wrote: cells to run, a finish, or what to ask it to write again.
+"""Read a reply of the root LM: cells to run, a finish, or a message that asks for a better reply.
 
-Models wrap the same cell in a dozen ways (fences, tool calls written as text, JSON, DSPy fields, thoughts that
-quote code they rejected). :func:`read_reply` is a pure function from the raw reply to a :class:`Reading`.
-docs/replies.md shows the shapes, with an example of each, in the order in which they are looked for.
+Models write the same cell in a dozen forms (fences, tool calls as text, JSON, DSPy fields, thoughts that quote
+rejected code). :func:`read_reply` is a pure function from the raw reply to a :class:`Reading`. docs/replies.md shows
+the forms, with an example of each, in the order in which they are tried.
 """
 
 from rlm_adapters.replies.finish_beside_code import accept_provisional

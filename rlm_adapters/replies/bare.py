@@ -1,4 +1,4 @@
-"""Cells without any container: a reply that is code, or that ends in code, and ReAct's action input."""
+"""Cells without a fence or tag: a reply that is code, or that ends in code, and ReAct's action input."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def react_action(text: str) -> tuple[str, str] | None:
 
 
 def bare_code(text: str, syntax: Syntax) -> tuple[str, str] | None:
-    """The cell that the reply is, or that its last paragraphs are, and the prose before it.
+    """The cell that is the whole reply, or its last paragraphs, and the prose before it.
 
-    A prefix or a middle part is not taken: where prose ends is a guess, and half of what was meant may run.
+    Code at the start or in the middle is not used: its end would be a guess, and only half of it might run.
     """
     turn = _before_invented_turn(text).strip("\n")
     label = _LABEL_LINE.match(turn)
@@ -66,7 +66,7 @@ def bare_code(text: str, syntax: Syntax) -> tuple[str, str] | None:
 
 
 def _before_invented_turn(text: str) -> str:
-    """The text up to a role line that begins a paragraph, when code may stand before it."""
+    """The text up to a role line at the start of a paragraph, if there may be code before it."""
     for role in ROLE_LINE.finditer(text):
         line_start = text.rfind("\n", 0, role.start() + 1) + 1
         if line_start == role.start() and text.endswith("\n\n", 0, line_start) and text[:line_start].strip():
@@ -75,7 +75,7 @@ def _before_invented_turn(text: str) -> str:
 
 
 def _is_cell(tree: ast.Module, source: str) -> bool:
-    """It acts, and is not only a text finish (``FINAL(x)`` has rules of its own) or an aside (``Sure (yes)``)."""
+    """Whether the code has an effect, and is not only a finish (``FINAL(x)`` has other rules) or ``Sure (yes)``."""
     others = [s for s in tree.body if not _is_finish(s)]
     if not others or not acts(ast.Module(others, [])):
         return False

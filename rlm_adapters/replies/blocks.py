@@ -1,4 +1,4 @@
-"""One pass over the lines: what opens first owns its text.
+"""Split a text into blocks, in one pass over its lines. Text inside a block belongs to that block.
 
 So FINAL in a fence is never a finish, and a fence in FINAL(...) is never a cell. The pass ends at the first output or
 turn that the model invented after a block.
@@ -21,10 +21,10 @@ from rlm_adapters.replies.syntax import Syntax, acts
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Text owned by a tag or by tool call tokens."""
+    """Text inside a tag or tool call tokens."""
 
     text: str
-    """For a code tag the body, for tool calls the whole with its marks."""
+    """For a code tag the body; for tool calls all of it, with its marks."""
     is_call: bool
 
 
@@ -33,27 +33,27 @@ Block: TypeAlias = Fence | Region | FinishCall
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A text taken apart."""
+    """The parts of a text."""
 
     blocks: tuple[Block, ...]
     after: tuple[str, ...]
-    """The prose that follows each block."""
+    """The prose after each block."""
     prose: str
     unclosed_finish: bool
-    """A finish opened and never closed."""
+    """Whether a finish is opened but not closed."""
     cut: str
-    """What was ignored from the first invented output or turn on."""
+    """The ignored text: everything from the first invented output or turn on."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """The rest of a line, from where the text goes on."""
+    """The rest of a line, from the current position."""
 
     text: str
     number: int
     start: int
     is_whole: bool
-    """The text goes on at the line's first character."""
+    """Whether the position is the first character of the line."""
 
     @property
     def following(self) -> int:
@@ -77,14 +77,14 @@ class Scanner:
         self._code_tags = CodeTags(self._lines, syntax)
         self._blocks: list[Block] = []
         self._prose: list[list[str]] = [[]]
-        """Before the first block, and behind each."""
+        """The prose before the first block, and after each block."""
         self._ran = self._finished = False
-        """Whether a block may have an output; whether a finish was read."""
+        """Whether a block was read that may have an output, and whether a finish was read."""
         self._unclosed_finish = False
         self._cut = ""
 
     def run(self) -> Scan:
-        """Take the text apart; to be called once."""
+        """Split the text. Call this only once."""
         position = 0
         while position < len(self._text):
             position = self._step(self._line_at(position))
@@ -103,7 +103,7 @@ class Scanner:
         return _Line(text, number, position, is_whole=position == self._starts[number])
 
     def _step(self, line: _Line) -> int:
-        """Read what begins on the line, or take it as prose; where the text goes on."""
+        """Read what begins on the line, or else prose. Returns where the text continues."""
         if (self._ran or self._finished) and is_invented(line.text, after_code=self._ran):
             return self._cut_from(line.start)
         for read in (self._fence, self._finish, self._tag, self._call):
@@ -118,14 +118,14 @@ class Scanner:
         self._prose.append([])
 
     def _cut_from(self, position: int) -> int:
-        """Ignore the text from here on: its end."""
+        """Ignore the text from here on. Returns the end of the text."""
         self._cut = self._text[position:]
         return len(self._text)
 
-    # -- what may begin on a line: each adds a block and tells where the text goes on, or None
+    # -- what may begin on a line: each adds a block and returns where the text continues, or None
 
     def _fence(self, line: _Line) -> int | None:
-        """A fenced block; one that claims to hold an output ends the pass."""
+        """A fenced block. A block that is labelled as an output ends the pass."""
         opening = opens(line.text) if line.is_whole else None
         if opening is None:
             return None
@@ -151,7 +151,7 @@ class Scanner:
         return call.end
 
     def _tag(self, line: _Line) -> int | None:
-        """A code tag on lines of its own."""
+        """A code tag on separate lines."""
         opening = self._code_tags.opens(line.text) if line.is_whole else None
         found = self._code_tags.read(line.number, opening) if opening else None
         if found is None:
@@ -175,6 +175,6 @@ class Scanner:
     # -- parts
 
     def _runs(self, fence: Fence) -> bool:
-        """Whether what follows may claim to be its output."""
+        """Whether the text after the fence may be an invented output of it."""
         tree = self._syntax.tree(fence.body) if not fence.label else None
         return fence.is_python or (tree is not None and acts(tree))

@@ -1,8 +1,8 @@
 # ruff: noqa: RUF001 - the characters that models write are the subject
-"""Tool calls written as text: the dialects in which models call a "python" tool that nobody offered.
+"""Tool calls in text: the forms in which models call a "python" tool, although no tool was offered.
 
 JSON inside tags or tokens (Hermes, Qwen, Mistral, DeepSeek, Kimi, Llama, OpenAI), XML parameters (Qwen-Coder,
-Claude, MiniMax), key/value tags (GLM). A call of a REPL function is written out as the cell that makes it.
+Claude, MiniMax), key/value tags (GLM). A call of a REPL function becomes a cell with this call.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ class ToolCalls:
         self._syntax = syntax
 
     def opens(self, text: str, start: int, end: int) -> re.Match[str] | None:
-        """The first opening of a call between the offsets, unless it is quoted as inline code."""
+        """The first opening of a call between the offsets, unless it is in inline code."""
         found = _OPEN.search(text, start, end)
         if found is None or text.count("`", start, found.start()) % 2 == 1:
             return None
         return found
 
     def end_of(self, text: str, opening: re.Match[str]) -> tuple[int, int]:
-        """Where the call's body ends, and where the text goes on."""
+        """Where the call's body ends, and where the text continues."""
         closes = (f"</{opening['xml']}>",) if opening["xml"] else _CLOSES.get(opening[0].lower(), ())
         for close in closes:
             at = text.find(close, opening.end())
@@ -98,12 +98,12 @@ class ToolCalls:
         return self._raw(without_fence(body.strip()))
 
     def is_whole(self, region: str) -> bool:
-        """Whether the region holds a call that can be read, so that only its name is unknown."""
+        """Whether the region has a readable call, so that only its name is unknown."""
         start = re.compile(r"[{]").search(region)
         return _PARAMETER.search(region) is not None or (start is not None and bool(_decode(region, start.start())[0]))
 
     def in_json(self, text: str, position: int = 0, *, line_starts_only: bool = False) -> list[str]:
-        """Cells of the JSON values in a text from the offset on, in order."""
+        """Cells of the JSON values in a text after the offset, in order."""
         cells: list[str] = []
         for _ in range(_MAX_VALUES):
             found = re.compile(r"^[ \t]*[\[{]" if line_starts_only else r"[\[{]", re.MULTILINE).search(text, position)
@@ -170,7 +170,7 @@ class ToolCalls:
         return cells
 
     def _raw(self, code: str) -> list[str]:
-        """Code as it stands, without paragraphs of prose that follow it."""
+        """The code, without paragraphs of prose after it."""
         paragraphs = re.split(r"(\n[ \t]*\n)", code.strip("\n"))
         for end in range(len(paragraphs), max(0, len(paragraphs) - 12), -2):
             attempt = "".join(paragraphs[:end])
@@ -190,7 +190,7 @@ def whole_json(text: str) -> Any:
 
 
 def without_fence(code: str) -> str:
-    """Code that was put in a fence inside its container."""
+    """The code without a fence around it."""
     stripped = code.strip()
     fence = re.match(r"(`{3,}+|~{3,}+)[^\n]*+\n", stripped)
     if fence is None:
@@ -257,7 +257,7 @@ def _decode(text: str, start: int) -> tuple[Any, int]:
 
 
 def _unescaped_code(text: str, start: int) -> str | None:
-    """The value of ``code`` in an object that ends the text, when quote marks in the value were not escaped."""
+    """The value of ``code`` in an object at the end of the text, if quote marks in the value were not escaped."""
     opening = re.compile(r"\[?\s*+\{").match(text, start)
     key = _CODE_KEY.search(text, opening.end(), opening.end() + _MAX_BEFORE_CODE + 100) if opening else None
     if key is None:
@@ -270,7 +270,7 @@ def _unescaped_code(text: str, start: int) -> str | None:
 
 
 def _balanced(text: str, start: int) -> int:
-    """Where the bracket at the offset is closed; the text's end if it never is."""
+    """Where the bracket at the offset is closed; the end of the text if it is not closed."""
     depth, position, token = 0, start, _JSON_TOKEN
     while found := token.search(text, position):
         position = found.end()
@@ -280,6 +280,6 @@ def _balanced(text: str, start: int) -> int:
             depth -= 1
             if depth == 0:
                 return position
-        elif not found["closed"]:  # nor is any string behind it, so only brackets count from here on
+        elif not found["closed"]:  # nor is any later string, so from here on only brackets count
             token, position = _BRACKET, found.start() + 1
     return len(text)

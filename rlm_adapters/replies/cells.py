@@ -1,4 +1,4 @@
-"""The cells that a reply holds: in labelled blocks, else in tags and tool calls, else in blocks that act."""
+"""The cells of a reply: labelled blocks, else tags and tool calls, else blocks whose code has an effect."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHELL: Final = re.compile(r"\s*(?:!|%%)")
 
 
 class _NotRun(Enum):
-    """Why a block with a Python label is no cell."""
+    """Why a block with a Python label is not a cell."""
 
     CUT = auto()
     PROSE = auto()
@@ -40,7 +40,7 @@ class CellFinder:
         self._calls = calls
 
     def in_scan(self, scan: Scan) -> Contents:
-        """The cells of a text that was taken apart: those in Python blocks, or else all others."""
+        """The cells of a scanned text: those in Python blocks, or else all others."""
         found = self.in_fences(self._python_fences(scan))
         if not found.cells and (others := self._in_others(scan)):
             found = self.runnable(others)
@@ -64,11 +64,11 @@ class CellFinder:
         )
 
     def runnable(self, cells: Sequence[str]) -> Contents:
-        """Cells of calls and tags, mended where they must be."""
+        """Cells of calls and tags, repaired if necessary."""
         return self.in_fences([Fence("python", cell, closed=True) for cell in cells])
 
     def why_none(self, scan: Scan) -> Problem:
-        """The problem of a text in which no cell was found: what its first block is."""
+        """The problem of a text without a cell, according to its first block."""
         for block in scan.blocks:
             if isinstance(block, Region):
                 return "unknown_tool" if block.is_call and self._calls.is_whole(block.text) else "unparsable"
@@ -86,7 +86,7 @@ class CellFinder:
         return fences
 
     def _block(self, body: str, *, cut: bool) -> str | FinishCall | _NotRun | None:
-        """What a block with a Python label is: a cell, a finish alone, or neither; None for comments alone."""
+        """Classify a block with a Python label: a cell, only a finish, or neither; None if it has only comments."""
         code = mended(body, self._syntax)
         if code is not None:
             if self._syntax.has_statement(code):
@@ -100,10 +100,10 @@ class CellFinder:
             return _NotRun.PROSE
         if _SHELL.match(body):
             return _NotRun.OTHER_LANGUAGE
-        return body  # its SyntaxError says best what is wrong
+        return body  # its SyntaxError tells the model what is wrong
 
     def _in_others(self, scan: Scan) -> list[str]:
-        """Without a labelled block: calls and tags, JSON in the prose, then unlabelled blocks that act."""
+        """Without a labelled block: calls and tags, JSON in the prose, then unlabelled blocks with an effect."""
         cells = [cell for block in scan.blocks for cell in self._called(block)]
         if not cells and "{" in scan.prose:
             cells = self._calls.in_json(scan.prose, line_starts_only=True)
@@ -122,7 +122,7 @@ class CellFinder:
         return []
 
     def _acting(self, block: Block) -> str | None:
-        """The code of an unlabelled block, if running it does something."""
+        """The code of an unlabelled block, if running it has an effect."""
         if not isinstance(block, Fence) or block.label not in ("", "code"):
             return None
         code = mended(block.body.strip("\n"), self._syntax)
@@ -131,7 +131,7 @@ class CellFinder:
 
 
 def _problem(skipped: Sequence[_NotRun]) -> Problem:
-    """What the last block that was not run says; prose only where nothing else was skipped."""
+    """The problem of the last block that was not run; prose counts only if nothing else was skipped."""
     telling = [one for one in skipped if one is not _NotRun.PROSE] or skipped
     if not telling:
         return "no_code"
@@ -139,7 +139,7 @@ def _problem(skipped: Sequence[_NotRun]) -> Problem:
 
 
 def _once(cells: Sequence[str]) -> tuple[str, ...]:
-    """Neighbouring identical blocks once: a model that stutters."""
+    """Identical neighbouring blocks only once: some models repeat a block."""
     kept: list[str] = []
     for cell in cells:
         if not kept or kept[-1].strip() != cell.strip():

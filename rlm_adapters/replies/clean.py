@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Final
 
 INVISIBLE: Final = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f"
-"""Characters without width: they make a reply look blank or a line begin with nothing."""
+"""Characters without width: a reply or the start of a line that has only these looks empty."""
 
 _BEGIN: Final = re.compile(
     r"(?:\s|<s>|<bos>|<\|begin_of_text\|>|<｜begin▁of▁sentence｜>|\[/INST\]|<\|assistant\|>|<｜Assistant｜>|<\|im_sep\|>"
@@ -27,19 +27,19 @@ _MAX_END_MARKS: Final = 200
 
 
 def normalise_lines(text: str) -> str:
-    """Line ends as LF; everything that follows matches on lines."""
+    """The text with LF as line ends, because all later steps match lines."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def is_blank(text: str) -> bool:
-    """Whether nothing can be seen."""
+    """Whether the text has no visible character."""
     return not text.translate(dict.fromkeys(map(ord, INVISIBLE))).strip()
 
 
 def own_turn(text: str) -> str:
     """The text up to the first end-of-turn mark, without the marks that open the turn.
 
-    What follows the mark is a turn that the model invented for somebody else.
+    The text after the mark is a turn of somebody else that the model invented.
     """
     start = _BEGIN.match(text)
     if start is not None:
@@ -52,14 +52,14 @@ def own_turn(text: str) -> str:
 
 
 def _is_data(text: str, mark: re.Match[str], quotes: Quotes) -> bool:
-    """Whether the mark stands in a string or in markup: code that handles transcripts names these tokens."""
+    """Whether the mark is in a string or in markup: code that handles transcripts contains these tokens."""
     if mark[0] == "</s>" and "<s>" in text[text.rfind("\n", 0, mark.start()) + 1 : mark.start()]:
         return True
     return quotes.surround(mark.start(), mark.end())
 
 
 class Quotes:
-    """The quote marks of a text, found once for all the places that are asked about."""
+    """The quote marks of a text, found once for all positions that are asked for."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -72,7 +72,7 @@ class Quotes:
         }
 
     def surround(self, start: int, end: int) -> bool:
-        """Whether the span stands between quote marks: on its line, or within triple quotes."""
+        """Whether the span is between quote marks: on its line, or within triple quotes."""
         line_start = self._text.rfind("\n", 0, start) + 1
         line_end = self._text.find("\n", end)
         line_end = line_end if line_end >= 0 else len(self._text)

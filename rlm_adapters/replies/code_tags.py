@@ -1,4 +1,4 @@
-"""Code in tags: ``<code>``, ``<execute>`` and their like, on lines of their own."""
+"""Code in tags on separate lines: ``<code>``, ``<execute>`` and similar ones."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class CodeTags:
         return _TAG.match(line) if "<" in line else None
 
     def read(self, number: int, opening: re.Match[str]) -> tuple[str, int] | None:
-        """The code in the tag that opens on this line, and the line on which the text goes on.
+        """The code in the tag that opens on this line, and the number of the line after it.
 
-        A string in the code may hold the closing tag, so the first close before which the code parses is taken; none of
-        them: the first close.
+        A string in the code may contain the closing tag. So the code ends at the first close before which it parses; if
+        there is none, at the first close.
         """
         name = opening["name"].lower()
         if name in self._never_closed:
@@ -53,7 +53,7 @@ class CodeTags:
         return first
 
     def _closed(self, number: int, head: str, close: str) -> Iterator[tuple[str, int]]:
-        """For each closing tag at the end of a line: what stands before it, and the line behind it."""
+        """For each closing tag at the end of a line: the text before it, and the number of the next line."""
         for end in range(number, len(self._lines)):
             line = head if end == number else self._lines[end]
             if "</" not in line or not (line := line.rstrip(" \t")).lower().endswith(close):
@@ -63,7 +63,7 @@ class CodeTags:
             yield _CDATA.sub("", body), end + 1
 
     def _to_the_end(self, number: int, head: str) -> tuple[str, int] | None:
-        """The rest of the text, if the tag stands alone on its line and the rest is code."""
+        """The rest of the text, if the tag is alone on its line and the rest is code."""
         body = "\n".join(self._lines[number + 1 :]).strip("\n")
         if head.strip() or not self._syntax.has_statement(body):
             return None

@@ -1,4 +1,4 @@
-"""The outermost container of a cleaned reply: a JSON call, DSPy's code field, an action, bare code, or text."""
+"""The outermost form of a cleaned reply: a JSON call, DSPy's code field, an action, bare code, or text."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _UNCLOSED: Final = "Your FINAL( was never closed by `)` at the end of a line."
 
 
 class ContainerReader:
-    """Opens the container of one reply; ``names`` exist in the REPL."""
+    """Reads the outermost form of one reply; ``names`` exist in the REPL."""
 
     def __init__(self, names: Collection[str], syntax: Syntax, calls: ToolCalls) -> None:
         self._syntax = syntax
@@ -39,7 +39,7 @@ class ContainerReader:
         self._last_finish = LastFinish(names, syntax)
 
     def read(self, text: str) -> Contents:
-        """What the reply holds."""
+        """Read the reply."""
         value = whole_json(text)
         if value is not None and _is_call(value):
             return self._in_call(value)
@@ -57,7 +57,7 @@ class ContainerReader:
         return Contents(problem="unknown_tool" if _names_tool(value) else "no_code")
 
     def _in_field(self, body: str, before: str) -> Contents:
-        """The content of DSPy's code field: fences, or code as it stands."""
+        """The content of DSPy's code field: fences, or plain code."""
         prose = _DSPY_FIELD.sub("", before).strip()
         if body.strip() in ("None", "null", "N/A"):
             return Contents(thought=prose)
@@ -68,7 +68,7 @@ class ContainerReader:
         return replace(found, thought=prose)
 
     def _in_text(self, text: str) -> Contents:
-        """Blocks, tags and finishes in prose; without any of them an action, or code without a container."""
+        """Blocks, tags and finishes in prose; without any of them an action, or bare code."""
         text = _with_fence_opened(before_dialogue(text), self._syntax)
         has_container = _CONTAINER.search(text) or "```" in text
         if not has_container and not self._calls.opens(text, 0, len(text)):
@@ -89,7 +89,7 @@ class ContainerReader:
         return Contents(tuple(cells or [body]), prose=prose)
 
     def _in_scan(self, scan: Scan) -> Contents:
-        """The cells of a text that was taken apart, its finish, and why there may be neither."""
+        """The cells of a scanned text, its finish, or the reason why it has neither."""
         found = self._cells.in_scan(scan)
         finish, refused = self._last_finish.of(scan, in_fences=not found.cells)
         finish = finish or found.finish
@@ -105,7 +105,7 @@ class ContainerReader:
 
 
 def _is_call(value: Any) -> bool:
-    """A JSON reply that is a call; other data is data."""
+    """Whether a JSON reply is a call; any other JSON is data."""
     if isinstance(value, list):
         return any(isinstance(item, dict) and _is_call(item) for item in value[:200])
     return isinstance(value, dict) and not _CALL_KEYS.isdisjoint(value)
@@ -116,7 +116,7 @@ def _names_tool(value: Any) -> bool:
 
 
 def _code_field(text: str) -> tuple[int, int, int] | None:
-    """Where DSPy's first code field outside a fence begins, where its content begins, and where that ends."""
+    """DSPy's first code field outside a fence: its start, and start and end of its content."""
     fences = [line.start() for line in _FENCE_LINE.finditer(text)]
     fields = _DSPY_FIELD.finditer(text)
     for field in fields:
@@ -127,7 +127,7 @@ def _code_field(text: str) -> tuple[int, int, int] | None:
 
 
 def _with_fence_opened(text: str, syntax: Syntax) -> str:
-    """Put back an opening fence that was part of the prompt: the reply begins as code and holds one bare close."""
+    """Add the opening fence if it was part of the prompt: then the reply begins with code and has only a close."""
     marks = list(itertools.islice(_FENCE_LINE.finditer(text), 2))
     if len(marks) != 1 or marks[0]["info"].strip():
         return text

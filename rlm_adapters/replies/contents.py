@@ -1,4 +1,4 @@
-"""What a reply holds: its cells and its finish, or why it has none."""
+"""The content of a reply: its cells and its finish, or why it has none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rlm_adapters.replies.reading import Problem
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What was found in a reply, before cells and finish are weighed against each other."""
+    """What was found in a reply, before it is decided whether cells and finish both count."""
 
     cells: tuple[str, ...] = ()
     finish: FinishCall | None = None
@@ -18,10 +18,10 @@ class Contents:
     prose: str = ""
     thought: str = ""
     problem: Problem = "no_code"
-    """Why there are no cells, when there are none."""
+    """Why there are no cells, if there are none."""
     detail: str = ""
-    """What to tell the model of the problem."""
+    """Message to the model about the problem."""
     note: str = ""
-    """What to tell the model beside its cells: what of the reply was not run."""
+    """Message to the model if there are cells: which part of the reply was not run."""
     refused: FinishCall | None = None
     """A finish that was taken back, or that followed invented output."""

@@ -1,7 +1,7 @@
-"""Where a fenced block ends.
+"""Find where a fenced block ends.
 
-Prompts in code contain fences, models forget to close theirs or glue the close to the last line, and a reply may be
-cut. Python is the judge: the first end at which the body parses is taken.
+Prompts in code contain fences, models forget to close a fence or put the close on the last line of code, and a reply
+may be cut. So a block ends at the first place where its body parses as Python.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from rlm_adapters.replies.prose import is_prose
 from rlm_adapters.replies.syntax import Syntax
 
 _TOO_LONG: Final = ")"
-"""Stands for a body that would not be parsed anyway: like every body that ends too early, it does not parse."""
+"""Used instead of a body that is too long to be parsed. It does not parse, like a body that ends too early."""
 _MAX_CLOSES: Final = 24
 _MAX_MENDED_CLOSES: Final = 4
 _MAX_LOOKED_AT: Final = 400
 _MAX_EXTENSIONS: Final = 600
-_EVERY_LINE: Final = 50  # extensions that a look at every line counts as
+_EVERY_LINE: Final = 50  # a check of every line counts as this number of extensions
 _MAX_PROSE_PARAGRAPHS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class OpenBlock:
-    """A block whose end is looked for."""
+    """A block whose end is searched for."""
 
     number: int
     """The line of its opening."""
@@ -42,21 +42,21 @@ class OpenBlock:
 
     @property
     def may_be_python(self) -> bool:
-        """Whether Python can judge where it ends."""
+        """Whether the parser can decide where it ends."""
         return self.label in ("", *PYTHON_LABELS)
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One way in which a block may end."""
+    """A possible end of a block."""
 
     line: int
     """The first line that is not part of the body."""
     following: int
-    """The line on which the text goes on."""
+    """The line on which the text continues."""
     closed: bool = False
     tail: str = ""
-    """The last line of the body, when the close is glued to it."""
+    """The last line of the body, if the close is on the same line."""
 
 
 class FenceEnds:
@@ -67,7 +67,7 @@ class FenceEnds:
         self._syntax = syntax
         self._closes: list[int] = []
         self._fallbacks: list[int] = []
-        """Lines at which a block without a close may end: a glued close, another opening, another voice."""
+        """Lines at which a block without a close may end: a close after code, another opening, an invented turn."""
         for number, line in enumerate(lines):
             if "`" not in line and "~~~" not in line:
                 if ROLE_LINE.match(line) or OUTPUT_LINE.match(line):
@@ -78,10 +78,10 @@ class FenceEnds:
                 self._fallbacks.append(number)
         self._starts = list(itertools.accumulate((len(line) + 1 for line in lines), initial=0))
         self._extensions = _MAX_EXTENSIONS
-        """How many ends may still be tried: a bound on the work for one text."""
+        """How many ends may still be tried. This limits the work for one text."""
 
     def find(self, block: OpenBlock) -> End:
-        """The end of a block: the first at which it parses, else the likeliest."""
+        """The end of a block: the first at which it parses, else the most likely one."""
         closes = self._closes_of(block)
         at_close = [End(line, line + 1, closed=True) for line in closes]
         limit = closes[0] if closes else len(self._lines)
@@ -117,14 +117,14 @@ class FenceEnds:
         return None
 
     def _unmarked_end_that_parses(self, block: OpenBlock, closes: Sequence[int]) -> End | None:
-        """The first end without a close of its own at which the body is code."""
+        """The first end without a separate close at which the body is code."""
         for end in self._unmarked_ends(block, closes):
             if self._syntax.has_statement(self._body(block, end.line) + end.tail):
                 return end
         return None
 
     def _forgotten_close_that_parses(self, block: OpenBlock, closes: Sequence[int], broken: int | None) -> End | None:
-        """For a block that was never closed, or broken off before its close: the first end of another kind."""
+        """For a block that is not closed, or is broken off before its close: the first end of another kind."""
         if self._extensions <= 0 or (closes and broken is None):
             return None
         for end in self._forgotten_closes(block, len(self._lines) if broken is None else broken):
@@ -133,7 +133,7 @@ class FenceEnds:
         return None
 
     def _close_that_mends(self, block: OpenBlock, at_close: Sequence[End]) -> End | None:
-        """The first close at which the body can be mended."""
+        """The first close at which the body can be repaired."""
         for tried, end in enumerate(at_close[:_MAX_MENDED_CLOSES]):
             if self._extensions <= 0 or (tried and not self._may_go_on(block, at_close[tried - 1].line)):
                 return None
@@ -143,7 +143,7 @@ class FenceEnds:
         return None
 
     def _broken_off_at(self, block: OpenBlock, limit: int) -> int | None:
-        """Where a block that parses at no end was left: another one opens in it, or somebody else speaks."""
+        """Where the model left a block that parses at no end: another block opens, or an invented turn begins."""
         opener = self._next_python_opener(block.number, limit)
         for end in self._fallbacks_after(block.number):
             if end >= (limit if opener is None else opener):
@@ -153,7 +153,7 @@ class FenceEnds:
         return opener
 
     def _before_prose(self, block: OpenBlock) -> int:
-        """The end of a block that never closes: before English paragraphs at the end, if it parses then."""
+        """The end of a block without a close: before the prose at the end, if the body parses then."""
         end = len(self._lines)
         for _ in range(_MAX_PROSE_PARAGRAPHS):
             if self._extensions <= 0 or self._syntax.tree(self._body(block, end)) is not None:
@@ -180,7 +180,7 @@ class FenceEnds:
         return closes
 
     def _unmarked_ends(self, block: OpenBlock, closes: Sequence[int]) -> Iterator[End]:
-        """Ends without a close of their own: one glued to code, the next opening, another voice."""
+        """Ends without a separate close: a close after code, the next opening, an invented turn."""
         if self._extensions <= 0:
             return
         in_string = bool(closes) and self._syntax.incomplete(self._body(block, closes[0]))
@@ -196,7 +196,7 @@ class FenceEnds:
                 yield End(line, line)
 
     def _forgotten_closes(self, block: OpenBlock, limit: int) -> Iterator[End]:
-        """For a block without a close: a shorter one, or a finish that is no Python."""
+        """For a block without a close: a shorter close, or a finish that is not Python."""
         if self._syntax.tree(self._body(block, limit)) is not None:
             return
         self._extensions -= _EVERY_LINE
@@ -211,19 +211,19 @@ class FenceEnds:
     # -- parts
 
     def _body(self, block: OpenBlock, end: int) -> str:
-        """The body up to a line, if the parser would take a text of this length."""
+        """The body up to a line, if the parser would accept a text of this length."""
         affordable = self._syntax.affords(self._starts[end] - self._starts[block.number + 1])
         return block.body_to(end) if affordable else _TOO_LONG
 
     def _may_go_on(self, block: OpenBlock, end: int) -> bool:
-        """Whether a close behind this line is worth a try: the body ends inside a string or a bracket."""
+        """Whether a later close can help: only if the body ends inside a string or a bracket."""
         if self._extensions <= 0 or not self._syntax.incomplete(self._body(block, end)):
             return False
         self._extensions -= 1
         return True
 
     def _paragraph_before(self, end: int, first: int) -> tuple[int, int]:
-        """The first line of the last paragraph before a line, and the line behind it."""
+        """The first line of the last paragraph before a line, and the line after the paragraph."""
         start = end
         while start > first and not self._lines[start - 1].strip():
             start -= 1

@@ -1,4 +1,4 @@
-"""Lines that open or close a fenced block, and what the label of a block says."""
+"""Lines that open or close a fenced block, and the label of a block."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ JSON_LABELS: Final = frozenset({"", "json", "json5", "jsonc", "tool_call", "tool
 OUTPUT_LABELS: Final = frozenset(
     {"output", "outputs", "stdout", "console", "result", "results", "observation", "out", "tool_output", "tool_outputs"}
 )
-"""Labels of fences that claim to hold an output."""
+"""Labels of fences that contain an output, according to the model."""
 
 OPENING: Final = re.compile(
     rf"(?P<lead>[ \t{INVISIBLE}]*+(?:>[ \t]?)*+[ \t]*+(?:(?:[-*+•]|\d{{1,3}}[.)])[ \t]++)?)"
@@ -42,7 +42,7 @@ GLUED_CLOSE: Final = re.compile(r"[^\n]*[^\n`\s][ \t]*`{3,}[ \t]*")
 
 
 def opens(line: str) -> re.Match[str] | None:
-    """The opening of a block; its group ``lead`` holds what stands before the mark."""
+    """The opening of a block; its group ``lead`` is the text before the mark."""
     return OPENING.fullmatch(line) or _GLUED_OPENING.fullmatch(line)
 
 

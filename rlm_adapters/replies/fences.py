@@ -40,7 +40,7 @@ class Fences:
         self._ends = FenceEnds(lines, syntax)
 
     def read(self, number: int, opening: re.Match[str]) -> tuple[Fence, int]:
-        """The fenced block that opens on this line, and the line on which the text goes on."""
+        """The fenced block that opens on this line, and the number of the line after it."""
         mark, info = opening["mark"], opening["info"].strip()
         inline = info.rstrip(mark[0])
         if inline.strip() and len(info) - len(inline) >= _MARK_LENGTH:
@@ -54,7 +54,7 @@ class Fences:
         return Fence(label, body, end.closed), end.following
 
     def _code_beside(self, label: str, rest: str) -> str:
-        """Code that stands behind the label, on the line of the opening."""
+        """Code after the label, on the line of the opening."""
         if label in PYTHON_LABELS and rest and not _ATTRIBUTE.match(rest):
             tree = self._syntax.tree(rest)
             if tree is not None and acts(tree):
@@ -83,7 +83,7 @@ def _on_one_line(inline: str) -> Fence:
 
 
 def _with_label_inside(label: str, body: str) -> tuple[str, str]:
-    """Label and body of a block whose first line is a Python label of its own."""
+    """Label and body of a block whose first line is a Python label."""
     lines = body.split("\n")
     named = next((number for number, line in enumerate(lines) if line.strip()), None)
     if named is None or label not in ("", *PYTHON_LABELS) or not _LABEL_LINE.fullmatch(lines[named]):

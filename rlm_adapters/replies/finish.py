@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 - the characters that models write are the subject
-"""What the argument of a finish means: text, a typed value, a variable, an expression, or nothing usable."""
+"""Read the argument of a finish: text, a typed value, a variable, an expression, or nothing usable."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ _NAMED_VARIABLE: Final = re.compile(r"(?:name|var|variable|variable_name|var_nam
 _SNAKE: Final = re.compile(r"_*[a-z][a-z0-9]*(?:_+[a-z0-9]+)+_*")
 _INNER_FINAL_VAR: Final = re.compile(r"FINAL_VAR\(\s*+[\"'“‘]?\s*+([^\W\d]\w*+)\s*+[\"'”’]?\s*+\)")
 _QUOTES: Final = {'"': '"', "'": "'", "“": "”", "‘": "’", "`": "`", "„": "“", "「": "」"}
-_MAX_BITS: Final = 14_000  # of an integer: about 4,200 digits, the most that Python turns into text
+_MAX_BITS: Final = 14_000  # of an integer: about 4,200 digits, the most that Python converts to text
 _ANSWER_KEYWORDS: Final = frozenset({"answer", "value", "result", "text", "final_answer", "output", "response"})
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A finish that cannot be taken."""
+    """A finish that cannot be used."""
 
     reason: str
     """Completes the sentence "Your finish ..."."""
@@ -55,13 +55,13 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A finish that is a call of the REPL: to be run as a cell."""
+    """A finish that is a call for the REPL, which runs it as a cell."""
 
     code: str
 
 
 class Arguments:
-    """Reads arguments against the names that exist when the finish is looked at."""
+    """Reads arguments, given the names that exist in the REPL."""
 
     def __init__(self, names: Collection[str], syntax: Syntax) -> None:
         self._names = frozenset(names) | {"context"}
@@ -156,9 +156,9 @@ class Arguments:
         return self._final(source)
 
     def _unknown_in_expression(self, source: str) -> set[str] | None:
-        """None: not meant as code. Else the names that it needs and the REPL does not have; empty: it can be run.
+        """The names that an expression needs but the REPL does not have. Empty: it can run. None: it is not code.
 
-        At least one name is asked for: ``1837-1901`` is a span of years, not -64.
+        Code must have at least one name: ``1837-1901`` is a span of years, not -64.
         """
         tree = self._syntax.tree(f"({source}\n)")
         expression = tree.body[0] if tree is not None and len(tree.body) == 1 else None
@@ -177,7 +177,7 @@ class Arguments:
         return unknown if unknown and _is_surely_code(expression, unknown, calls) else None
 
     def _keyword_value(self, source: str) -> str | None:
-        """``answer="Paris"`` holds the answer as its value."""
+        """The value of ``answer="Paris"``."""
         tree = self._syntax.tree(f"f({source}\n)")
         call = tree.body[0].value if tree and len(tree.body) == 1 and isinstance(tree.body[0], ast.Expr) else None
         match call:
@@ -187,7 +187,7 @@ class Arguments:
 
 
 def _is_surely_code(expression: ast.Expr, unknown: set[str], calls: set[str]) -> bool:
-    """``f"{total} in all"`` and ``results["n"]`` are code whatever exists; ``f(x)`` and ``A + B`` may be answers."""
+    """``f"{total} in all"`` and ``results["n"]`` are always code; ``f(x)`` and ``A + B`` may be answers."""
     if calls & BUILTINS or any(_SNAKE.fullmatch(name) for name in unknown):
         return True
     for node in ast.walk(expression):
@@ -261,9 +261,9 @@ def _unquoted(source: str) -> str:
 
 
 def _unwrapped(source: str) -> str:
-    """Text without quote marks around the whole of it, where they cannot be part of it.
+    """The text without the quote marks around all of it, unless they can be part of it.
 
-    ``"He said "yes" and left"`` is wrapped; ``"Foo" is by "Bar"`` is not: there the first inner mark closes.
+    ``"He said "yes" and left"`` has such marks. ``"Foo" is by "Bar"`` has not: the second mark closes the first.
     """
     closing = _QUOTES.get(source[:1])
     if not closing or len(source) < 3 or not source.endswith(closing):

@@ -1,4 +1,4 @@
-"""Whether a finish that was written before its output was seen can be trusted."""
+"""Decide whether to trust a finish that the model wrote before it saw the output."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ _MAX_PLACES: Final = 1_000
 
 
 def accept_provisional(finish: TextFinish, printed: str) -> bool:
-    """Whether a finish beside code may end the run, given all that the REPL has printed so far.
+    """Whether a finish in a reply with code may end the run, given all that the REPL has printed so far.
 
-    Literal text was written before the output was seen. It is taken when the output says it: as words of their own
-    (``42`` is not in ``1942``), a very short word only at the end of a line. Ask only after the cells succeeded.
+    The model wrote the literal text before it saw the output. So the text is accepted only if the output contains it:
+    as separate words (``42`` is not in ``1942``), a very short word only at the end of a line. Call this only after the
+    cells succeeded.
     """
     if not finish.provisional:
         return True

@@ -1,8 +1,9 @@
 # ruff: noqa: RUF001 - the characters that models write are the subject
-"""Where a finish written as text begins and ends.
+"""Find where a finish in text begins and ends.
 
-``FINAL``, ``FINAL_VAR`` and ``SUBMIT`` count when they come first on a line, decoration aside; in mid-sentence they
-are talk about the protocol. The argument is prose as often as Python, so its end is looked for in several ways.
+``FINAL``, ``FINAL_VAR`` and ``SUBMIT`` count at the start of a line, after optional decoration. In the middle of a
+sentence the model only talks about them. The argument is often prose, not Python, so its end is searched in several
+ways.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _MENTION: Final = re.compile(r"\bFINAL\(((?:[^()\n]|\([^()\n]*+\)){1,2000}+)\)")
 
 @dataclass(frozen=True, slots=True)
 class FinishCall:
-    """A finish as it stands in the text."""
+    """A finish in the text."""
 
     function: str
     """``FINAL``, ``FINAL_VAR`` or ``SUBMIT``."""
@@ -50,7 +51,7 @@ class FinishCall:
     source: str
     """The whole call, with plain parentheses."""
     end: int
-    """Offset behind the line on which it ends."""
+    """Offset after the line on which it ends."""
 
 
 class FinishCalls:
@@ -65,13 +66,13 @@ class FinishCalls:
         self._last_brackets: dict[int, range] = {}
 
     def opens(self, line_start: int) -> re.Match[str] | None:
-        """The opening of a finish that comes first on the line at this offset."""
+        """The opening of a finish at the start of the line at this offset."""
         found = _OPENING.match(self._text, line_start)
-        # IGNORECASE is for "Final answer:" alone
+        # IGNORECASE is only for "Final answer:"
         return found if found and found["function"].isupper() else None
 
     def read(self, opening: re.Match[str]) -> FinishCall | None:
-        """The finish that begins here; None when it never closes."""
+        """The finish that begins here; None if it has no end."""
         begin = opening.end()
         close = self._close(begin - 1)
         if close is None:
@@ -111,7 +112,7 @@ class FinishCalls:
         return None
 
     def _after_string(self, position: int) -> int | None:
-        """The bracket behind a string literal, or several joined by standing side by side."""
+        """The bracket after one or several neighbouring string literals."""
         text = self._text
         quote = _OPENS_STRING.match(text, position)
         if quote is None or position >= self._no_string_end.get(quote[1], len(text) + 1):
@@ -129,7 +130,7 @@ class FinishCalls:
         return after.end() - 1
 
     def _closed_too_often(self, close: int) -> bool:
-        """Whether more closing brackets, and nothing else, end the line behind this one."""
+        """Whether the line ends after this bracket with more closing brackets and nothing else."""
         line_end = self._text.find("\n", close)
         line_end = len(self._text) if line_end < 0 else line_end
         if line_end not in self._last_brackets:
@@ -147,7 +148,7 @@ class FinishCalls:
 
 
 def whole_finish(text: str) -> FinishCall | None:
-    """The finish, if a text holds nothing else."""
+    """The finish, if the text has nothing else."""
     stripped = text.strip()
     calls = FinishCalls(stripped)
     opening = calls.opens(0)
@@ -156,7 +157,7 @@ def whole_finish(text: str) -> FinishCall | None:
 
 
 def mentioned(text: str) -> str | None:
-    """The argument of the last ``FINAL(...)`` in mid-sentence."""
+    """The argument of the last ``FINAL(...)`` in the middle of a sentence."""
     found = None
     for found in _MENTION.finditer(text):  # noqa: B007 - the last one is wanted
         pass
@@ -169,7 +170,7 @@ def _follows_function(text: str, bracket: int) -> bool:
 
 
 def _matches(text: str, skip: Collection[int] = ()) -> dict[int, int]:
-    """For each opening bracket its closing one, in one pass."""
+    """The closing bracket of each opening one, found in one pass."""
     pairs: dict[int, int] = {}
     stack: list[int] = []
     for bracket in _PAREN.finditer(text):

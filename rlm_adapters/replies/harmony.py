@@ -1,6 +1,6 @@
-"""gpt-oss' Harmony format, when a server passes it on raw.
+"""The Harmony format of gpt-oss, if a server returns it raw.
 
-Messages on the ``analysis`` channel are thoughts, one addressed to a tool is a call, ``final`` is the reply
+Messages on the ``analysis`` channel are thoughts, a message to a tool is a call, and ``final`` is the reply
 (https://github.com/openai/harmony).
 """
 
@@ -23,7 +23,7 @@ _WORDS: Final = re.compile(  # the same with the special tokens dropped by a dec
 
 @dataclass(frozen=True, slots=True)
 class Harmony:
-    """A Harmony turn taken apart."""
+    """The parts of a Harmony turn."""
 
     text: str
     thought: str
@@ -32,7 +32,7 @@ class Harmony:
 
 
 def split_harmony(text: str) -> Harmony | None:
-    """Take a raw Harmony turn apart; None for any other text."""
+    """The parts of a raw Harmony turn; None for any other text."""
     if "<|message|>" in text and "<|channel|>" in text:
         return _split_tokens(text)
     if re.match(r"\s*analysis(?=[A-Z\"'(])", text):

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 - the characters that models write are the subject
-"""Outputs and turns that the model invented: what follows one rests on nothing."""
+"""Outputs and turns that the model invented; the text after one is not used."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MAX_ROLES: Final = 200
 
 
 def is_invented(line: str, *, after_code: bool) -> bool:
-    """Whether another voice begins on this line: somebody's turn, or, after code, its output."""
+    """Whether this line starts an invented turn or, after code, an invented output."""
     if ROLE_LINE.match(line):
         return True
     if not after_code:
@@ -40,7 +40,7 @@ def is_invented(line: str, *, after_code: bool) -> bool:
 
 
 def before_dialogue(text: str) -> str:
-    """Cut an invented conversation: a user's paragraph and an assistant's, with no block between them."""
+    """Cut an invented conversation: a paragraph of the user and one of the assistant, with no block between them."""
     roles = list(itertools.islice(ROLE_LINE.finditer(text), _MAX_ROLES))
     for user, answer in itertools.pairwise(roles):
         if not re.search("user|human", user[0], re.IGNORECASE) or not re.search(
@@ -55,7 +55,7 @@ def before_dialogue(text: str) -> str:
 
 
 def _is_value(text: str) -> bool:
-    """Nothing, a literal or a quotation: what an output label is followed by."""
+    """Whether the text can follow an output label: nothing, a literal or a quotation."""
     if not text or text[0] in "\"'“‘`":
         return True
     try:

@@ -1,4 +1,4 @@
-"""Which of several finishes counts: the last one, unless it was taken back or holds no answer."""
+"""Which of several finishes counts: the last one, unless the model took it back or it has no answer."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _MAX_CUT_LINES: Final = 20
 
 
 class LastFinish:
-    """Looks for the finish of one reply; ``names`` exist in the REPL."""
+    """Finds the finish of one reply; ``names`` exist in the REPL."""
 
     def __init__(self, names: Collection[str], syntax: Syntax) -> None:
         self._arguments = Arguments(names, syntax)
 
     def of(self, scan: Scan, *, in_fences: bool) -> tuple[FinishCall | None, FinishCall | None]:
-        """The finish that counts, and one that does not but may be right.
+        """The finish that counts, and one that does not count but may be right.
 
         Args:
-            scan: the text taken apart.
-            in_fences: whether a finish may stand alone in a block that is labelled as text.
+            scan: the scanned text.
+            in_fences: whether a block that is labelled as text may consist of a finish.
         """
         found = _from_the_end(scan, in_fences=in_fences)
         index, last = next(found, (0, None))
@@ -41,7 +41,7 @@ class LastFinish:
         return self._usable(last, found), _last_in(scan.cut)
 
     def _usable(self, last: FinishCall, earlier: Iterator[tuple[int, FinishCall]]) -> FinishCall:
-        """The last finish that holds an answer; the very last where none does."""
+        """The last finish that has an answer; if none has one, the last finish."""
         if not isinstance(self._arguments.read(last), Refused):
             return last
         usable = (one for _, one in earlier if not isinstance(self._arguments.read(one), Refused))
@@ -49,7 +49,7 @@ class LastFinish:
 
 
 def _from_the_end(scan: Scan, *, in_fences: bool) -> Iterator[tuple[int, FinishCall]]:
-    """The finishes, the last one first, each with the place of its block."""
+    """The finishes, the last one first, each with the index of its block."""
     for index in range(len(scan.blocks) - 1, max(-1, len(scan.blocks) - _MAX_BLOCKS), -1):
         finish = _finish_of(scan.blocks[index], in_fences=in_fences)
         if finish is not None:

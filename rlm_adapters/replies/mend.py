@@ -1,8 +1,8 @@
 # ruff: noqa: RUF001 - the characters that models write are the subject
-"""Mending code that does not parse: the damage that transport and habits do, never a change of meaning.
+"""Repair code that does not parse: damage by encoding or by habits of a model, never a change of meaning.
 
-Each mend is tried alone, then all of them one upon the other; the first result that parses is taken. What parses as
-it stands is left alone, so data in strings survives.
+Each repair is tried alone, then all of them one after the other. The first result that parses is used. Code that
+parses is not changed, so data in strings is safe.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _SINGLE_QUOTES: Final = dict.fromkeys(map(ord, "‘’‚‛＇"), "'")
 
 
 def mended(source: str, syntax: Syntax) -> str | None:
-    """The source as it parses, mended if it must be; None when nothing helps."""
+    """The source if it parses, else a repaired source that parses; None if no repair helps."""
     if source not in syntax.mended:
         syntax.mended[source] = _mended(source, syntax)
     return syntax.mended[source]
@@ -82,7 +82,7 @@ def _dedented(source: str) -> str:
 
 
 def _without_prompts(source: str) -> str:
-    """The input of an interactive session; its outputs are invented."""
+    """The input lines of an interactive session; the model invented the outputs."""
     if not _FIRST_PROMPT.match(source):
         return source
     kept: list[str] = []
@@ -130,7 +130,7 @@ def _entities_outside_strings(source: str) -> str:
 
 
 def _entities_everywhere(source: str) -> str:
-    """For code whose quote marks were escaped, strings and all."""
+    """For code in which everything was escaped, also the quote marks."""
     return html.unescape(source) if _ENTITY.search(source) else source
 
 
@@ -150,7 +150,7 @@ def _without_line_numbers(source: str) -> str:
 
 
 def _decoded_newlines(source: str) -> str:
-    r"""Code on one line whose newlines are still ``\n``: JSON that was encoded once too often."""
+    r"""Code on one line whose newlines are still ``\n``: JSON that was encoded once too many."""
     if "\n" in source.strip() or "\\n" not in source:
         return source
     if any(r"\n" in piece for piece, is_code in outside_strings(source) if is_code):

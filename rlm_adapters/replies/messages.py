@@ -1,4 +1,4 @@
-"""What the model is told when its reply cannot be acted on: short, exact, with the next step."""
+"""Messages to the model when its reply cannot be used: short and exact, with the next step."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MESSAGES: Final[dict[Problem, str]] = {
 
 
 def repair_message(problem: Problem, detail: str = "") -> str:
-    """The message for a problem; ``detail`` comes first and names what was found."""
+    """The message for a problem. It starts with ``detail``, which names what was found."""
     if not detail:
         return _MESSAGES[problem]
     return f"{detail} {_HOW}"

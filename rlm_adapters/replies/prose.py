@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 - the characters that models write are the subject
-"""What the model says around its code: whether it is prose, takes something back, declines, or states an answer."""
+"""Classify text around code: whether it is prose, takes something back, refuses, or states an answer."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _MAX_SEARCHED: Final = 20_000
 
 
 def is_prose(body: str, syntax: Syntax) -> bool:
-    """Whether it is English rather than broken code: no line of it looks like Python."""
+    """Whether a text is prose and not broken code: no line of it looks like Python."""
     lines = [line for line in body.split("\n") if line.strip()]
     if not lines or len(lines) > _MAX_LINES:
         return False
@@ -61,12 +61,12 @@ def is_prose(body: str, syntax: Syntax) -> bool:
 
 
 def takes_back(text: str) -> bool:
-    """Whether text that follows a finish withdraws it. A remark ("the text actually spells it ...") does not."""
+    """Whether the text after a finish takes it back. A remark ("the text actually spells it ...") does not."""
     return _TAKEN_BACK.search(text[:_MAX_SEARCHED]) is not None
 
 
 def announces(text: str) -> bool:
-    """Whether it says what will be done, or asks something, rather than what was found."""
+    """Whether the text says what the model will do, or asks something, instead of giving a result."""
     stripped = text.strip(' \t\n*_>#"“`-')
     return _ANNOUNCES.match(stripped) is not None or stripped.endswith(("?", "？", ":"))
 
@@ -78,7 +78,7 @@ def declines(text: str) -> bool:
 
 
 def without_answer_tag(text: str) -> str:
-    """The text without a tag like ``<answer>`` around the whole of it."""
+    """The text without a tag like ``<answer>`` around all of it."""
     stripped = text.strip()
     tagged = _ANSWER_TAG.match(stripped)
     if tagged and stripped.endswith(f"</{tagged[1]}>"):
@@ -87,7 +87,7 @@ def without_answer_tag(text: str) -> str:
 
 
 def stated_answer(text: str, prose: str) -> str | None:
-    """An answer in a box, in a tag, or after "the final answer is": no finish, but perhaps right."""
+    """An answer in a box, in a tag, or after "the final answer is". It is not a finish, but may be right."""
     boxed = _boxed(text)
     if boxed:
         return boxed

@@ -1,4 +1,4 @@
-"""The reading order: clean, drop thoughts, find cells and finish, decide what they mean together."""
+"""Read a reply: clean it, remove thoughts, find cells and finish, decide what they mean together."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from rlm_adapters.replies.thoughts import drop_thoughts
 from rlm_adapters.replies.turn import Turn
 
 MAX_CHARS: Final = 1_000_000
-"""Longest reply that is read; no model writes as much in one turn."""
+"""Length of the longest reply that is read. No model writes more in one turn."""
 
 _CUT_OFF: Final = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "incomplete"})
 _FILTERED: Final = frozenset({"content_filter", "refusal", "safety", "recitation", "blocklist", "prohibited_content"})
 _NOTHING_TO_DO: Final = frozenset({"no_code", "unparsable", "empty", "cut_off", "unknown_tool"})
-"""Problems for which the provider's reason is the better explanation."""
+"""Problems that the provider's reason explains better."""
 
 
 def read_reply(
@@ -37,15 +37,15 @@ def read_reply(
     refusal: str | None = None,
     tool_calls: Sequence[Mapping[str, Any]] = (),
 ) -> Reading:
-    """Read one raw reply of a root LM. Pure; never raises on what a model wrote.
+    """Read one raw reply of a root LM. A pure function, which raises for no reply.
 
     Args:
-        text: The reply's text; None when the provider sent none.
-        names: Names that exist in the REPL beside ``context`` and its functions: variables, and the user's tools.
+        text: The reply's text; None if the provider sent none.
+        names: Names in the REPL other than ``context`` and its functions: variables, and the user's tools.
         finish_reason: The provider's reason why the reply ended (``stop``, ``length``, ``content_filter``, ...).
-        refusal: The provider's refusal text, where it has a field of its own.
-        tool_calls: Structured tool calls, for models that call a "python" tool though none was offered (LangChain's or
-            OpenAI's shape).
+        refusal: The provider's refusal text, if it has a separate field.
+        tool_calls: Structured tool calls, in LangChain's or OpenAI's form. Some models call a "python" tool although
+            none was offered.
 
     Returns:
         What to do: see :class:`Reading`.
@@ -60,10 +60,10 @@ def read_reply(
 
 
 def plain_answer(text: str) -> str | None:
-    """What a reply that nothing can be done with says in plain words, when that may be the answer itself.
+    """The plain text of a reply without cells and finish, if it may be the answer.
 
-    For a run that would end without any answer. None for code, refusals, plans, questions, and what was cut off inside
-    a thought.
+    For a run that would end without an answer. None for code, refusals, plans, questions, and a reply that was cut off
+    inside a thought.
     """
     reading = read_reply(text)
     if reading.kind != "repair" or reading.repair != "no_code":
@@ -78,7 +78,7 @@ def _repair(problem: Problem, detail: str = "", *, best: str | None = None, thou
 
 
 class _Reader:
-    """One reading: the names that exist, and a parser with its bounds."""
+    """Reads one reply, with the names that exist in the REPL and a parser."""
 
     def __init__(self, names: Collection[str]) -> None:
         self._names = frozenset(names)
@@ -97,7 +97,7 @@ class _Reader:
         return _explained(reading, turn, reason, tool_was_called=bool(tool_calls), has_call=bool(called))
 
     def _contents(self, turn: Turn, called: Sequence[str]) -> Contents:
-        """Step three: what the text holds; cells of structured calls take the place of those in it."""
+        """Step three: the content of the text. Cells of structured calls replace those in the text."""
         found = Contents()
         if not is_blank(turn.text):
             found = ContainerReader(self._names, self._syntax, self._calls).read(turn.text)
@@ -124,7 +124,7 @@ class _Reader:
         return _finish_alone(finish, found.finish, thought)
 
     def _arguments_after(self, cells: Sequence[str]) -> Arguments:
-        """A reader of finishes that knows the names which exist once the cells have run."""
+        """A reader of finishes that knows the names which exist after the cells have run."""
         bound: set[str] = set()
         for cell in cells:
             tree = self._syntax.tree(cell)
@@ -137,7 +137,7 @@ class _Reader:
         return f"Your finish {finish.reason}.{hint}"
 
     def _best_so_far(self, found: Contents, text: str) -> str | None:
-        """An answer that is no finish but may be right."""
+        """An answer that does not count as a finish but may be right."""
         said = mentioned(found.prose)
         in_passing = FinishCall("FINAL", said, "", 0) if said else None
         for call in (found.refused, in_passing):
@@ -148,7 +148,7 @@ class _Reader:
 
 
 def _with_cells(found: Contents, finish: TextFinish | None, best: str | None, thought: str) -> Reading:
-    """Cells to run; a finish beside them counts only once they have run."""
+    """Cells to run. A finish in the same reply counts only after they have run."""
     if finish is None:
         return Reading("code", found.cells, message=found.note, best_so_far=best, thought=thought)
     if finish.kind == "text":
@@ -157,7 +157,7 @@ def _with_cells(found: Contents, finish: TextFinish | None, best: str | None, th
 
 
 def _finish_alone(finish: TextFinish, call: FinishCall | None, thought: str) -> Reading:
-    """A finish without cells; an expression is run as a cell that finishes."""
+    """A finish without cells. An expression is run as a cell that submits it."""
     if finish.kind == "text":
         return Reading("final_text", final=finish, thought=thought)
     if finish.kind == "expression" and call and call.function != "FINAL_VAR":
@@ -166,7 +166,7 @@ def _finish_alone(finish: TextFinish, call: FinishCall | None, thought: str) -> 
 
 
 def _explained(reading: Reading, turn: Turn, reason: str, *, tool_was_called: bool, has_call: bool) -> Reading:
-    """A reply with nothing to do, for the reason that explains it best: the provider's, if it gave one."""
+    """A reply that cannot be used, with the best explanation: the provider's reason, if there is one."""
     best, thought = reading.best_so_far, reading.thought
     if reason in _CUT_OFF:
         return _repair("cut_off", best=best, thought=thought)

@@ -1,4 +1,4 @@
-"""What a reply means: the data that the reader hands to the graph."""
+"""What a reply means: the data that the reader gives to the graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class _Unset(Enum):
 
 
 UNSET = _Unset.UNSET
-"""The finish is no literal; ``None`` would be a value."""
+"""Means that the finish is not a literal; ``None`` would be a value."""
 
 Problem: TypeAlias = Literal[
     "empty",
@@ -29,7 +29,7 @@ Problem: TypeAlias = Literal[
     "unknown_tool",
     "too_long",
 ]
-"""Why a reply cannot be acted on."""
+"""Why a reply cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +42,28 @@ class TextFinish:
     literal: Any = UNSET
     """The typed value (plain JSON types) when a literal other than a string was given."""
     provisional: bool = False
-    """Literal text beside code whose output the model had not seen: see ``accept_provisional``."""
+    """A literal text in a reply with code, whose output the model had not seen: see ``accept_provisional``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How one reply of the root LM is to be acted on.
+    """What to do with one reply of the root LM.
 
     ``code``: run the cells. ``final_text``, ``final_var``: the run ends with that answer. ``code_then_final``: run the
-    cells; the finish counts only if none failed and none finished by itself. ``repair``: send ``message`` back.
+    cells; the finish counts only if no cell failed or submitted an answer. ``repair``: send ``message`` back.
     """
 
     kind: Literal["code", "final_text", "final_var", "code_then_final", "repair"]
     code: tuple[str, ...] = ()
-    """Cells in order, for one REPL; stop at the first that fails or finishes."""
+    """Cells in order, for one REPL; stop at the first that fails or submits an answer."""
     final: TextFinish | None = None
-    """A variable or an expression is looked up in the REPL, which alone knows whether its names exist: when they do
-    not, show the model the names that do, and never answer with the name."""
+    """The finish. Look up a variable or an expression in the REPL. If its names do not exist there, show the model the
+    existing names; the name itself is never the answer."""
     repair: Problem | Literal[""] = ""
     """For kind ``repair``: the problem."""
     message: str = ""
-    """Addressed to the model. For kind ``repair`` it says what to do; beside code, what of the reply was ignored."""
+    """Text for the model. For kind ``repair``: what to do. With code: which part of the reply was ignored."""
     best_so_far: str | None = None
-    """What was refused as a finish but may be right: to be returned, labelled, if the limits end the run."""
+    """A refused finish that may be right. If a limit ends the run, it is the answer."""
     thought: str = field(default="", repr=False)
     """Reasoning outside the code, for display."""

@@ -1,4 +1,4 @@
-"""Questions to Python's parser about text that may be Python, within bounded work."""
+"""Ask Python's parser about text that may be Python, with a limit on the work."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Final
 
 MAX_SOURCE: Final = 400_000
-"""Longest text that is tried as one cell, in characters."""
+"""Length of the longest text that is parsed as one cell, in characters."""
 MAX_PARSED: Final = 2_000_000
-"""Characters parsed for one reply: about two seconds at worst."""
+"""Most characters that are parsed for one reply. This takes two seconds at most."""
 
 BUILTINS: Final = frozenset(dir(builtins))
 
@@ -28,10 +28,10 @@ _STRING_BODIES: Final = {  # up to the closing quote, or to where it is missing
 
 
 def quiet(source: str) -> str:
-    r"""The same source for the parser, which warns about ``"\d"`` on the process-wide warnings otherwise.
+    r"""The same source in a form for which the parser emits no warning about ``"\d"``. Warnings are process-wide.
 
-    An unknown escape gets a second backslash: the value of an ordinary string stays the same, the syntax of every
-    other text does.
+    An unknown escape gets a second backslash. The value of an ordinary string stays the same, and so does the syntax of
+    any other text.
     """
     if "\\" not in source:
         return source
@@ -46,20 +46,20 @@ def _spaced(source: str) -> str:
 
 
 class Syntax:
-    """Parses the candidates of one reply, remembers the results and stops at a bound.
+    """Parses the candidates of one reply, remembers the results, and stops at a limit.
 
-    The parser raises MemoryError on a line of a million parentheses, RecursionError or ValueError elsewhere: all of
-    them mean "does not parse".
+    The parser raises MemoryError for a line of a million parentheses, and RecursionError or ValueError in other cases.
+    All of them mean "does not parse".
     """
 
     def __init__(self) -> None:
         self._left = MAX_PARSED
         self._seen: dict[str, ast.Module | SyntaxError] = {}
         self.mended: dict[str, str | None] = {}
-        """What mending made of a source (see ``mend.mended``)."""
+        """The repaired form of each source (see ``mend.mended``)."""
 
     def affords(self, length: int) -> bool:
-        """Whether a source of so many characters would be parsed: if not, it need not be put together either."""
+        """Whether a source of this length would be parsed. If not, there is no need to build it."""
         return length <= min(self._left, MAX_SOURCE)
 
     def tree(self, source: str) -> ast.Module | None:
@@ -105,9 +105,9 @@ class Syntax:
 
 
 def acts(tree: ast.Module) -> bool:
-    """Whether running it does something: a call, an assignment, an import, a definition, a loop.
+    """Whether running the code has an effect: a call, an assignment, an import, a definition, a loop.
 
-    ``Name: Bob`` and ``{"label": "x"}`` parse too, and are data.
+    ``Name: Bob`` and ``{"label": "x"}`` parse too, but they are data.
     """
     return any(_acts(statement) for statement in tree.body)
 
@@ -138,16 +138,16 @@ def bound_names(tree: ast.AST) -> set[str]:
 
 
 def free_names(tree: ast.AST) -> set[str]:
-    """Names that an expression takes from outside."""
+    """Names that an expression uses but does not define."""
     inside = bound_names(tree) | {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
     return used - inside
 
 
 def outside_strings(source: str) -> list[tuple[str, bool]]:
-    """The source in pieces, each with whether it is code (True) or a string literal or comment (False).
+    """The pieces of the source, each with True for code, or False for a string literal or comment.
 
-    Works on text that does not parse, too.
+    This works also for text that does not parse.
     """
     pieces: list[tuple[str, bool]] = []
     position = 0
@@ -162,10 +162,10 @@ def outside_strings(source: str) -> list[tuple[str, bool]]:
 
 
 def _strings_and_comments(source: str) -> Iterator[tuple[int, int]]:
-    """Where each begins and ends.
+    """Start and end of each string and comment.
 
-    A string without an end is looked through once: quotes of the same kind inside it were escaped, so no string begins
-    with one of them either. Else a text of such quotes would take quadratic time.
+    A string without an end is scanned only once: quotes of the same kind inside it were escaped, so they do not start a
+    string. Otherwise a text of such quotes would take quadratic time.
     """
     endless = dict.fromkeys(_STRING_BODIES, -1)
     position = 0

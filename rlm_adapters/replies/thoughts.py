@@ -1,4 +1,4 @@
-"""Step two: drop thoughts. What was weighed in a thought, code and FINAL included, is no part of the reply."""
+"""Step two: remove thoughts. Code and FINAL inside a thought are not part of the reply."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Spoken:
     text: str
     thought: str
     unclosed: bool
-    """A thought never ended, so nothing was said."""
+    """A thought has no end, so there is no text."""
 
 
 def drop_thoughts(text: str) -> Spoken:
-    """Remove thoughts that stand outside fences.
+    """Remove thoughts outside fences.
 
-    A leading block goes with all that it holds; of what is left, everything up to the last stray close goes too (a
-    chat template may have swallowed the opening tag).
+    A block at the start is removed with all its content. Then everything up to the last close without an opening tag is
+    removed: the opening tag may have been part of the chat template.
     """
     thoughts, rest = _leading(text)
     if rest is None:
@@ -49,7 +49,7 @@ def drop_thoughts(text: str) -> Spoken:
 
 
 def _leading(text: str) -> tuple[list[str], str | None]:
-    """The thoughts with which the text begins, and what follows them; None when the last one never ends."""
+    """The thoughts at the start of the text, and the text after them; None if the last thought has no end."""
     thoughts: list[str] = []
     rest = text
     for _ in range(_MAX_LEADING):
@@ -66,7 +66,7 @@ def _leading(text: str) -> tuple[list[str], str | None]:
 
 
 def _up_to_stray_close(text: str, tags: list[re.Match[str]]) -> tuple[list[str], int, list[re.Match[str]]]:
-    """The thought that ends at the last close without an opening, where the text goes on, and the tags from there."""
+    """The thought that ends at the last close without an opening, where the text continues, and the tags from there."""
     stray = [tag for index, tag in enumerate(tags) if tag["close"] and not _pairs(tags, index)]
     if not stray:
         return [], 0, tags
@@ -75,7 +75,7 @@ def _up_to_stray_close(text: str, tags: list[re.Match[str]]) -> tuple[list[str],
 
 
 def _blocks(text: str, start: int, tags: list[re.Match[str]]) -> tuple[list[str], str]:
-    """The thoughts that begin a line, and the text from the start on without them."""
+    """The thoughts that start on a new line, and the text after ``start`` without them."""
     thoughts: list[str] = []
     kept: list[str] = []
     position = start
@@ -94,7 +94,7 @@ def _pairs(tags: list[re.Match[str]], index: int) -> bool:
 
 
 def _close_of(body: str) -> re.Match[str] | None:
-    """The close of a leading thought: outside a fence if there is one, else the first."""
+    """The close of a thought at the start: the first outside a fence, if there is one, else the first."""
     outside = [tag for tag in _outside_fences(body) if tag["close"]]
     if outside:
         return outside[0]
@@ -134,7 +134,7 @@ def _fence_spans(text: str) -> tuple[list[int], list[int]]:
 
 
 def _alone(text: str, tag: re.Match[str], fence: int) -> bool:
-    """A close on a line of its own ends a thought that left a fence open, unless it is part of a string."""
+    """A close on a separate line ends a thought with an open fence, unless it is part of a string."""
     line_end = text.find("\n", tag.end())
     tail = text[tag.end() : line_end if line_end >= 0 else len(text)]
     if tail.strip() or not _begins_line(text, tag.start()):
@@ -147,7 +147,7 @@ def _begins_line(text: str, position: int) -> bool:
 
 
 def _in_finish(text: str, tag: re.Match[str]) -> bool:
-    """The tag is part of an answer: ``FINAL(The tag </think> ends a thought)``."""
+    """Whether the tag is part of an answer: ``FINAL(The tag </think> ends a thought)``."""
     line_end = text.find("\n", tag.end())
     before = text[text.rfind("\n", 0, tag.start()) + 1 : tag.start()]
     after = text[tag.end() : line_end if line_end >= 0 else len(text)]

@@ -1,4 +1,4 @@
-"""Steps one and two: what the assistant itself said aloud, without chat template, Harmony channels and thoughts."""
+"""Steps one and two: the assistant's own text, without chat template, Harmony channels and thoughts."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class Turn:
     """The assistant's own turn."""
 
     text: str
-    """What was said outside thoughts."""
+    """The text outside thoughts."""
     thoughts: tuple[str, ...]
     calls: tuple[tuple[str, str], ...]
     """Recipient and body of each call on a Harmony channel."""
     unclosed: bool
-    """A thought never ended, so nothing was said."""
+    """A thought has no end, so there is no text."""
     only_thought: bool
-    """The reply held something, and all of it was thought."""
+    """The reply is not empty, but all of it is thought."""
 
     @classmethod
     def of(cls, text: str) -> Turn:
-        """The turn that a raw reply holds, its lines normalised."""
+        """The turn in a raw reply whose line ends are normalised."""
         harmony = split_harmony(text)
         text = text if harmony is None else harmony.text
         spoken = _spoken(text)
@@ -45,12 +45,12 @@ def _spoken(text: str) -> Spoken:
     """The assistant's turn without its thoughts."""
     spoken = drop_thoughts(own_turn(text))
     said = own_turn(spoken.text)
-    if is_blank(said) and not spoken.unclosed:  # the turn's opening mark stood behind the thought
+    if is_blank(said) and not spoken.unclosed:  # the opening mark of the turn came after the thought
         said = own_turn(drop_thoughts(text).text)
     return Spoken(said, spoken.thought, spoken.unclosed)
 
 
 def _without_tag_around_finish(text: str) -> str:
-    """The text without a tag like ``<answer>`` around the whole of it, if a finish stands in the tag."""
+    """The text without a tag like ``<answer>`` around all of it, if there is a finish in the tag."""
     inner = without_answer_tag(text)
     return inner if FinishCalls(inner).opens(0) else text

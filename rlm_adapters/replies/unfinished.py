@@ -1,7 +1,7 @@
-"""A reply that is still being written: the statements of its first cell that are complete.
+"""Find the complete statements of the first cell in an unfinished reply.
 
-What is found here is only looked at, never run: `read_reply` decides what the reply means when it is whole. So this
-reads the plain case, a fence with a Python label outside of thoughts, and finds nothing in any other.
+They are only read ahead, never run: `read_reply` decides what the finished reply means. So this reads only the plain
+case, a fence with a Python label outside thoughts, and finds nothing in any other.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from rlm_adapters.replies.syntax import Syntax
 from rlm_adapters.replies.turn import Turn
 
 MAX_CHARS: Final = 100_000
-"""Longest unfinished reply that is read: it is read again with each of its statements."""
+"""Length of the longest unfinished reply that is read. It is read again after each statement."""
 
 _NAME: Final = re.compile(r"[^\W\d]\w*")
-_MOST_TRIED: Final = 20  # lines: those of a long string may all look like the beginning of a statement
+_MOST_TRIED: Final = 20  # lines: each line of a long string may look like the start of a statement
 _CONTINUES: Final = frozenset({"else", "elif", "except", "finally"})
 _DEFINES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _QUIET: Final = (*_DEFINES, ast.Import, ast.ImportFrom, ast.Pass)
@@ -32,9 +32,9 @@ class Beginning:
     """The statements of a cell that are complete.
 
     Attributes:
-        code: them.
-        count: how many there are.
-        whole: the cell ends with them.
+        code: the source of the statements.
+        count: number of statements.
+        whole: whether the cell ends with them.
     """
 
     code: str
@@ -45,15 +45,15 @@ class Beginning:
 def beginning_of(text: str) -> Beginning | None:
     """The beginning of the first cell of an unfinished reply.
 
-    A simple statement is complete with its line, a compound one when the next has begun; the last one when the fence is
-    closed. What follows may still make it no cell at all: a thought whose opening mark was swallowed, an error of
-    syntax in the rest.
+    A simple statement is complete at the end of its line, a compound statement when the next one has begun, and the
+    last statement when the fence is closed. The rest of the reply can still show that this is not a cell: it may be a
+    thought without an opening mark, or the rest may have a syntax error.
 
     Args:
         text: the reply so far.
 
     Returns:
-        The statements; None where there is no open fence or nothing in it is complete.
+        The statements; None if there is no open fence, or nothing in it is complete.
     """
     found = None if len(text) > MAX_CHARS else _first_fence(Turn.of(normalise_lines(text)).text.split("\n"))
     if found is None:
@@ -66,9 +66,9 @@ def beginning_of(text: str) -> Beginning | None:
 
 
 def what_is_new(code: str, seen: int) -> str:
-    """What the statements of a cell after the first ``seen`` may run: they, and the functions of the cell they name.
+    """The statements of a cell after the first ``seen``, with the functions of the cell that they use.
 
-    Empty when they only define or import.
+    Empty if they only define or import.
     """
     tree = Syntax().tree(code)
     if tree is None:
@@ -96,7 +96,7 @@ def _source(code: str, statement: ast.stmt) -> str:
 
 
 def _first_fence(lines: Sequence[str]) -> tuple[list[str], bool] | None:
-    """The lines in the first fence, and whether it is closed; None if it is none of a cell."""
+    """The lines in the first fence, and whether it is closed; None if it is not a cell."""
     for number, line in enumerate(lines[:-1]):
         opening = opens(line)
         if opening is None:
@@ -116,7 +116,7 @@ def _first_fence(lines: Sequence[str]) -> tuple[list[str], bool] | None:
 
 
 def _complete(lines: Sequence[str], syntax: Syntax) -> int:
-    """How many lines the complete statements take; 0 if none can be told."""
+    """The number of lines of the complete statements; 0 if no statement is complete."""
     tree = syntax.tree("\n".join(lines[:-1]))
     if tree is not None and (not tree.body or not hasattr(tree.body[-1], "body")):
         return len(lines) - 1  # a simple statement ends with its line
@@ -128,7 +128,7 @@ def _complete(lines: Sequence[str], syntax: Syntax) -> int:
             continue
         if word is not None and number == len(lines) - 1 and word.end() == len(lines[number]):
             if any(one.startswith(word[0]) for one in _CONTINUES):
-                continue  # it may still become one that goes on with the statement before
+                continue  # it may still become a line that continues the statement before
         elif word is not None and word[0] in _CONTINUES:
             continue
         if syntax.tree("\n".join(lines[:number])) is not None:

@@ -4,7 +4,7 @@
         done = session.run("print(len(context)); FINAL(llm_query(context[:100]))")
         done.stdout, done.error, done.final
 
-Names are loaded when they are first used: workers import this package too and need none of the host's side.
+Names are loaded at the first use, because workers import this package, too, and need no code of the host.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # a type checker tells of names that do not exist
+if not TYPE_CHECKING:  # otherwise a type checker would not report unknown names
 
     def __getattr__(name: str) -> Any:
         if name not in _HOMES:

@@ -1,1 +1,1 @@
-"""Traces: the events of runs in a file, and what is read back from it."""
+"""Traces: write the events of runs into a file, and read them again."""

@@ -1,4 +1,4 @@
-"""From events to the tree of what a run did."""
+"""Build the tree of a run from its events."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ R = TypeVar("R", bound=Run)
 
 _GOES_ON: Final = frozenset({"iteration_started", "code", "call_started"})
 _MOST_NESTED: Final = 50
-"""Runs within runs: limits.max_depth is 1 or 2, but a trace may come from anywhere."""
+"""Most levels of child runs. Usually there are 1 or 2, but a trace may come from an untrusted source."""
 _UNANSWERED: Final = "not answered when the run ended"
 
 
 @dataclass(slots=True)
 class _Known(Generic[R]):
-    """A run, and its parts by their ids."""
+    """A run, and its parts by id."""
 
     run: R
     nested: int = 0
-    """How many runs are around it."""
+    """Number of runs around it."""
     iterations: dict[str, Iteration] = field(default_factory=dict)
     cells: dict[str, Cell] = field(default_factory=dict)
     calls: dict[str, Call] = field(default_factory=dict)
 
     def iteration(self, event: Event) -> Iteration:
-        """The call of the root LM that an event is about or belongs to."""
+        """The call of the root LM to which an event belongs."""
         found = self.iterations.get(event.id or "") or self.iterations.get(event.parent or "")
         return found or (self.run.iterations[-1] if self.run.iterations else self.ask(event))
 
@@ -53,7 +53,7 @@ class _Known(Generic[R]):
         return made
 
     def cell(self, event: Event, known: str | None) -> Cell:
-        """The cell of an id; in traces of version 1 the last one."""
+        """The cell with an id; in traces of version 1 the last cell."""
         if known is not None and known in self.cells:
             return self.cells[known]
         cells = self.iteration(event).cells
@@ -70,9 +70,9 @@ class _Known(Generic[R]):
 
 
 class Builder(Generic[R]):
-    """Takes the events of runs as they come, and keeps what they tell.
+    """Builds runs from events, one event after the other.
 
-    Whatever is missing or wrong in an event is left out: a trace may be torn, of version 1, or somebody else's.
+    Missing or wrong values in an event are left out: a trace may be incomplete, of version 1, or foreign.
 
     Args:
         make: makes a run.
@@ -82,20 +82,20 @@ class Builder(Generic[R]):
         self._make = make
         self._known: dict[str, _Known[R]] = {}
         self.outermost: list[R] = []
-        """The runs that are no child of another one of these events, in order of their beginning."""
+        """The runs that are not child runs of another one, in the order in which they began."""
 
     def add_all(self, events: Iterable[Event]) -> None:
-        """Take events."""
+        """Add events."""
         for event in events:
             self.add(event)
 
     def add(self, event: Event) -> None:
-        """Take an event."""
+        """Add an event."""
         known = self._known.get(event.run_id) or self._begin(event)
         run = known.run
         run.end = event.time if run.end is None else max(run.end, event.time)
         if event.type in _GOES_ON:
-            run.finish_reason = run.error = None  # it had failed, and went on from its checkpoint
+            run.finish_reason = run.error = None  # it failed before, and continued from its checkpoint
         handle: Callable[[Event, _Known[R]], None] | None = getattr(self, f"_{event.type}", None)
         if handle is not None:
             handle(event, known)
@@ -135,7 +135,7 @@ class Builder(Generic[R]):
     def _asked(self, event: Event, made: Iteration) -> None:
         made.model = string(event.data.get("model"))
         messages = event.data.get("messages")
-        if isinstance(messages, list):  # texts stay as they are: the same ones come again with each iteration
+        if isinstance(messages, list):  # texts are not converted: the same ones come again in each iteration
             made.messages = [
                 {"role": string(one.get("role")), "text": text(one.get("text"))}
                 for one in messages
@@ -173,11 +173,11 @@ class Builder(Generic[R]):
 
     def _call_started(self, event: Event, known: _Known[R]) -> None:
         call, data = self._call(event, known), event.data
-        since = number_or_none(data.get("since"))  # made before the cell was there
+        since = number_or_none(data.get("since"))  # the call was made before the cell began
         call.asked = event.time if since is None else since
         call.prompt = text(data.get("prompt"), data.get("prompt_chars"))
         call.ahead = data.get("ahead") is True
-        # Asked again: it was given up, or its process was killed.
+        # Made again: it was cancelled, or its process was killed.
         call.dropped = call.error = call.seconds = call.answer = None
 
     def _call_finished(self, event: Event, known: _Known[R]) -> None:
@@ -209,7 +209,7 @@ class Builder(Generic[R]):
         return call
 
     def _child_started(self, event: Event, known: _Known[R]) -> None:
-        if event.id is None:  # version 1: the child's own events name its parent's run only
+        if event.id is None:  # version 1: the events of the child name only the run of its parent
             call = Call(function="rlm_query", kind="child", asked=event.time, prompt=text(event.data.get("query")))
             known.cell(event, None).calls.append(call)
             known.calls[f"child {len(known.calls)}"] = call
@@ -261,7 +261,7 @@ class Builder(Generic[R]):
 
 
 def _without_reply(iteration: Iteration, event: Event) -> None:
-    """Version 1 does not tell a reply, only what came after it."""
+    """Handle an event of version 1, which has no events for replies, only for what came after them."""
     iteration.reply = Text.of("")
     iteration.seconds = 0.0 if iteration.asked is None else event.time - iteration.asked
 
@@ -272,7 +272,7 @@ def _give_up(part: Figures, asked: float | None, event: Event) -> None:
 
 
 def _waiting_for_a_child(parent: _Known[Any]) -> Call | None:
-    """In a trace of version 1: the first call of the parent that started a child which is not known yet."""
+    """For version 1: the first call of the parent that started a child which is not known yet."""
     calls = (call for name, call in parent.calls.items() if name.startswith("child ") and call.child is None)
     return next(calls, None)
 

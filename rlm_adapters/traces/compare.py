@@ -1,4 +1,4 @@
-"""Where two runs part: the first prompt, code, answer or output that one has otherwise than the other."""
+"""Find where two runs differ: the first prompt, code, answer or output that is not the same in both."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from rlm_adapters.traces.values import string, text
 What: TypeAlias = Literal[
     "question", "inputs", "prompt", "reply", "code", "answer", "output", "error", "end", "missing"
 ]
-"""``missing``: only one of the runs has it; ``end``: the finish reason."""
+"""What differs. ``missing``: only one of the runs has it; ``end``: the finish reason."""
 
 _BEFORE: Final = 200
-"""Characters of an excerpt before the first that differs."""
+"""Characters of an excerpt before the first difference."""
 _AFTER: Final = 1_000
 _CHUNK: Final = 4_096
 _NOTHING: Final = Text.of("")
@@ -29,37 +29,37 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parting:
-    """A place where two runs part."""
+    """A place where two runs differ."""
 
     what: What
     where: tuple[str, ...]
-    """From the outside in, such as ``("iteration 2", "cell 1", "call 3")``; empty: the run itself."""
+    """The place, from the outside in, such as ``("iteration 2", "cell 1", "call 3")``; empty: the run itself."""
     iteration: int | None
-    """Position of the iteration of the outermost run, from 0; None: it lies outside of iterations."""
+    """Index of the iteration of the outermost run, from 0; None: not in an iteration."""
     a: str
-    """What the first run has, around the first character that differs."""
+    """The text of the first run, around the first different character."""
     b: str
     at: int = 0
-    """Characters that are the same before that one."""
+    """Number of equal characters before the difference."""
     begin: int = 0
-    """Where the excerpts `a` and `b` begin in the whole texts."""
+    """Position of the excerpts `a` and `b` in the whole texts."""
     a_chars: int = 0
     """Length of the whole text."""
     b_chars: int = 0
 
     @property
     def place(self) -> str:
-        """The place in words."""
+        """The place as text."""
         return ", ".join(self.where) or "the run"
 
 
 def partings(a: Run, b: Run) -> Iterator[Parting]:
-    """The places where two runs part, in the order of what happened; each is found when it is asked for."""
+    """The places where two runs differ, in order. Each is found when the iterator reaches it."""
     return _of_runs(a, b, (), None)
 
 
 def partings_of_iterations(a: Iteration, b: Iteration) -> Iterator[Parting]:
-    """The same of two iterations alone: what happened in them before what the root LM was asked."""
+    """The same for two iterations. First what happened in them, then the prompt of the root LM."""
     place: tuple[str, ...] = (_name(a),)
     yield from _of_replies(a, b, place, None)
     yield from _of_prompts(a, b, place, None)
@@ -81,7 +81,7 @@ def _of_runs(a: Run, b: Run, place: tuple[str, ...], number: int | None) -> Iter
 
 
 def _of_prompts(a: Iteration, b: Iteration, place: tuple[str, ...], number: int | None) -> Iterator[Parting]:
-    if not a.messages or not b.messages:  # a checkpoint holds none
+    if not a.messages or not b.messages:  # a checkpoint has none
         return
     for one, other in zip_longest(a.messages, b.messages):
         said, told = (_NOTHING if given is None else text(given.get("text")) for given in (one, other))
@@ -126,15 +126,15 @@ def _of_cells(a: Cell, b: Cell, place: tuple[str, ...], number: int | None) -> I
 
 
 def _asked(cell: Cell) -> list[Call]:
-    """Its calls, without those that running ahead gave up: which they are is chance."""
+    """The calls of a cell, without those that run-ahead dropped: which of them it drops is random."""
     return [call for call in cell.calls if call.dropped is None]
 
 
 def _paired(a: Sequence[Call], b: Sequence[Call]) -> Iterator[tuple[int, Call | None, Call | None]]:
-    """The calls of two cells side by side: those with the same prompt, whatever their order, then the rest in order.
+    """Pair the calls of two cells: first those with the same prompt, in any order, then the rest in order.
 
     Yields:
-        Position of the call, the call of the first cell, that of the second.
+        Index of the call, the call of the first cell, the call of the second cell.
     """
     places: dict[tuple[str, object], deque[int]] = defaultdict(deque)
     for index, call in enumerate(b):
@@ -155,7 +155,7 @@ def _paired(a: Sequence[Call], b: Sequence[Call]) -> Iterator[tuple[int, Call | 
 def _of_texts(
     what: What, place: tuple[str, ...], number: int | None, a: Text | None, b: Text | None
 ) -> Iterator[Parting]:
-    """One parting, if two texts are not the same."""
+    """The difference of two texts, if there is one."""
     one, other = a or _NOTHING, b or _NOTHING
     if _same(one, other):
         return
@@ -194,14 +194,14 @@ def _same(a: Text, b: Text) -> bool:
 
 
 def _key(one: Text) -> object:
-    """What two texts have in common when they are the same; a long one of a trace is not read for it."""
+    """A key that is equal if two texts are equal. A long text of a trace is not read for it."""
     if one.sha256:
         return one.sha256
     return digested(one.head)[0] if len(one.head) >= one.chars else (one.head, one.chars)
 
 
 def _common(a: str, b: str) -> int:
-    """How many characters two texts begin with together."""
+    """Length of the common prefix of two texts."""
     at = 0
     while a[at : at + _CHUNK] == b[at : at + _CHUNK] and at < min(len(a), len(b)):
         at += _CHUNK

@@ -1,10 +1,10 @@
-"""Long texts beside a trace, by the SHA-256 of what they hold.
+"""Store the long texts of a trace by their SHA-256.
 
-In a line of the trace stands ``{"$text": {"head": ..., "chars": ..., "sha256": ...}}`` in place of the text. A value of
-a cell or a model that looks like this is written as ``{"$literal": ...}``, so nobody but the writer makes a reference.
+A line of the trace has ``{"$text": {"head": ..., "chars": ..., "sha256": ...}}`` instead of the text. A value of a cell
+or a model that looks like this is written as ``{"$literal": ...}``, so only the writer can make a reference.
 
 The texts are in a folder, in one file for each writer: ``<sha256> <bytes>``, a line break, the text, a line break. (A
-file for each text takes 2 ms on some file systems, which is more than the rest of a sub-call.)
+file for each text takes 2 ms on some file systems, more than the rest of a sub-call.)
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 INLINE_CHARS: Final = 1_000
-"""Texts up to this length stand in the line itself."""
+"""Texts up to this length are in the line itself."""
 
 MESSAGES_BEFORE: Final = "messages_before"
-"""Key beside ``messages``: how many of those of the run's call before it come first."""
+"""Key next to ``messages``: the number of messages of the previous call that come before them."""
 
 _TEXT, _LITERAL = "$text", "$literal"
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -32,7 +32,7 @@ _FILE: Final = re.compile(r"[0-9a-f]{16}\.texts")
 _HEADER: Final = re.compile(rb"([0-9a-f]{64}) (\d{1,15})\n")
 _HEADER_BYTES: Final = 64 + 1 + 15 + 1
 _MOST_KNOWN: Final = 100_000
-"""Digests that a writer remembers: a text that comes again after so many others is written again."""
+"""Digests that a writer remembers. If a text occurs again after this many others, it is written again."""
 
 
 def folder_of(trace: Path) -> Path:
@@ -41,7 +41,7 @@ def folder_of(trace: Path) -> Path:
 
 
 def remove_texts(folder: Path) -> None:
-    """Remove the texts of a trace, and nothing else."""
+    """Remove the texts of a trace, but no other files."""
     if folder.is_dir():
         for path in folder.iterdir():
             if _FILE.fullmatch(path.name):
@@ -52,7 +52,7 @@ class ContentWriter:
     """Writes long texts into the folder of a trace; used by one thread.
 
     Args:
-        folder: made at the first text, readable by its owner alone.
+        folder: created at the first text, readable only by its owner.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,7 +63,7 @@ class ContentWriter:
         self._waiting: list[bytes] = []
 
     def add(self, digest: str, data: bytes) -> None:
-        """Take a text that `digested` has encoded."""
+        """Add a text that `digested` has encoded."""
         key = bytes.fromhex(digest)
         if key in self._known:
             return
@@ -73,7 +73,7 @@ class ContentWriter:
         self._waiting += (f"{digest} {len(data)}\n".encode(), data, b"\n")
 
     def flush(self) -> None:
-        """Write the texts that were taken."""
+        """Write the added texts."""
         if not self._waiting:
             return
         if self._file is None:
@@ -93,7 +93,7 @@ class ContentReader:
     """Finds the texts in the folder of a trace.
 
     Args:
-        folder: of the trace; nothing but its files of texts is read.
+        folder: of the trace. Only its files of texts are read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -103,7 +103,7 @@ class ContentReader:
         self._read: dict[str, int] = {}
 
     def get(self, digest: str) -> str | None:
-        """The text of a digest; None when it is not there, or is another one."""
+        """The text of a digest; None if it is missing or does not match the digest."""
         with self._lock:
             if digest not in self._places:
                 self._look()
@@ -122,7 +122,7 @@ class ContentReader:
             return data.decode("utf-8", "replace")
 
     def _look(self) -> None:
-        """Note where texts are that were written since the last look."""
+        """Find the texts that were written since the last call."""
         try:
             names = sorted(path.name for path in self._folder.iterdir() if _FILE.fullmatch(path.name))
         except OSError:
@@ -135,7 +135,7 @@ class ContentReader:
                 continue
 
     def _note(self, name: str, file: BinaryIO, offset: int) -> int:
-        """Note the texts of a file from an offset on; the end of the last whole one."""
+        """Find the texts of a file from an offset on. Returns the end of the last complete text."""
         end = os.fstat(file.fileno()).st_size
         while True:
             file.seek(offset)
@@ -151,13 +151,13 @@ class ContentReader:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text of a trace, read when it is asked for.
+    """A text of a trace. The whole text is read only when you ask for it.
 
     Attributes:
-        head: its beginning.
-        chars: its length.
-        sha256: of the whole; empty: no more than the head was kept.
-        content: where the whole is.
+        head: the beginning of the text.
+        chars: length of the whole text.
+        sha256: hash of the whole text; empty if only the head was kept.
+        content: reads the whole text.
     """
 
     head: str
@@ -167,11 +167,11 @@ class Text:
 
     @classmethod
     def of(cls, text: str) -> Text:
-        """A text that is there."""
+        """A `Text` with the whole text in memory."""
         return cls(text, len(text))
 
     def read(self) -> str:
-        """The whole text; its head, and a note, where the rest is lost or was not kept."""
+        """The whole text. If the rest is lost or was not kept: the head, and a note."""
         if len(self.head) >= self.chars:
             return self.head
         text = None
@@ -217,15 +217,15 @@ def pack(value: Any, text: Callable[[str], Any], inline: int = INLINE_CHARS) -> 
 
 
 def reference(head: str, chars: int, digest: str = "") -> dict[str, Any]:
-    """What stands in a line for a long text; without a digest only its head was kept."""
+    """The JSON in a line that replaces a long text; without a digest only the head was kept."""
     return {"head": head, "chars": chars, **({"sha256": digest} if digest else {})}
 
 
 def unpack(value: Any, content: ContentReader) -> Any:
-    """What `pack` was given, with a `Text` in place of each long text.
+    """The value that `pack` was given, with a `Text` instead of each long text.
 
     Raises:
-        ValueError: a reference is none.
+        ValueError: a reference is not valid.
     """
     if isinstance(value, dict):
         if len(value) == 1:
@@ -251,10 +251,10 @@ def _text(given: Any, content: ContentReader) -> Text:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """A file to read.
+    """Open a file to read.
 
     Raises:
-        OSError: it cannot be opened, or it is no file: a named pipe would be waited for.
+        OSError: it cannot be opened, or it is not a regular file: opening a named pipe would block.
     """
     file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(file).st_mode):

@@ -1,4 +1,4 @@
-"""Two runs side by side: where they part, and what each took."""
+"""`Difference`: compare two runs: where they differ, and the time, tokens and cost of each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FORM: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A number of two runs."""
+    """One number of each of the two runs."""
 
     name: str
     a: float | None
@@ -33,7 +33,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """A model or a limit that two runs do not share."""
+    """A model or a limit that is different in the two runs."""
 
     name: str
     a: Any
@@ -46,23 +46,23 @@ class Pair:
 
     number: int | None
     state: str
-    """``same``; ``only A``, ``only B``; or what differs first of it, as in `rlm_adapters.traces.compare.What`."""
+    """``same``; ``only A``, ``only B``; or the first difference, as in `rlm_adapters.traces.compare.What`."""
     calls: Figure
     tokens: Figure
-    """Of the root LM's call."""
+    """Tokens of the root LM's call."""
     seconds: Figure
-    """Of the root LM's call and of the cells."""
+    """Seconds of the root LM's call and of the cells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """What two runs do not have in common: of `rlm_adapters.Trajectory.diff`."""
+    """The differences of two runs, from `rlm_adapters.Trajectory.diff`."""
 
     parting: Parting | None
-    """The first place where they part; None: they asked, wrote, printed and answered the same."""
+    """The first place where the runs differ; None: prompts, code, outputs and answers are the same."""
     settings: list[Setting]
     figures: list[Figure]
-    """Counts, tokens, dollars (``cost``) and ``seconds``, child runs included."""
+    """Counts, tokens, dollars (``cost``) and ``seconds``, with child runs."""
     iterations: list[Pair]
     a: str
     """Id of the first run."""
@@ -70,7 +70,7 @@ class Difference:
 
     @property
     def same(self) -> bool:
-        """Whether they are the same but for what they took: nothing parts them, and models and limits are the same."""
+        """Whether the runs are the same: no ``parting``, same models and limits. Time and cost do not matter."""
         return self.parting is None and not self.settings
 
     def to_dict(self) -> dict[str, Any]:
@@ -99,11 +99,11 @@ class Difference:
         print_comparison(self.comparison())
 
     def comparison(self, a: str = "", b: str = "") -> Comparison:
-        """What the terminal shows.
+        """The data that the terminal shows.
 
         Args:
             a: name of the first run, such as its file.
-            b: of the second one.
+            b: name of the second run.
         """
         found = self.parting
         shown = None

@@ -1,4 +1,4 @@
-"""A run in a notebook while it goes on."""
+"""`NotebookView`: show a run in a notebook while it runs."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from rlm_adapters.views.outline import outline_html, outline_text
 _log: Final = logging.getLogger(__name__)
 
 _SECONDS: Final = 0.5
-"""Between two updates."""
+"""Seconds between two updates."""
 _SHARE: Final = 20
-"""Updates take one part in so many of the time at most."""
+"""Updates take at most 1/20 of the time."""
 _MOST_RUNS: Final = 5
-"""Shown at once, when a graph runs several times at the same time."""
+"""Most runs that are shown together, if a graph runs several times at once."""
 _KEPT_RUNS: Final = 50
-"""Runs that are kept at most while some of them have not ended, as those that wait for a tool."""
+"""Most runs that are kept while some of them have not ended, for example because they wait for a tool."""
 _IDLE_SECONDS: Final = 5.0
-"""After which the thread ends, until the next event."""
+"""The thread ends after this time without events. The next event starts it again."""
 _WAIT_SECONDS: Final = 10.0
-"""For the last update, before a run returns."""
+"""Longest wait for the last update before a run returns."""
 
 _Bundle = dict[str, str]
 
 
 class NotebookView:
-    """Shows runs in a notebook while they run. Give it as ``on_event``, and put it on the last line of a cell.
+    """Shows runs in a notebook while they run. Give it as ``on_event``, and write it on the last line of a cell.
 
         view = NotebookView()
         graph = create_rlm_graph("openai:gpt-5", "openai:gpt-5-mini", on_event=view)
         view
 
-    It shows itself when the first run begins, if you have not. The output is brought up to date in place, by a thread
-    that runs do not wait for; at the end it is what a `Trajectory` shows. Outside of a notebook it shows nothing, and
-    needs no IPython.
+    If you do not, it is shown in the cell that starts the first run. A separate thread updates the output in place;
+    runs do not wait for it. At the end the output is the same as that of a `Trajectory`. Outside a notebook it shows
+    nothing, and needs no IPython.
 
     Args:
-        seconds: between two updates, at least.
+        seconds: shortest time between two updates.
     """
 
     def __init__(self, *, seconds: float = _SECONDS) -> None:
@@ -61,21 +61,21 @@ class NotebookView:
 
     @property
     def trajectory(self) -> Trajectory | None:
-        """What is known of the run that began last; None: none has begun."""
+        """The run that began last, as far as it is known; None: no run has begun."""
         runs = self._builder.outermost
         return runs[-1] if runs else None
 
     def __call__(self, event: Event) -> None:
-        """Take an event; it is shown soon."""
+        """Add an event. It is shown a little later."""
         self._put(event)
 
     def begin(self) -> None:
-        """Show itself, if that is still to be done: where a run begins is the cell that it belongs to."""
+        """Show the view in the cell that starts the run, if it is not shown yet."""
         if not self._displayed:
             self._send(update=False)
 
     def settle(self) -> None:
-        """Wait until all events are shown; blocks."""
+        """Wait until all events are shown. Blocks."""
         shown = threading.Event()
         self._put(shown)
         shown.wait(_WAIT_SECONDS)
@@ -93,7 +93,7 @@ class NotebookView:
                 self._thread.start()
 
     def _show_all(self) -> None:
-        """Take what is given and show it, until nothing has come for a while."""
+        """Show the events that come, until none has come for a while."""
         due = 0.0
         changed = False
         while True:
@@ -128,7 +128,7 @@ class NotebookView:
         if event.parent_run_id is None:
             new = event.run_id not in {one.run_id for one in known}
             if new and (not self._open or len(known) >= _KEPT_RUNS):
-                self._builder = Builder(Trajectory)  # the runs before have ended: they need not be kept
+                self._builder = Builder(Trajectory)  # the earlier runs have ended and are not needed
                 self._open.clear()
             (self._open.discard if event.type == "run_finished" else self._open.add)(event.run_id)
         try:
@@ -139,7 +139,7 @@ class NotebookView:
     # -- the output
 
     def _send(self, *, update: bool) -> None:
-        """Show, or bring what is shown up to date."""
+        """Show the output, or update it."""
         try:
             from IPython.core.getipython import get_ipython  # noqa: PLC0415 - needed in a notebook only
             from IPython.display import display  # noqa: PLC0415
@@ -154,7 +154,7 @@ class NotebookView:
             _log.warning("a run could not be shown in the notebook", exc_info=True)
 
     def _bundle(self) -> _Bundle:
-        """What is shown now, by media type."""
+        """The current output, by media type."""
         runs = self._builder.outermost[-_MOST_RUNS:]
         if not runs:
             waiting = "RLM: no run has begun"

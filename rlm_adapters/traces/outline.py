@@ -1,4 +1,4 @@
-"""A trajectory as an outline: what a notebook shows of it."""
+"""Make the outline of a trajectory that a notebook shows."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from rlm_adapters.views.page.page import Answer, Part, facts_of
 
 _MOST_ITERATIONS: Final = 40
 _MOST_CALLS: Final = 30
-"""Of a cell; those that failed or go on come first."""
+"""Most calls of a cell in the outline. Failed and running calls come first."""
 _MOST_NESTED: Final = 3
-"""Child runs in child runs."""
+"""Most levels of child runs in the outline."""
 _HEAD: Final = 80  # characters of a title
 _HALF: Final = 44  # of a prompt, and of its answer
 _WHOLE_PAGE: Final = "trajectory.to_html() and `rlm report` show all"
 
 
 def outline_of(run: Run) -> Outline:
-    """The outline of a run, or of what is known of one that goes on."""
+    """The outline of a run, which may still be running."""
     folds, more = _Maker(run).folds(run, 0)
     answer = answer_of(run)
     if run.status == "running":
@@ -49,7 +49,7 @@ class _Maker:
     """Makes the folds of a run and its children.
 
     Args:
-        run: the outermost one.
+        run: the outermost run.
     """
 
     def __init__(self, run: Run) -> None:
@@ -57,7 +57,7 @@ class _Maker:
         self._seconds = run.seconds or 0.0
 
     def folds(self, run: Run, nested: int) -> tuple[list[Fold], str]:
-        """The folds of a run, and what is left out."""
+        """The folds of a run, and a note about what is left out."""
         left_out = max(0, len(run.iterations) - _MOST_ITERATIONS)
         found = [self._iteration(one, nested) for one in run.iterations[left_out:]]
         if found and run.status == "running":
@@ -144,7 +144,7 @@ class _Maker:
 
 
 def _chosen(calls: list[Call]) -> list[Call]:
-    """The calls that are shown of a cell, in order."""
+    """The calls of a cell that are shown, in order."""
     if len(calls) <= _MOST_CALLS:
         return calls
     ranks = {"failed": 0, "running": 1, "ok": 2}

@@ -1,4 +1,4 @@
-"""A trajectory as the entries of a page."""
+"""Make the entries of a page from a trajectory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rlm_adapters.traces.words import (
 from rlm_adapters.views.page.page import Entry, Kind, Page, Part, facts_of
 
 _WAITED: Final = 0.05
-"""Seconds in line before a call left that are worth a word."""
+"""Seconds that a call waited before it was sent. A shorter wait is not shown."""
 
 
 def page_of(run: Run) -> Page:
@@ -31,7 +31,7 @@ class _Maker:
     """Makes the entries of a run and its children, in order.
 
     Args:
-        run: the outermost one.
+        run: the outermost run.
     """
 
     def __init__(self, run: Run) -> None:
@@ -156,7 +156,7 @@ class _Maker:
 
 
 def _taken(part: Figures) -> dict[str, Any]:
-    """What a model call took; of a child run its calls tell that."""
+    """Time, tokens and cost of a model call. A child run shows them at its calls."""
     return {
         "model": part.model or None,
         "attempt": max(1, part.attempts),

@@ -13,7 +13,7 @@ FORM: Final = 1
 """Version of the dicts, at their top."""
 
 _MOST_DEEP: Final = 50
-"""Child runs within child runs; a dict from elsewhere may hold more."""
+"""Most levels of child runs that are read; a foreign dict may have more."""
 
 _CHILDREN: Final[dict[str, type[Any]]] = {
     "iterations": Iteration,
@@ -24,7 +24,7 @@ _CHILDREN: Final[dict[str, type[Any]]] = {
 
 
 def to_plain_dict(node: Any) -> dict[str, Any]:
-    """A part of a trajectory as a dict of plain JSON; what is as it would be anyway is left out."""
+    """A part of a trajectory as a dict of plain JSON, without fields that have their default value."""
     found: dict[str, Any] = {}
     for one in fields(node):
         value = getattr(node, one.name)
@@ -41,13 +41,13 @@ def to_plain_dict(node: Any) -> dict[str, Any]:
 
 
 def from_plain_dict(kind: type[Any], given: Any, run: type[Run], depth: int = 0) -> Any:
-    """What `to_plain_dict` gave.
+    """The reverse of `to_plain_dict`.
 
     Args:
-        kind: of the part.
-        given: the dict; what it has wrong is left out.
-        run: the class of child runs.
-        depth: of child runs around it.
+        kind: class of the part.
+        given: the dict; wrong values in it are left out.
+        run: class of child runs.
+        depth: number of child runs around it.
     """
     known = given if isinstance(given, dict) else {}
     found: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Reading a trace: one that is finished, one that is still being written, one whose process was killed."""
+"""Read a trace. It may be finished, still being written, or left by a process that was killed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rlm_adapters.events import Event
 from rlm_adapters.traces.content import MESSAGES_BEFORE, ContentReader, Text, folder_of, unpack
 
 _POLL_SECONDS: Final = 0.1
-_TEXT_CHARS: Final = 60  # of a line that is no event, in the error about it
+_TEXT_CHARS: Final = 60  # of an unreadable line, in the error message about it
 
 
 class TraceReader:
@@ -22,14 +22,14 @@ class TraceReader:
 
     Args:
         path: of the file, as it was given to ``trace``.
-        texts: ``whole``: long texts are read from the folder beside the file. ``lazy``: in their place stand `Text`
-            objects, which read them when asked.
+        texts: ``whole``: long texts are read from the folder of the trace. ``lazy``: they are `Text` objects, which
+            read the text when you ask for it.
 
     Attributes:
-        damaged: lines that could not be read so far: the last one of a process that was killed, mostly.
+        damaged: number of lines that could not be read. This is usually the last line of a killed process.
 
     Raises:
-        InputError: there is no such file, or it holds no event (when it is read).
+        InputError: the file does not exist, or it has no event (raised when it is read).
     """
 
     def __init__(self, path: str | os.PathLike[str], *, texts: str = "whole") -> None:
@@ -40,7 +40,7 @@ class TraceReader:
         self._sent: dict[str, list[Any]] = {}
 
     def __iter__(self) -> Iterator[Event]:
-        """The events that are there now."""
+        """The events that are in the file now."""
         found = 0
         problem = "it is empty"
         with self._opened() as file:
@@ -54,17 +54,17 @@ class TraceReader:
                 found += 1
                 yield event
         if not found:
-            raise InputError(f"{self.path} holds no event of a run ({problem}): give a file that trace=... has written")
+            raise InputError(f"{self.path} has no event of a run ({problem}): give a file that trace=... wrote")
 
     def follow(self, stop: Callable[[], bool], seconds: float = _POLL_SECONDS) -> Iterator[Event | None]:
-        """The events that are there, and those that come.
+        """The events that are in the file, and then new ones.
 
         Args:
-            stop: asked whenever nothing new is there; True ends it.
-            seconds: between two looks.
+            stop: called when there is no new event; True ends the iteration.
+            seconds: time between two checks.
 
         Yields:
-            Events; None whenever nothing new is there.
+            Events; None when there is no new event.
         """
         with self._opened() as file:
             rest = b""
@@ -88,7 +88,7 @@ class TraceReader:
     def _opened(self) -> Any:
         try:
             if not self.path.is_file():
-                raise InputError(f"{self.path}: there is no such file; give the one that trace=... has written")
+                raise InputError(f"{self.path}: there is no such file; give a file that trace=... wrote")
             return self.path.open("rb")
         except OSError as error:
             raise InputError(f"{self.path}: {error.strerror}; give a trace that can be read") from error
@@ -97,7 +97,7 @@ class TraceReader:
         """Read a line.
 
         Raises:
-            ValueError: it is no event.
+            ValueError: it is not an event.
         """
         try:
             record = json.loads(line.decode("utf-8", "surrogatepass"))
@@ -110,10 +110,10 @@ class TraceReader:
         except RecursionError:
             raise ValueError("a line that is nested too deeply") from None
         except json.JSONDecodeError as error:
-            raise ValueError(f"a line that is no JSON: {line[:_TEXT_CHARS]!r}") from error
+            raise ValueError(f"a line that is not JSON: {line[:_TEXT_CHARS]!r}") from error
 
     def _join_messages(self, run_id: str, data: dict[str, Any]) -> None:
-        """Put the messages that the call before was sent as well in front of those of a line."""
+        """Add the messages that were also in the previous call before the messages of a line."""
         before, new = data.pop(MESSAGES_BEFORE), data.get("messages")
         if not isinstance(new, list):
             return
@@ -128,7 +128,7 @@ def read_events(path: str | os.PathLike[str]) -> Iterator[Event]:
         path: of the file, as it was given to ``trace``.
 
     Raises:
-        InputError: it is no trace.
+        InputError: the file is not a trace.
     """
     return iter(TraceReader(path))
 

@@ -1,4 +1,4 @@
-"""From the tree of what a run did back to events, for views that take events."""
+"""Convert the tree of a run back to events, for views that read events."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def events_of(run: Run) -> list[Event]:
 
 
 class _Replay:
-    """Tells one run.
+    """Makes the events of one run.
 
     Args:
-        run: to tell.
+        run: the run.
         parent_run: id of the run that started it.
-        parent_call: id of the call of that run which it answers.
+        parent_call: id of the call that this run answers.
     """
 
     def __init__(self, run: Run, parent_run: str | None, parent_call: str | None) -> None:
@@ -93,7 +93,7 @@ class _Replay:
         yield self._event("cell_output", ends, told, number, **about)
 
     def _in_order(self, cell: Cell, number: int | None) -> Iterator[Event]:
-        """The events of a cell's calls by their times, those of each call in order."""
+        """The events of a cell's calls, sorted by time. The events of one call stay in order."""
         found: list[tuple[float, int, Event]] = []
         for call in cell.calls:
             latest = call.asked or 0.0
@@ -137,9 +137,9 @@ class _Replay:
         id: str | None = None,  # noqa: A002 - as in `Event`
         parent: str | None = None,
     ) -> Event:
-        """An event at a time, or at that of the one before it; none is later than the run's end.
+        """An event with its time, or the time of the event before it. No event is later than the run's end.
 
-        A start is noted by one clock and a duration by another, so their sum may lie a little behind it.
+        Start and duration come from different clocks, so their sum may be a little later than the end.
         """
         now = self._now if time is None else time
         self._now = now if self._run.end is None else min(now, self._run.end)

@@ -1,4 +1,4 @@
-"""What a run did, as one object: from its events, its trace, or its checkpoint."""
+"""`Trajectory`: the steps of a run as one object, made from its events, its trace or its checkpoint."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ROLES: Final = frozenset({"system", "user", "assistant", "tool"})
 
 @dataclass(slots=True, kw_only=True, repr=False)
 class Trajectory(Run):
-    """What a run did: its iterations, their cells, the calls of each cell, and child runs.
+    """The steps of a run: its iterations, their cells, the calls of each cell, and child runs.
 
         trajectory = Trajectory.from_trace("run.jsonl")
         trajectory.show()
@@ -39,16 +39,16 @@ class Trajectory(Run):
             print(call.model, call.seconds, call.prompt.head)
 
     Prompts, answers, code and outputs are `Text` objects: ``str(text)`` is the whole text, ``text.head`` its beginning,
-    ``text.chars`` its length in characters. Those of a trace are read when they are asked for.
+    ``text.chars`` its length in characters. The texts of a trace are read only when you ask for them.
     """
 
     @classmethod
     def from_events(cls, events: Iterable[Event], run: str | int = -1) -> Self:
-        """Make it from what ``on_event`` was called with.
+        """Make a trajectory from the events that ``on_event`` got.
 
         Args:
-            events: of one run or several, in order.
-            run: which one: its number, or the beginning of its id. Default: the last one that the user started.
+            events: events of one or several runs, in order.
+            run: number of the run, or the beginning of its id. Default: the last run that the user started.
 
         Raises:
             InputError: there is no such run.
@@ -57,55 +57,55 @@ class Trajectory(Run):
 
     @classmethod
     def from_trace(cls, path: str | os.PathLike[str], run: str | int = -1) -> Self:
-        """Make it from the file that ``trace=path`` has written; the run may still go on, or have been killed.
+        """Make a trajectory from the file that ``trace=path`` wrote. The run may still be running, or was killed.
 
         Args:
             path: of the file.
             run: as for `from_events`.
 
         Raises:
-            InputError: it is no trace, or there is no such run in it.
+            InputError: the file is not a trace, or it has no such run.
         """
         return _chosen(cls.all_of(TraceReader(path, texts="lazy")), run, str(path))
 
     @classmethod
     def from_checkpoint(cls, graph: Any, config: Mapping[str, Any]) -> Self:
-        """Make it from a thread that a saver keeps: of a run that has ended, that waits, or that was killed.
+        """Make a trajectory from a saved thread. Its run may have ended, may be waiting, or may have been killed.
 
-        A checkpoint tells less than a trace: no times, no prompts of sub-calls, one text for the outputs of an
-        iteration, and the tokens of the run as a whole.
+        A checkpoint has less than a trace: no times, no prompts of sub-calls, one text for all outputs of an
+        iteration, and only the total tokens of the run.
 
         Args:
-            graph: of `create_rlm_graph`, with its saver.
+            graph: a graph of `create_rlm_graph`, with its checkpointer.
             config: with the ``thread_id``, and a ``checkpoint_id`` for an earlier state.
 
         Raises:
-            InputError: the graph is none of ours, or the thread has no run.
+            InputError: ``create_rlm_graph`` did not make the graph, or the thread has no run.
         """
         return cls.from_dict(_rlm_graph(graph).trajectory(config))
 
     @classmethod
     async def afrom_checkpoint(cls, graph: Any, config: Mapping[str, Any]) -> Self:
-        """Async form of `from_checkpoint`, for async savers."""
+        """Async form of `from_checkpoint`, for async checkpointers."""
         return cls.from_dict(await _rlm_graph(graph).atrajectory(config))
 
     @classmethod
     def all_of(cls, events: Iterable[Event]) -> list[Self]:
-        """Make one for each run that the user started, in order."""
+        """Make a trajectory of each run that the user started, in order."""
         builder = Builder(cls)
         builder.add_all(events)
         return builder.outermost
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Self:
-        """Make it from what `to_dict` gave, such as ``message.response_metadata["trajectory"]``.
+        """Make a trajectory from a dict of `to_dict`, such as ``message.response_metadata["trajectory"]``.
 
         Raises:
-            InputError: it is no such dict.
+            InputError: it is not such a dict.
         """
         if not isinstance(given, Mapping) or given.get("form") != FORM:
             raise InputError(
-                f"not a trajectory: {str(given)[:80]!r}; give what to_dict() gave, as in result['trajectory']"
+                f"not a trajectory: {str(given)[:80]!r}; give what to_dict() returned, such as result['trajectory']"
             )
         made: Self = from_plain_dict(cls, dict(given), cls)
         return made
@@ -115,10 +115,10 @@ class Trajectory(Run):
         return {"form": FORM, **to_plain_dict(self)}
 
     def to_messages(self) -> list[dict[str, str]]:
-        """The conversation with the root LM as {role, content}, as OpenAI and LangChain take it.
+        """The conversation with the root LM as {role, content}, the form of OpenAI and LangChain.
 
-        Where it was recorded it is what the root LM was sent last, and its reply; else the question, the replies, and
-        the outputs of their cells.
+        If the messages were recorded, it is the last prompt of the root LM and its reply. Otherwise it is the question,
+        the replies, and the outputs of their cells.
         """
         last = self.iterations[-1] if self.iterations else None
         sent = [] if last is None else [(string(one.get("role")), str(text(one.get("text")))) for one in last.messages]
@@ -132,7 +132,7 @@ class Trajectory(Run):
         return [{"role": role, "content": said} for role, said in sent]
 
     def to_steps(self) -> list[dict[str, str]]:
-        """The trajectory as ``dspy.RLM`` gives it: {reasoning, code, output} of each cell."""
+        """The trajectory in the form of ``dspy.RLM``: {reasoning, code, output} of each cell."""
         return [
             {
                 "reasoning": str(text(cell.reasoning)),
@@ -143,32 +143,32 @@ class Trajectory(Run):
         ]
 
     def to_events(self) -> list[Event]:
-        """The events that it can be made from, in order."""
+        """Events from which the same trajectory can be made, in order."""
         return events_of(self)
 
     def to_html(self) -> str:
-        """The trajectory as one HTML page that needs nothing else: a timeline, the tree, all texts, search and filters.
+        """The trajectory as one HTML page without other files: a timeline, the tree, all texts, search and filters.
 
-        What a cell or a model wrote stands in it as text, never as markup; very long texts by their beginning.
+        Texts of cells and models are shown as text, never as markup. Of very long texts it has only the beginning.
         """
         return render(page_of(self))
 
     def diff(self, other: Trajectory) -> Difference:
-        """Compare it with another run: where they part, and what each took.
+        """Compare this run with another one: where they differ, and the time, tokens and cost of each.
 
             difference = Trajectory.from_trace("a.jsonl").diff(Trajectory.from_trace("b.jsonl"))
             if not difference.same:
                 difference.show()
 
         Args:
-            other: the run B; this one is A.
+            other: run B. This run is A.
 
         Returns:
-            The first prompt, code, answer or output that differs as ``parting``, figures side by side, ``to_dict()``
-            and ``show()``. Times, tokens and run-ahead calls that were given up part no runs.
+            A `Difference`. ``parting`` is the first prompt, code, answer or output that differs, ``figures`` are the
+            numbers of both runs. Times, tokens and dropped calls of run-ahead do not count as differences.
 
         Raises:
-            InputError: `other` is no trajectory.
+            InputError: `other` is not a trajectory.
         """
         if not isinstance(other, Run):
             raise InputError(f"diff({type(other).__name__}): give another Trajectory")
@@ -178,15 +178,15 @@ class Trajectory(Run):
         return f"<{type(self).__name__} {safe(one_line(self))}>"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: an outline that unfolds, without scripts."""
+        """The outline that a notebook shows, without scripts."""
         return outline_html(outline_of(self))
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """What IPython shows in a terminal."""
+        """The text that IPython shows in a terminal."""
         printer.text(repr(self) if cycle else outline_text(outline_of(self)))
 
     def show(self) -> None:
-        """Show it in the terminal, as it would have been seen while it ran."""
+        """Show the run in the terminal, as the live view shows it."""
         with ConsoleView() as view:
             for event in self.to_events():
                 view.handle(event)
@@ -199,7 +199,7 @@ def _rlm_graph(graph: Any) -> Any:
 
 
 def _told(iteration: Any) -> str:
-    """What the root LM was told of an iteration's cells."""
+    """The output of an iteration's cells, as the root LM saw it."""
     if iteration.observation is not None:
         return str(iteration.observation)
     parts = [part for cell in iteration.cells for part in (cell.output, cell.error)]
@@ -209,7 +209,7 @@ def _told(iteration: Any) -> str:
 def _chosen(runs: Sequence[R], run: str | int, where: str) -> R:
     """One of several runs."""
     if not runs:
-        raise InputError(f"{where} tell of no run")
+        raise InputError(f"there is no run in {where}")
     if isinstance(run, int):
         if -len(runs) <= run < len(runs):
             return runs[run]
@@ -217,5 +217,5 @@ def _chosen(runs: Sequence[R], run: str | int, where: str) -> R:
         return found[0]
     known = ", ".join(one.run_id[:8] for one in runs[-10:])
     raise InputError(
-        f"run={run!r}: there are {len(runs)} runs in {where}: {known}; give a number or the begin of an id"
+        f"run={run!r}: there are {len(runs)} runs in {where}: {known}; give a number, or the beginning of an id"
     )

@@ -1,4 +1,4 @@
-"""The parts of a trajectory: iterations, cells, calls, child runs, and what they add up to."""
+"""The parts of a trajectory: iterations, cells, calls, child runs, and their totals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rlm_adapters.traces.values import (
 )
 
 Status: TypeAlias = Literal["ok", "failed", "running"]
-"""``running``: not ended when the trace ended, as in a run that goes on, or whose process was killed."""
+"""``running``: it had not ended when the trace ended. The run is still running, or its process was killed."""
 
 
 # How a field is read from a dict.
@@ -41,47 +41,47 @@ _TEXT_OR_NONE: Final = {"read": text_or_none}
 
 @dataclass(slots=True, kw_only=True)
 class Figures:
-    """What a model call took."""
+    """Time, tokens, cost and problems of a model call."""
 
     model: str = field(metadata=_STRING, default="")
     start: float | None = field(metadata=_NUMBER_OR_NONE, default=None)
-    """Seconds since the epoch when the first attempt left."""
+    """When the first attempt was sent, in seconds since the epoch."""
     seconds: float | None = field(metadata=_NUMBER_OR_NONE, default=None)
-    """From being asked for to its end; None: it has not ended."""
+    """Seconds from the request of the cell to the end; None: it has not ended."""
     attempts: int = field(metadata=_INTEGER, default=0)
     input_tokens: int = field(metadata=_INTEGER, default=0)
     output_tokens: int = field(metadata=_INTEGER, default=0)
     cached_tokens: int = field(metadata=_INTEGER, default=0)
-    """Of the input tokens, those that the provider had in its cache."""
+    """Input tokens that came from the provider's cache."""
     cost: float | None = field(metadata=_NUMBER_OR_NONE, default=None)
     """US dollars; None: unknown."""
     error: str | None = field(metadata=_STRING_OR_NONE, default=None)
     retries: list[str] = field(metadata=_STRINGS, default_factory=list)
-    """What went wrong before each further attempt."""
+    """The failure before each retry."""
     repairs: list[str] = field(metadata=_STRINGS, default_factory=list)
-    """What was wrong with each reply that could not be used."""
+    """The problem of each reply that could not be used."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Call(Figures):
-    """A call that a cell made: to a sub-LM, to a child RLM, or to a tool."""
+    """A call of a cell: to a sub-LM, a child RLM or a tool."""
 
     id: str = field(metadata=_STRING, default="")
     function: str = field(metadata=_STRING, default="")
     kind: str = field(metadata=_STRING, default="llm")
     """``llm``, ``child`` or ``tool``."""
     prompt: Text = field(metadata=_TEXT, default_factory=lambda: Text.of(""))
-    """Of a tool its arguments, as JSON."""
+    """The prompt; for a tool its arguments as JSON."""
     answer: Text | None = field(metadata=_TEXT_OR_NONE, default=None)
-    """None: it failed, or is not there yet."""
+    """None: the call failed, or has not ended."""
     asked: float | None = field(metadata=_NUMBER_OR_NONE, default=None)
-    """Seconds since the epoch when it was asked for; it may have waited for a place since."""
+    """When the cell made the call, in seconds since the epoch. It may have waited before it was sent."""
     ahead: bool = field(metadata=_FLAG, default=False)
-    """Found by running ahead, before the cell came to it."""
+    """Whether run-ahead found it before the cell reached it."""
     cached: bool = field(metadata=_FLAG, default=False)
-    """The answer to the same prompt asked before."""
+    """Whether the answer was that of an earlier call with the same prompt."""
     dropped: str | None = field(metadata=_STRING_OR_NONE, default=None)
-    """Why it was not answered, though nobody waited for it yet."""
+    """Why a call that was found by run-ahead was dropped without an answer."""
     child: Run | None = None
     """The run that answered it."""
 
@@ -98,21 +98,21 @@ class Cell:
     id: str = field(metadata=_STRING, default="")
     code: Text = field(metadata=_TEXT, default_factory=lambda: Text.of(""))
     reasoning: Text | None = field(metadata=_TEXT_OR_NONE, default=None)
-    """What the root LM wrote around it."""
+    """The text of the root LM around the cell."""
     output: Text | None = field(metadata=_TEXT_OR_NONE, default=None)
-    """As the root LM saw it; None: it has not ended."""
+    """The output, as the root LM saw it; None: the cell has not ended."""
     output_chars: int = field(metadata=_INTEGER, default=0)
-    """Before it was shortened."""
+    """Characters of the whole output, before it was cut."""
     error: Text | None = field(metadata=_TEXT_OR_NONE, default=None)
     """The traceback, if it failed."""
     start: float | None = field(metadata=_NUMBER_OR_NONE, default=None)
     seconds: float | None = field(metadata=_NUMBER_OR_NONE, default=None)
-    """From its start to its end, sub-calls included."""
+    """From start to end, with sub-calls."""
     cpu_seconds: float | None = field(metadata=_NUMBER_OR_NONE, default=None)
     replaced: bool = field(metadata=_FLAG, default=False)
-    """Its worker died and was rebuilt."""
+    """Whether its worker died and was replaced."""
     early_seconds: float | None = field(metadata=_NUMBER_OR_NONE, default=None)
-    """How long its sub-calls were being answered while the root LM was still writing it; None: none was made then."""
+    """Seconds in which sub-calls ran while the root LM was still writing the cell; None: there were none."""
     ended: bool = field(metadata=_FLAG, default=False)
     calls: list[Call] = field(default_factory=list)
 
@@ -130,15 +130,15 @@ class Iteration(Figures):
     number: int | None = None
     """From 1; None: the call for a last answer, when a limit ended the run."""
     kind: str = field(metadata=_STRING, default="turn")
-    """``turn``; ``direct``: asked for the answer, without a REPL; ``last``: asked for the best answer so far."""
+    """``turn``; ``direct``: a direct call, without a REPL; ``last``: the question for the best answer so far."""
     messages: list[dict[str, Any]] = field(default_factory=list)
-    """What it was sent: {role, text}."""
+    """The messages to the root LM: {role, text}."""
     reply: Text | None = field(metadata=_TEXT_OR_NONE, default=None)
     asked: float | None = field(metadata=_NUMBER_OR_NONE, default=None)
     finish_reason: str | None = field(metadata=_STRING_OR_NONE, default=None)
-    """The provider's."""
+    """The finish reason that the provider gave."""
     observation: Text | None = field(metadata=_TEXT_OR_NONE, default=None)
-    """What the root LM was told of its cells, where no cell's own output is known (a run read from a checkpoint)."""
+    """The output of all cells, as the root LM saw it, for a checkpoint, which has no outputs of single cells."""
     cells: list[Cell] = field(default_factory=list)
 
     @property
@@ -149,7 +149,7 @@ class Iteration(Figures):
 
 @dataclass(slots=True, kw_only=True)
 class Note:
-    """Something that the user should know."""
+    """A warning or another note for the user."""
 
     message: str = field(metadata=_STRING, default="")
     time: float | None = field(metadata=_NUMBER_OR_NONE, default=None)
@@ -161,9 +161,9 @@ class Totals:
     """Sums over the model calls of a run and its child runs."""
 
     root_calls: int = 0
-    """Answered calls of root LMs, child runs' own included."""
+    """Answered calls of root LMs, also those of child runs."""
     calls: int = 0
-    """Calls that sub-LMs answered; one whose reply was repaired took two requests, and counts once."""
+    """Calls that sub-LMs answered. A call whose reply was repaired took two requests, but counts once."""
     tools: int = 0
     children: int = 0
     failed: int = 0
@@ -173,7 +173,7 @@ class Totals:
     output_tokens: int = 0
     cached_tokens: int = 0
     cost: float | None = 0.0
-    """US dollars; None: that of some call is unknown."""
+    """US dollars; None: the cost of at least one call is unknown."""
 
     def add(self, call: Figures) -> None:
         """Add the tokens and cost of a model call."""
@@ -201,30 +201,30 @@ class Run:
     start: float | None = field(metadata=_NUMBER_OR_NONE, default=None)
     """Seconds since the epoch."""
     end: float | None = field(metadata=_NUMBER_OR_NONE, default=None)
-    """Of the last thing that is known of the run."""
+    """Time of the last known event of the run."""
     answer: Any = field(metadata=_PLAIN, default=None)
     function: str | None = field(metadata=_STRING_OR_NONE, default=None)
-    """How it was given: ``SUBMIT``, ``FINAL``, ``FINAL_VAR``, ``text`` or ``direct``."""
+    """How the answer was given: ``SUBMIT``, ``FINAL``, ``FINAL_VAR``, ``text`` or ``direct``."""
     finish_reason: str | None = field(metadata=_STRING_OR_NONE, default=None)
     """None: the run had not ended when the trace ended."""
     limit: str | None = field(metadata=_STRING_OR_NONE, default=None)
     """Name of the limit that ended it."""
     error: str | None = field(metadata=_STRING_OR_NONE, default=None)
     usage: dict[str, Any] = field(metadata=_MAPPING, default_factory=dict)
-    """As the run itself has counted it, children that failed and calls run ahead included."""
+    """The usage that the run counted, with child runs that failed and calls of run-ahead."""
     warnings: list[Note] = field(default_factory=list)
     iterations: list[Iteration] = field(default_factory=list)
 
     @property
     def status(self) -> Status:
-        """How it ended: ``failed`` without an answer."""
+        """How it ended: ``failed`` if it has no answer."""
         if self.finish_reason is None:
             return "running"
         return "failed" if self.finish_reason == "error" or self.answer is None else "ok"
 
     @property
     def seconds(self) -> float | None:
-        """From its start to its end, or to the last thing that is known of it."""
+        """Seconds from start to end, or to the last known event."""
         return None if self.start is None or self.end is None else max(0.0, self.end - self.start)
 
     @property
@@ -234,7 +234,7 @@ class Run:
 
     @property
     def calls(self) -> list[Call]:
-        """The calls of all cells, in the order in which they were asked for; those of child runs not included."""
+        """The calls of all cells, in the order in which they were made, without the calls of child runs."""
         return [call for cell in self.cells for call in cell.calls]
 
     def totals(self) -> Totals:
@@ -245,7 +245,7 @@ class Run:
         return total
 
     def by_model(self) -> dict[str, Totals]:
-        """The same by the name of the model, tools left out."""
+        """The same by model name, without tools."""
         found: dict[str, Totals] = {}
         for name, part in self._figures():
             if part.model:
@@ -253,7 +253,7 @@ class Run:
         return found
 
     def _figures(self) -> Iterator[tuple[str, Figures]]:
-        """Everything that was asked, as root call, call, child or tool."""
+        """All calls, each with its kind: root call, call, child or tool."""
         for iteration in self.iterations:
             yield "root_calls", iteration
             for cell in iteration.cells:

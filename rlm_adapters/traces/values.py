@@ -1,4 +1,4 @@
-"""What is read from a trace, taken for what it should be: a trace may come from anywhere."""
+"""Convert values of a trace to the expected types. The trace may come from an untrusted source."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rlm_adapters.traces.content import Text
 
 
 def text_or_none(value: Any, chars: Any = None) -> Text | None:
-    """A text; of any other value its JSON. None stays None.
+    """A text, or the JSON of any other value. None stays None.
 
     Args:
-        value: whatever stands there.
-        chars: length of the whole, if the value is its head.
+        value: any value.
+        chars: length of the whole text, if the value is its head.
     """
     if value is None or isinstance(value, Text):
         return value
@@ -25,22 +25,22 @@ def text_or_none(value: Any, chars: Any = None) -> Text | None:
 
 
 def text(value: Any, chars: Any = None) -> Text:
-    """A text, empty if there is none."""
+    """A text; empty if the value is None."""
     return text_or_none(value, chars) or Text.of("")
 
 
 def string(value: Any) -> str:
-    """A short text, empty if it is none."""
+    """A short text; empty if the value is not a text."""
     return str(value) if isinstance(value, str | Text) else ""
 
 
 def string_or_none(value: Any) -> str | None:
-    """A short text."""
+    """A short text, or None."""
     return str(value) if isinstance(value, str | Text) else None
 
 
 def number_or_none(value: Any) -> float | None:
-    """A finite number."""
+    """A finite number, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -51,28 +51,28 @@ def number_or_none(value: Any) -> float | None:
 
 
 def integer(value: Any) -> int:
-    """A count, 0 if it is none."""
+    """A count; 0 if the value is not an integer."""
     number = number_or_none(value)
     return max(0, int(number)) if number is not None else 0
 
 
 def flag(value: Any) -> bool:
-    """Whether it is true."""
+    """Whether the value is true."""
     return value is True
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """A dict of plain JSON, empty if it is none."""
+    """A dict of plain JSON; empty if the value is not a dict."""
     return {str(key): plain(part) for key, part in value.items()} if isinstance(value, Mapping) else {}
 
 
 def mappings(value: Any) -> list[dict[str, Any]]:
-    """A list of dicts; what is none is left out."""
+    """A list of dicts; other items are left out."""
     return [mapping(one) for one in value if isinstance(one, Mapping)] if isinstance(value, list | tuple) else []
 
 
 def strings(value: Any) -> list[str]:
-    """A list of short texts; what is none is left out."""
+    """A list of short texts; other items are left out."""
     return [str(one) for one in value if isinstance(one, str | Text)] if isinstance(value, list | tuple) else []
 
 

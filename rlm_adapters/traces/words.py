@@ -1,4 +1,4 @@
-"""A run in words: how it ended, and what it took."""
+"""Describe a run in words: how it ended, and its time, tokens and cost."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SHOWN: Final = 300  # characters of a fact
 
 
 def part_of(name: str, one: Text) -> Part:
-    """A text under its name."""
+    """A text with its name."""
     return Part(name=name, text=str(one), chars=one.chars)
 
 
 def parts_of(**texts: Text | None) -> list[Part]:
-    """The texts that are there, by name."""
+    """The texts that exist, with their names."""
     return [part_of(name, one) for name, one in texts.items() if one is not None and one.chars]
 
 
@@ -43,7 +43,7 @@ def answer_of(run: Run) -> Answer:
 
 
 def summary_of(run: Run) -> Iterator[tuple[str, str | None]]:
-    """What the head of a page says of a run, and the details of a child."""
+    """The facts about a run for the head of a page, and for the details of a child run."""
     total = run.totals()
     yield "time", None if run.seconds is None else in_seconds(run.seconds)
     yield "iterations", f"{sum(one.kind != 'last' for one in run.iterations):,}"
@@ -63,7 +63,7 @@ def summary_of(run: Run) -> Iterator[tuple[str, str | None]]:
 
 
 def models_of(run: Run) -> Table:
-    """What each model took."""
+    """Calls, tokens, time and cost of each model."""
     heads = ["model", "calls", "failed", "retries", "input", "cached", "output", "cost"]
     return Table(
         heads=heads,
@@ -103,7 +103,7 @@ def one_line(run: Run) -> str:
 
 
 def first_line(code: str) -> str:
-    """The first line of a cell that is no comment."""
+    """The first line of a cell that is not a comment."""
     lines = [line.strip() for line in code.splitlines() if line.strip()]
     return next((line for line in lines if not line.startswith("#")), lines[0] if lines else "an empty cell")
 

@@ -1,4 +1,4 @@
-"""Writing a trace: every event of a run as a line of JSON, long texts beside it."""
+"""Write a trace: each event of a run as a line of JSON, and long texts into a folder."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ from rlm_adapters.traces.content import (
 MAX_BYTES: Final = 1_000_000_000
 
 _IDLE_SECONDS: Final = 1.0
-"""After which the thread of a writer that is told nothing ends."""
+"""The thread of a writer ends after this time without events."""
 _SETTLE_SECONDS: Final = 30.0
-"""After which nobody waits any longer for a disk."""
+"""Longest wait for the disk."""
 _GATHER_SECONDS: Final = 0.005
-"""For which events are gathered, since waking a thread for each of them takes longer than writing it."""
+"""Events are collected for this time, because waking the thread takes longer than writing one event."""
 _BATCH: Final = 1_000
-_REFERENCE_BYTES: Final = 80  # beside a text: its digest and its length
+_REFERENCE_BYTES: Final = 80  # digest and length, in addition to the text
 
 _MOST_RUNS: Final = 1_000  # whose messages are remembered
 _INLINE_MESSAGE: Final = 200
-"""Characters of a message to the root LM that stay in the line: a run after this one has many of the same messages."""
+"""Longest message to the root LM that is in the line, in characters. Later runs have many of the same messages."""
 
 _WORDS: Final = frozenset({"function", "kind", "finish_reason", "reason", "limit", "role", "type"})
-"""Keys whose values are words of this package: a redaction leaves them alone."""
+"""Keys whose values are words of this package. They are not redacted."""
 _OURS: Final = frozenset({"messages", "inputs", "retry"})
-"""Keys whose values are made by this package, so that their inner keys are known too."""
+"""Keys whose values this package makes, so their inner keys are known, too."""
 
 _JSON: Final = json.JSONEncoder(ensure_ascii=False, default=repr)
 _LOG = logging.getLogger("rlm_adapters")
@@ -62,14 +62,14 @@ class TraceWriter:
     other. Lines are appended to an existing file.
 
     Args:
-        path: of the file. Texts of more than 1,000 characters are in the folder ``<path>.content`` beside it.
-        redact: takes each text that a cell, a model, a tool or a caller wrote, and gives what is to be kept of it. It
-            is called in the writer's thread. A text for which it fails is left out.
-        max_bytes: of lines and texts together, those that are in the file at the beginning included. When it is
-            reached, a warning says so, and only the ends of runs are written.
+        path: of the file. Texts of more than 1,000 characters are in the folder ``<path>.content``.
+        redact: gets each text that a cell, a model, a tool or a caller wrote, and returns the text to keep. It is
+            called in the writer's thread. If it raises, the text is left out.
+        max_bytes: limit for lines and texts together, with those that are already in the file. When it is reached, a
+            warning says so, and from then on only the ends of runs are written.
 
     Raises:
-        InputError: an argument is unusable. (When a run begins: the file cannot be written.)
+        InputError: an argument is wrong. When a run begins: the file cannot be written.
     """
 
     def __init__(
@@ -105,16 +105,16 @@ class TraceWriter:
         return self
 
     def __call__(self, event: Event) -> None:
-        """Take an event; never blocks."""
+        """Add an event. Never blocks."""
         with self._lock:
             self._queue.put(event)
             self._wake()
 
     def begin(self) -> None:
-        """Make sure that the file can be written.
+        """Check that the file can be written.
 
         Raises:
-            InputError: it cannot.
+            InputError: it cannot be written.
         """
         try:
             os.close(_opened(self.path))
@@ -122,7 +122,7 @@ class TraceWriter:
             raise InputError(f"trace {self.path}: {error.strerror}; give a file that can be written") from error
 
     def settle(self) -> None:
-        """Wait until what it was told so far is written; called when a run has ended."""
+        """Wait until all events so far are written. Called when a run has ended."""
         done = threading.Event()
         with self._lock:
             if self._thread is None and self._queue.empty():
@@ -133,7 +133,7 @@ class TraceWriter:
         done.wait(_SETTLE_SECONDS)
 
     def forget_parent(self) -> Any:
-        """Start anew: in a forked child there is no thread, and the queue is its parent's."""
+        """Start again in a forked child: it has no thread, and the queue belongs to the parent."""
         inherited = vars(self).copy()
         self._lock = threading.Lock()
         self._queue: queue.SimpleQueue[Event | threading.Event] = queue.SimpleQueue()
@@ -170,7 +170,7 @@ class TraceWriter:
                 if events:
                     self._write(events)
             except Exception as error:  # noqa: BLE001 - a full disk ends no run
-                # Once: it would fail on each event.
+                # Log only once: it would fail for each event.
                 _LOG.log(logging.DEBUG if self._failed else logging.WARNING, "trace %s: %s", self.path, error)
                 self._failed = True
             for one in batch:
@@ -192,7 +192,7 @@ class TraceWriter:
 
 @atexit.register
 def _settle_all() -> None:
-    """At the end of the process, which waits for no thread of a writer."""
+    """Write the rest at the end of the process, because the process does not wait for the threads of writers."""
     for writer in list(_writers):
         writer.settle()
 
@@ -201,14 +201,14 @@ def begin_anew(path: Path) -> None:
     """Empty a trace, and remove its texts.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     path.open("wb").close()
     remove_texts(folder_of(path))
 
 
 def trace_writer(trace: Any) -> TraceWriter:
-    """The consumer of events that a user gives as ``trace``: a path, or a `TraceWriter`.
+    """The writer for the argument ``trace``: a path, or a `TraceWriter`.
 
     Raises:
         InputError: it is neither.
@@ -221,7 +221,7 @@ def _made(path: Path, redact: Callable[[str], str] | None, max_bytes: int) -> Tr
 
 
 class _File:
-    """The lines of a trace and the texts beside them; used by one thread."""
+    """The lines and texts of a trace. Used by one thread."""
 
     def __init__(self, path: Path, redact: Callable[[str], str] | None, max_bytes: int) -> None:
         self._path = path
@@ -236,14 +236,14 @@ class _File:
         self._counted = False
 
     def write(self, events: list[Event]) -> None:
-        """Write events, with one write for their lines."""
+        """Write events; all their lines with one call."""
         if self._file is None:
             self._open()
         assert self._file is not None
         lines: list[bytes] = []
         for event in events:
             lines += self._lines(event)
-        self._content.flush()  # before the lines: a reference in a line is there
+        self._content.flush()  # before the lines, so that no line refers to a missing text
         write_all(self._file, b"".join(lines))
 
     def close(self) -> None:
@@ -263,7 +263,7 @@ class _File:
             os.write(self._file, b"\n")  # a process was killed in the middle of a line
 
     def _lines(self, event: Event) -> list[bytes]:
-        """The line of an event; or none, and once a warning, when the bound is reached."""
+        """The lines for an event. When the limit is reached: one warning, then nothing."""
         if not self._full:
             texts: list[tuple[str, bytes]] = []
             line = self._line(event, texts)
@@ -278,9 +278,9 @@ class _File:
         return [self._line(event, None)] if event.type == "run_finished" else []
 
     def _with_new_messages(self, event: Event) -> Mapping[str, Any]:
-        """An event's data, with only those messages that the run's call before it was not sent.
+        """An event's data with only those messages that were not in the run's previous call.
 
-        A conversation grows at its end: with all of it in each line, a trace would grow with the square of a run.
+        A conversation grows at its end. With all messages in each line, the size of a trace would be quadratic.
         """
         if event.type == "run_finished":
             self._sent.pop(event.run_id, None)
@@ -308,8 +308,8 @@ class _File:
         """An event as a line.
 
         Args:
-            event: to write.
-            texts: gets the digests and bytes of its long texts; None: only their heads are kept.
+            event: the event to write.
+            texts: the digests and bytes of its long texts are added to this list. None: only their heads are kept.
         """
 
         def refer(text: str) -> dict[str, Any]:
@@ -329,7 +329,7 @@ class _File:
                 for key, value in data.items()
             }
             return _encoded(record)
-        except (TypeError, ValueError, RecursionError) as error:  # a value that holds itself
+        except (TypeError, ValueError, RecursionError) as error:  # a value that contains itself
             record["data"] = {"message": f"this event could not be written: {type(error).__name__}: {error}"}
             return _encoded(record)
 
@@ -346,7 +346,7 @@ def _encoded(record: Mapping[str, Any]) -> bytes:
 
 
 def _redacted(data: Mapping[str, Any], redact: Callable[[str], str]) -> dict[str, Any]:
-    """The data of an event with every text redacted, and the lengths that it tells put right."""
+    """The data of an event with every text redacted and its lengths corrected."""
 
     def one(text: str) -> str:
         try:

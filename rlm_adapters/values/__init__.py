@@ -1,1 +1,1 @@
-"""What users give and get: inputs, answers, and the store that holds the big ones."""
+"""Inputs and answers of users, and the store for big values."""

@@ -1,7 +1,7 @@
-"""What a run must submit: validating an answer, and saying in words what is asked for.
+"""Validate answers, and describe the expected answer in words.
 
-Python types are validated by pydantic, JSON schemas by jsonschema; a refused answer goes back to the root LM as an
-observation, so it can be mended there.
+Pydantic validates Python types, and jsonschema validates JSON schemas. The root LM sees a refused answer as an
+observation, so it can correct it.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from rlm_adapters.errors import InputError
 from rlm_adapters.values.schemas import check_cell_schema, check_schema, errors_of, errors_of_cell_schema
 from rlm_adapters.values.type_names import type_named
 
-_MOST_NAME_CHARS: Final = 200  # of the name of a type
+_MOST_NAME_CHARS: Final = 200  # longest name of a type
 
 
 class InvalidAnswerError(ValueError):
-    """A submitted value does not fit; the message is written for the model."""
+    """A submitted value does not fit. The message is for the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputSpec:
-    """What an answer must be.
+    """The type of an answer.
 
     Attributes:
-        schema: its JSON schema; None takes anything.
-        adapter: pydantic's validator where the user gave a Python type.
-        fields: names of the output fields for ``SUBMIT(field=...)``, empty for a single value.
+        schema: its JSON schema; None: any value.
+        adapter: pydantic's validator, if the user gave a Python type.
+        fields: names of the output fields for ``SUBMIT(field=...)``; empty for a single value.
     """
 
     schema: Mapping[str, Any] | None = None
@@ -44,7 +44,7 @@ class OutputSpec:
 
     @classmethod
     def of(cls, output: Any) -> OutputSpec:
-        """Build from what a user gives: None, a Python type or pydantic model, or a JSON schema.
+        """Make it from ``output_type``: None, a Python type or pydantic model, or a JSON schema.
 
         Raises:
             InputError: it is none of these.
@@ -77,10 +77,10 @@ class OutputSpec:
         return cls(schema, adapter, _field_names(schema))
 
     def validate(self, value: Any) -> Any:
-        """The value as the type asks for, JSON text parsed where the type is not text.
+        """The value in the expected type. JSON text is parsed if the type is not text.
 
         Raises:
-            InvalidAnswerError: it does not fit; the message says where and why.
+            InvalidAnswerError: it does not fit. The message says where and why.
         """
         if self.schema is None:
             return value
@@ -98,7 +98,7 @@ class OutputSpec:
         return self.adapter.dump_python(value, mode="json") if self.adapter is not None else value
 
     def describe(self) -> str:
-        """What to submit, in one line for the prompt; empty when anything goes."""
+        """What to submit, in one line for the prompt; empty if any answer is accepted."""
         if self.schema is None:
             return ""
         if self.fields:
@@ -133,7 +133,7 @@ class OutputSpec:
         return errors_of(schema, value)
 
     def _alternatives(self, value: Any) -> Sequence[Any]:
-        """What the model may have meant: JSON text, a text number, a single field given bare."""
+        """Other readings of a value: parsed JSON text, a number from text, a single field given without its name."""
         found: list[Any] = []
         if isinstance(value, str):
             text = value.strip().removeprefix("```json").removeprefix("```").removesuffix("```").strip()
@@ -148,27 +148,27 @@ class OutputSpec:
 
 @dataclass(frozen=True, slots=True)
 class CellSpec(OutputSpec):
-    """A type that a stranger wrote: a cell's ``returns=``, or a client's ``output_type``."""
+    """An untrusted type: a cell's ``returns=``, or a client's ``output_type``."""
 
     @classmethod
     def of(cls, output: Any) -> CellSpec:
-        """Build from None or a JSON schema; text and types are none.
+        """Make it from None or a JSON schema. Text and types are not accepted.
 
         Raises:
-            InputError: it is none of these, or cannot be checked in bounded time.
+            InputError: it is none of these, or cannot be checked in limited time.
         """
         return cls() if output is None else cls(dict(check_cell_schema(output)))
 
     @classmethod
     def of_client(cls, output: str | Mapping[str, Any]) -> OutputSpec:
-        """Build from what a client gives as the type of an answer: a JSON schema, or a name such as ``list[int]``.
+        """Make it from a client's type: a JSON schema, or a name such as ``list[int]``.
 
         Raises:
-            InputError: it is neither, or cannot be checked in bounded time.
+            InputError: it is neither, or cannot be checked in limited time.
         """
         if isinstance(output, str):
             return OutputSpec.of(output[:_MOST_NAME_CHARS])
-        # "$schema" only says which draft it is of; libraries write it by themselves.
+        # "$schema" only names the draft; libraries add it automatically.
         schema = dict(
             check_cell_schema({key: value for key, value in output.items() if key != "$schema"}, "output_type")
         )
@@ -201,12 +201,12 @@ def _short(value: Any) -> str:
 
 
 def describe_schema(schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> str:
-    """A JSON schema in a few words, as a Python programmer would say it; ``root`` holds its ``$defs``."""
+    """A JSON schema in a few words, in Python terms; ``root`` has its ``$defs``."""
     return _words(schema, schema if root is None else root)
 
 
 def _words(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> str:
-    """A JSON schema in a few words, as a Python programmer would say it."""
+    """A JSON schema in a few words, in Python terms."""
     if "$ref" in schema:
         name = str(schema["$ref"]).rsplit("/", 1)[-1]
         target = root.get("$defs", root.get("definitions", {})).get(name)
@@ -237,7 +237,7 @@ def _words(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -
 
 
 def to_plain(value: Any) -> Any:
-    """JSON types of what a tool or a validated answer returns: pydantic models and dataclasses become dicts."""
+    """Convert a tool's result or a validated answer to JSON types. Models and dataclasses become dicts."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if value is None or isinstance(value, str | bool | int | float):

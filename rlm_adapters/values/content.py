@@ -1,8 +1,8 @@
-"""Content-addressed store: big things live here, the graph state holds references.
+"""A content-addressed store for big values. The graph state has only references to them.
 
-A saver writes the state again and again (SqliteSaver the whole of it at every step: 100 MB x 10 steps = 1.26 GB),
-so a string above `INLINE_CHARS` enters the state as a small reference and its text is written once, under the SHA-256
-of its bytes. docs/storage.md says what lies where, and for how long.
+A checkpointer saves the state at every step (SqliteSaver all of it: 100 MB x 10 steps = 1.26 GB). So for a string of
+more than `INLINE_CHARS` the state has a small reference, and the text is written once, under the SHA-256 of its bytes.
+docs/storage.md says what is stored where, and for how long.
 """
 
 from __future__ import annotations
@@ -20,45 +20,46 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from rlm_adapters.errors import ContentError, InputError, RLMError
+from rlm_adapters.values.kept import Kept
 from rlm_adapters.values.places import Place, place_of
 from rlm_adapters.values.recent import Recent
-from rlm_adapters.values.refs import SHARED, ContentRef, Kind, Packed, is_ref, thread_owner
+from rlm_adapters.values.refs import SHARED, ContentRef, Kind, Packed, is_ref, is_run_owner, thread_owner
 
 INLINE_CHARS: Final = 4_000
-"""Longest string that stays in the state itself."""
+"""Longest string that is in the state itself."""
 
-_SLICE: Final = 8 << 20  # characters encoded at a time, so that a big text is never held twice
+_SLICE: Final = 8 << 20  # characters that are encoded at a time, so that a big text is not in memory twice
 _BLOCK: Final = 1 << 20
-_MOST_VERIFIED: Final = 1_000  # owners whose files are remembered as checked
-_ABANDONED_SECONDS: Final = 24 * 3600.0  # content of an unsaved run that nobody has added to for so long is left over
+_MOST_VERIFIED: Final = 1_000  # owners whose checked files are remembered
+_ABANDONED_SECONDS: Final = 24 * 3600.0  # content of an unsaved run without additions for this time is left over
 
 
 class Cipher(Protocol):
-    """Seals content: LangGraph's ``CipherProtocol``, as an ``EncryptedSerializer`` has in ``cipher``."""
+    """Seals content. This is LangGraph's ``CipherProtocol``, as in ``EncryptedSerializer.cipher``."""
 
     def encrypt(self, plaintext: bytes) -> tuple[str, bytes]:
         """The cipher's name and the sealed bytes."""
         ...
 
     def decrypt(self, ciphername: str, ciphertext: bytes) -> bytes:
-        """Inverse of `encrypt`; raises when the bytes were altered."""
+        """Inverse of `encrypt`. Raises if the bytes were changed."""
         ...
 
 
 class ContentStore:
     """Stores values by the hash of their bytes.
 
-    Making one touches no file: directories appear at the first use. Values are written to a temporary name and renamed,
-    so a reader sees all or nothing; their hash and size are checked when they are read. All methods may be called from
-    several threads and processes at once. They block: on an event loop use the forms that begin with ``a``.
+    Making a store uses no file. Directories are created at the first use. A value is written to a temporary name and
+    then renamed, so a reader sees all of it or nothing. A read checks hash and size. All methods can be called from
+    several threads and processes at once. They block: on an event loop use the methods that begin with ``a``.
 
     Args:
-        location: None for a directory of this process's own that is removed at its end; a path for a directory that
-            lasts; or any fsspec URL (``s3://bucket/prefix``, ``memory://x``), kept beside a private local cache.
-        cipher: seals content before it leaves the process. A graph whose saver has an ``EncryptedSerializer`` uses the
-            saver's cipher by itself.
-        ttl: content that a thread or a caller has not added to for so long is removed at the first use in each process,
-            and by `sweep`. Seconds or a ``timedelta``; None: never.
+        location: None for a private directory that is removed when the process ends; a path for a durable directory;
+            or any fsspec URL (``s3://bucket/prefix``, ``memory://x``), with a private local cache.
+        cipher: seals content before it leaves the process. If the checkpointer of a graph has an
+            ``EncryptedSerializer``, the graph uses its cipher automatically.
+        ttl: content of a thread or a caller without additions for this time is removed, at the first use in each
+            process and by `sweep`. Seconds or a ``timedelta``; None: never.
 
     Raises:
         InputError: an argument cannot be used.
@@ -76,18 +77,19 @@ class ContentStore:
         self.ttl = _seconds(ttl)
         self._place: Place = place_of(location)
         self._recent = Recent()
+        self._kept = Kept()
         self._verified: dict[str, set[tuple[str, int, int]]] = {}
         self._swept = not self.durable
 
     def sealed(self, cipher: Cipher) -> ContentStore:
-        """The same store, whose new content is sealed by a cipher."""
+        """The same store, but a cipher seals new content."""
         other = ContentStore.__new__(ContentStore)
         other.__dict__.update(self.__dict__)
         other.cipher = cipher
         return other
 
     def of(self, owner: str) -> OwnedStore:
-        """The same store, whose new content belongs to an owner."""
+        """The same store, but new content belongs to an owner."""
         return OwnedStore(self, owner)
 
     # -- writing
@@ -96,13 +98,13 @@ class ContentStore:
         """Store a str, bytes or JSON value.
 
         Raises:
-            InputError: the value is none of these.
+            InputError: the value has another type.
             ContentError: it cannot be written.
         """
         if isinstance(value, str):
             if len(value) > _SLICE:
                 return self._write(_encoded(value), "text", len(value), owner)
-            data = value.encode("utf-8", "replace")  # lone surrogates, which no file can hold, become '?'
+            data = value.encode("utf-8", "replace")  # lone surrogates, which UTF-8 does not have, become '?'
             ref = self._write([data], "text", len(value), owner)
             self._recent.keep(_name(ref), data.decode() if len(data) < _BLOCK else value)
             return ref
@@ -116,13 +118,20 @@ class ContentStore:
         """Async form of `put`."""
         return await asyncio.to_thread(self.put, value, owner=owner)
 
+    def keep(self, value: str | bytes, *, owner: str) -> ContentRef:
+        """Keep a value in memory until `forget` is called for its owner. Does not block for long.
+
+        For a run without a checkpointer: its state, and so the reference, is read only in this process.
+        """
+        return self._kept.keep(value, owner)
+
     # -- reading
 
     def get(self, ref: ContentRef) -> Any:
         """Read a stored value back.
 
         Raises:
-            ContentError: it is not there, or its bytes do not have the hash that names them.
+            ContentError: it is missing, or its bytes have another hash.
         """
         kept = self.known(ref)
         if kept is not None:
@@ -135,22 +144,33 @@ class ContentStore:
         return kept if kept is not None else await asyncio.to_thread(self.get, ref)
 
     def known(self, ref: ContentRef) -> Any:
-        """The value if it is in memory, else None; never blocks."""
+        """The value if it is in memory, else None. Never blocks."""
+        value = self._kept.get(ref)
+        if value is not None:
+            return value
         kept = self._recent.get(_name(ref))
         return json.loads(kept) if ref.kind == "json" and kept is not None else kept
 
+    def kept(self, ref: ContentRef) -> Any:
+        """The value if it was given to `keep`, else None."""
+        return self._kept.get(ref)
+
     def unpack(self, value: Packed) -> Any:
-        """The value that stands packed in a state."""
+        """The value of a packed value in a state."""
         return self.get(ContentRef.from_state(value)) if is_ref(value) else value
 
     def path(self, ref: ContentRef) -> Path:
-        """A local file with the stored bytes (fetched first when the store is remote), checked.
+        """A checked local file with the stored bytes. Remote content is fetched first.
 
         Raises:
-            ContentError: the store does not have it, it is damaged, or it is sealed (see `open_plain`).
+            ContentError: it is missing, damaged, sealed (see `open_plain`), or only in memory (see `kept`).
         """
+        if self._kept.get(ref) is not None:
+            raise ContentError(f"content {ref.sha256[:12]} is kept in memory and has no file: read it with get()")
         if ref.cipher:
-            raise ContentError(f"content {ref.sha256[:12]} is sealed with {ref.cipher!r}: its file is no plain content")
+            raise ContentError(
+                f"content {ref.sha256[:12]} is sealed with {ref.cipher!r}: its file is not plain content"
+            )
         path = self._find(ref)
         found = path.stat()
         if _mark(ref, found) not in self._verified.get(ref.owner, ()):
@@ -166,15 +186,16 @@ class ContentStore:
         return path
 
     def check(self, ref: ContentRef) -> None:
-        """Find a reference's content, without reading it.
+        """Check that the content of a reference exists, without reading it.
 
         Raises:
-            ContentError: the store does not have it.
+            ContentError: it is missing.
         """
-        self._find(ref)
+        if self._kept.get(ref) is None:
+            self._find(ref)
 
     def open_plain(self, ref: ContentRef) -> Any:
-        """A binary file object with the unsealed bytes, in memory where the system has such files."""
+        """A binary file object with the unsealed bytes, in memory if the system supports it."""
         file: Any
         if hasattr(os, "memfd_create"):
             file = os.fdopen(os.memfd_create("rlm-content", os.MFD_CLOEXEC), "w+b")
@@ -185,21 +206,27 @@ class ContentStore:
         file.seek(0)
         return file
 
-    # -- the end of content
+    # -- deleting
 
     def forget(self, owner: str) -> None:
         """Remove all content of an owner.
 
         Raises:
-            ContentError: the place cannot be reached.
+            ContentError: the store cannot be reached.
         """
+        if self.forget_memory(owner):
+            self._remove(owner)
+
+    def forget_memory(self, owner: str) -> bool:
+        """Remove an owner's values from memory. Returns whether there may be more to remove. Never blocks."""
+        self._kept.forget(owner)
         self._recent.forget(f"{owner}/")
         self._verified.pop(owner, None)
-        with _told("removed", owner):
-            self._place.remove(owner)
+        # Other processes do not write for the runs of this process.
+        return not is_run_owner(owner) or self._place.has_written(owner)
 
     def delete_thread(self, thread_id: object) -> None:
-        """Remove the content of a LangGraph thread; call it when the saver's thread is deleted."""
+        """Remove the content of a LangGraph thread. Call it when you delete the thread in the checkpointer."""
         self.forget(thread_owner(thread_id))
 
     async def adelete_thread(self, thread_id: object) -> None:
@@ -207,20 +234,21 @@ class ContentStore:
         await asyncio.to_thread(self.delete_thread, thread_id)
 
     def sweep(self, older_than: float | timedelta | None = None) -> int:
-        """Remove what is too old, and what unsaved runs of killed processes have left.
+        """Remove content that is too old, and content of unsaved runs of killed processes.
 
         Args:
-            older_than: in place of the store's ``ttl``.
+            older_than: replaces the ``ttl`` of the store.
 
         Returns:
-            How many owners (threads, unsaved runs, the shared content as one) lost their content.
+            Number of owners (threads, unsaved runs, shared content) whose content was removed.
         """
         most = self.ttl if older_than is None else _seconds(older_than)
         removed = 0
         with _told("swept", "all owners"):
             for owner, age in list(self._place.owners()):
-                if (most is not None and age > most) or (owner.startswith("run-") and age > _ABANDONED_SECONDS):
-                    self.forget(owner)
+                if (most is not None and age > most) or (is_run_owner(owner) and age > _ABANDONED_SECONDS):
+                    self.forget_memory(owner)
+                    self._remove(owner)
                     removed += 1
         return removed
 
@@ -229,15 +257,20 @@ class ContentStore:
         return await asyncio.to_thread(self.sweep, older_than)
 
     def close(self) -> None:
-        """Remove what is private to this process; a durable store's content stays."""
+        """Remove content that is private to this process. Content in a durable store is kept."""
+        self._kept.clear()
         self._place.close()
 
     # -- parts
 
+    def _remove(self, owner: str) -> None:
+        with _told("removed", owner):
+            self._place.remove(owner)
+
     def _write(self, chunks: Iterable[bytes], kind: Kind, size: int, owner: str) -> ContentRef:
         if not self._swept:
             self._swept = True
-            with suppress(ContentError):  # what is wrong with the place is told by the writing
+            with suppress(ContentError):  # the write will report the problem
                 self.sweep()
         cipher = ""
         if self.cipher is not None:
@@ -263,12 +296,12 @@ class ContentStore:
         if path is None:
             raise ContentError(
                 f"content {ref.sha256[:12]} is not in the content store: resume with the store that the run was "
-                "started with; content that was deleted or swept cannot be had again"
+                "started with; deleted content cannot be restored"
             )
         return path
 
     def _bytes(self, ref: ContentRef) -> bytes:
-        """The plain bytes, never more of them than the reference says."""
+        """The plain bytes, at most as many as the reference says."""
         with _opened(self._find(ref), ref) as file:
             data: bytes = file.read(ref.nbytes + 1)
         if len(data) != ref.nbytes or hashlib.sha256(data).hexdigest() != ref.sha256:
@@ -277,13 +310,13 @@ class ContentStore:
             return data
         if self.cipher is None:
             raise ContentError(
-                f"content {ref.sha256[:12]} is sealed with {ref.cipher!r}: give the store (or the saver) that cipher"
+                f"content {ref.sha256[:12]} is sealed with {ref.cipher!r}: give the store (or checkpointer) this cipher"
             )
         try:
             return self.cipher.decrypt(ref.cipher, data)
         except Exception as error:
             raise ContentError(
-                f"content {ref.sha256[:12]} cannot be unsealed ({type(error).__name__}): give its own key"
+                f"content {ref.sha256[:12]} cannot be unsealed ({type(error).__name__}): give the right key"
             ) from error
 
     def _decoded(self, ref: ContentRef, data: bytes) -> Any:
@@ -312,8 +345,17 @@ class OwnedStore:
         return self.store.put(value, owner=self.owner)
 
     def pack(self, value: Any) -> Packed:
-        """The form of a value for the state: itself when small, else a reference."""
+        """The form of a value in the state: a small value itself, else a reference."""
         return value if is_small(value) else self.put(value).to_state()
+
+    def pack_given(self, value: Any) -> Packed:
+        """Like `pack`, for a value that the caller keeps until the run has ended.
+
+        Text and bytes of a run without a checkpointer stay in memory. They are not hashed or written to a file.
+        """
+        if type(value) in (str, bytes) and is_run_owner(self.owner) and not is_small(value):
+            return self.store.keep(value, owner=self.owner).to_state()
+        return self.pack(value)
 
     def unpack(self, value: Packed) -> Any:
         """Inverse of `pack`."""
@@ -323,11 +365,16 @@ class OwnedStore:
         """Remove the owner's content."""
         self.store.forget(self.owner)
 
+    async def aforget(self) -> None:
+        """Async form of `forget`. Uses a thread only if there are files."""
+        if self.store.forget_memory(self.owner):
+            await asyncio.to_thread(self.forget)
+
 
 def is_small(value: object, limit: int = INLINE_CHARS) -> bool:
-    """Whether a value can stand in the state itself: JSON types of at most about ``limit`` characters.
+    """Whether a value can be in the state itself: JSON types of at most about ``limit`` characters.
 
-    It looks at no more than ``limit`` parts of a value. Bytes are never small: bytes in the state are references.
+    It checks at most ``limit`` parts of a value. Bytes are never small, because bytes in the state are references.
     """
     left = limit
     waiting: list[Any] = [value]
@@ -353,7 +400,7 @@ def is_small(value: object, limit: int = INLINE_CHARS) -> bool:
 
 
 class _Counted:
-    """Hashes and counts chunks on their way."""
+    """Hashes and counts chunks while they are read."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = chunks
@@ -372,7 +419,7 @@ class _Counted:
 
 @contextmanager
 def _told(what: str, which: str) -> Iterator[None]:
-    """Turns what a place raises into a `ContentError` without paths of this machine."""
+    """Convert an exception of a place to a `ContentError` without paths of this machine."""
     try:
         yield
     except RLMError:
@@ -399,7 +446,7 @@ def _damaged(ref: ContentRef) -> ContentError:
 
 
 def _mark(ref: ContentRef, found: os.stat_result) -> tuple[str, int, int]:
-    """What tells that a file is still the one that was checked."""
+    """Values that show whether a file is still the checked one."""
     return ref.sha256, found.st_ino, found.st_mtime_ns
 
 
@@ -412,7 +459,7 @@ def _seconds(given: float | timedelta | None) -> float | None:
         return None
     seconds = given.total_seconds() if isinstance(given, timedelta) else given
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
-        raise InputError(f"{given!r} is no time to live: give seconds of at least 0, or a timedelta")
+        raise InputError(f"{given!r} is not a time to live: give seconds of at least 0, or a timedelta")
     return float(seconds)
 
 

@@ -1,4 +1,4 @@
-"""The process that converts documents for `rlm_adapters.values.documents`: confined before it sees the first one."""
+"""The process that converts documents for `rlm_adapters.values.documents`. It is confined before the first document."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from rlm_adapters.sandbox.hardening import landlock, privileges, rlimits, seccom
 from rlm_adapters.sandbox.hardening.confinement import address_space
 from rlm_adapters.sandbox.hardening.probe import probe
 
-_MEMORY_BYTES = 3 << 30  # beyond what the process has at its start
+_MEMORY_BYTES = 3 << 30  # in addition to the memory at the start of the process
 _FILES = 32
 
 
 def confine(warm_up: Any) -> None:
-    """Apply what this machine has of the sandbox's layers, in the order that a converter with threads allows.
+    """Apply the sandbox layers that this machine has, in an order that lets the converter start threads.
 
-    Landlock holds for the threads that are started after it, so the converter starts its own under it; seccomp holds
-    for all threads, and would not let the converter start them.
+    Landlock applies to threads that start later, so the converter starts its threads after Landlock. Seccomp applies to
+    all threads, and would not allow the converter to start them.
     """
     layers = probe().layers
     memory = address_space() + _MEMORY_BYTES
@@ -34,10 +34,10 @@ def confine(warm_up: Any) -> None:
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
-    """Answer documents until there are no more.
+    """Convert documents until there are no more.
 
-    A document comes as ``media type, size`` in a line, and its bytes; its text goes as ``T`` (what is wrong with it as
-    ``E``) and the size in a line, and its bytes in UTF-8.
+    A document arrives as a line with ``media type, size``, and its bytes. The answer is a line with ``T`` (``E`` for an
+    error) and the size, and the bytes of the text in UTF-8.
     """
     for line in iter(source.readline, b""):
         media_type, _, size = line.decode("ascii").strip().partition(" ")

@@ -1,8 +1,8 @@
-"""Office documents, e-books and web pages as Markdown.
+"""Convert Office documents, e-books and web pages to Markdown.
 
-They come from strangers, and their formats are large: ZIP archives, XML with entities, links to other files. So they
-are converted in a process of their own (`rlm_adapters.values.converter`), confined as the workers of cells are: it
-opens no file and no connection, and its memory, its time and what it gives are bounded.
+They are untrusted, and their formats are complex: ZIP archives, XML with entities, links to other files. So they are
+converted in a separate process (`rlm_adapters.values.converter`), which is confined like the workers of cells. It opens
+no file and no connection, and its memory, time and output are limited.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ DOCUMENT_BYTES: Final = 256 << 20
 """Largest document that is converted."""
 
 TEXT_BYTES: Final = 256 << 20
-"""Longest text that a conversion may give."""
+"""Longest text that a conversion may return."""
 
 SECONDS: Final = 120.0
-"""How long the conversion of one document may take."""
+"""Time limit for the conversion of one document."""
 
 _OFFICE: Final = "application/vnd.openxmlformats-officedocument"
 _TYPES: Final = {
@@ -45,18 +45,18 @@ _TYPES: Final = {
 _ZIP: Final = b"PK\x03\x04"
 _MARKS: Final = {".rtf": b"{\\rtf", **dict.fromkeys((".docx", ".xlsx", ".pptx", ".odt", ".ods", ".epub"), _ZIP)}
 _READABLE: Final = frozenset({"text/html", "message/rfc822"})
-"""Types that are text as they stand: without the extra they are given as they are."""
+"""Types that are readable text. Without the extra they are not converted."""
 
 _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
-"""What the process inherits: nothing that could be a secret."""
+"""Environment variables of the process. None of them has secrets."""
 
 
 def document_type(name: str, data: bytes) -> str | None:
     """The media type of a document that can be converted; None for any other file.
 
     Args:
-        name: the file's, whose suffix tells.
-        data: its content, whose first bytes must agree.
+        name: file name; its suffix decides.
+        data: content; its first bytes must match the suffix.
     """
     suffix = PurePath(name).suffix.lower()
     mark = _MARKS.get(suffix, b"")
@@ -64,7 +64,7 @@ def document_type(name: str, data: bytes) -> str | None:
 
 
 def is_readable(media_type: str) -> bool:
-    """Whether a document of this type can be read as it stands, as HTML can."""
+    """Whether a document of this type is readable text, such as HTML."""
     return media_type in _READABLE
 
 
@@ -74,10 +74,10 @@ def can_convert() -> bool:
 
 
 class Converter:
-    """A process that converts documents, one after the other. It starts with the first one and ends with the block.
+    """A process that converts documents, one after the other. It starts at the first document and ends with the block.
 
     Args:
-        seconds: for one document.
+        seconds: time limit for one document.
     """
 
     def __init__(self, *, seconds: float = SECONDS) -> None:
@@ -98,7 +98,7 @@ class Converter:
         Args:
             name: for errors.
             data: the document.
-            media_type: as `document_type` tells it.
+            media_type: from `document_type`.
 
         Raises:
             InputError: it is broken, encrypted, empty, too large, or takes too long.
@@ -132,7 +132,7 @@ class Converter:
             process.kill()
             process.wait()
             for pipe in (process.stdin, process.stdout):
-                with suppress(OSError):  # what was not read is lost with it
+                with suppress(OSError):  # unread data is lost
                     _pipe(pipe).close()
 
     # -- parts
@@ -150,7 +150,7 @@ class Converter:
 
     @staticmethod
     def _exchange(process: subprocess.Popen[bytes], data: bytes, media_type: str) -> tuple[bytes, str]:
-        """Hand over a document and take its text: nothing of the answer is believed but that it is text."""
+        """Send a document and read its text. The answer is untrusted text."""
         to, back = _pipe(process.stdin), _pipe(process.stdout)
         to.write(f"{media_type} {len(data)}\n".encode() + data)
         to.flush()

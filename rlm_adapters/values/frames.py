@@ -1,6 +1,6 @@
-"""Tables and arrays as the plain records that a cell can use: pandas, Polars, PyArrow, NumPy.
+"""Convert tables and arrays of pandas, Polars, PyArrow and NumPy to plain records for cells.
 
-None of these packages is imported: a value that is one of theirs brings its package along.
+None of these packages is imported here. If there is a value of a package, the package is already imported.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Any, Final
 from rlm_adapters.errors import InputError
 
 _SHOWN_COLUMNS: Final = 60
-"""Columns whose types the root LM is told."""
+"""Most columns whose types the root LM sees."""
 
 
 def plain_table(value: Any) -> tuple[Any, str] | None:
-    """A table, column or array as plain JSON values, and what it was.
+    """A table, column or array as plain JSON values, with a note.
 
     Returns:
-        ``(records, note)``: a list of one dict for each row (a plain list for an array, or a column with a plain
-        index), and a line that names the kind and the types of the columns, for the root LM. None for other values.
+        ``(records, note)``: a list with a dict for each row (a plain list for an array, or a column with a plain
+        index), and a line with the kind and the types of the columns for the root LM. None for other values.
 
     Raises:
-        InputError: it is a lazy table, which would have to be computed first.
+        InputError: it is a lazy table, which must be computed first.
     """
     for kind, package in ((kind.__name__, kind.__module__.partition(".")[0]) for kind in type(value).__mro__):
         convert = _CONVERTERS.get((package, kind))
@@ -142,14 +142,14 @@ def _note(rows: int, kind: str, names: Sequence[str], types: Iterable[Any]) -> s
 
 
 def _label(name: Any) -> str:
-    """The name of a column; the levels of a MultiIndex are joined."""
+    """The name of a column, with joined levels of a MultiIndex."""
     if isinstance(name, tuple):
         return ".".join(str(part) for part in name if str(part))
     return str(name)
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    """Names of which none is there twice: a dict would drop a column."""
+    """Unique names, because a dict would drop a column."""
     found: dict[str, None] = {}
     for name in names:
         free, number = name, 1
@@ -165,7 +165,7 @@ def _plain_list(values: Iterable[Any]) -> list[Any]:
 
 
 def plain_scalar(value: Any) -> Any:
-    """A date, time or Decimal as JSON knows it; any other value as it is."""
+    """A date, time or Decimal in JSON types. Other values are not changed."""
     if isinstance(value, dt.datetime | dt.date | dt.time):
         return value.isoformat()
     if isinstance(value, dt.timedelta | uuid.UUID):
@@ -176,12 +176,12 @@ def plain_scalar(value: Any) -> Any:
 
 
 def plain_value(value: Any) -> Any:
-    """One value as JSON knows it: what is missing is None, times are ISO 8601; what JSON cannot say becomes text."""
+    """One value in JSON types: missing values are None, times are ISO 8601, and other values become text."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return None if math.isnan(value) else value
-    if type(value).__name__ in ("NaTType", "NAType"):  # pandas' own ways to say that nothing is there
+    if type(value).__name__ in ("NaTType", "NAType"):  # missing values in pandas
         return None
     scalar = plain_scalar(value)
     if scalar is not value:

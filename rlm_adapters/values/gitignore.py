@@ -1,4 +1,4 @@
-"""The files of a directory that Git would not ignore."""
+"""Find the files of a directory that Git does not ignore."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathspec import GitIgnoreSpec
 
 _NAME: Final = ".gitignore"
 _ANY_FOLDER: Final = GitIgnoreSpec.from_lines(["*/"]).patterns[0].regex.pattern  # type: ignore[union-attr]
-"""What pathspec makes of ``*/``: a slash, wherever it is."""
+"""The regular expression of pathspec for ``*/``: a slash at any place."""
 
 
 def visible_files(root: Path, note: Callable[[str], None]) -> Iterator[Path]:
     """Regular files below a directory in a stable order.
 
-    Left out are hidden ones and what a ``.gitignore`` there, or above it in the same repository, excludes. Links to
-    directories are not followed.
+    Hidden files are left out, and files that a ``.gitignore`` there, or above it in the same repository, excludes.
+    Links to directories are not followed.
 
     Args:
         root: the directory.
-        note: told about folders and ``.gitignore`` files that cannot be read.
+        note: called with messages about folders and ``.gitignore`` files that cannot be read.
     """
     rules = _Rules(root, note)
 
@@ -42,12 +42,11 @@ def visible_files(root: Path, note: Callable[[str], None]) -> Iterator[Path]:
 
 
 class _Rules:
-    """The ``.gitignore`` files that hold in a tree, each for the folder that it stands in.
+    """The ``.gitignore`` files of a tree, each for its own folder.
 
     Args:
-        root: of the tree. Where the rules above exclude the tree itself, somebody has asked for it all the same, and
-            they do not count.
-        note: told about files that cannot be read.
+        root: of the tree. If the rules above exclude the whole tree, they are not used, because the user asked for it.
+        note: called with messages about files that cannot be read.
     """
 
     def __init__(self, root: Path, note: Callable[[str], None]) -> None:
@@ -71,9 +70,9 @@ class _Rules:
             self._note(f"skipped: {path}: {error}")
 
     def ignores(self, path: Path, *, folder: bool = False) -> bool:
-        """Whether the rules exclude a path itself: the last rule of the nearest folder that names it decides.
+        """Whether the rules exclude a path: the last matching rule of the nearest folder decides.
 
-        The folders above it are asked about before, on the way down, and are not entered when they are excluded.
+        The folders above it were checked before. Excluded folders are not entered.
         """
         path = path.absolute()
         for parent in path.parents:
@@ -87,10 +86,10 @@ class _Rules:
 
 
 def _names(pattern: Any, relative: str) -> bool:
-    """Whether a pattern names a path itself, and not only a folder above it.
+    """Whether a pattern matches a path itself, and not only a folder above it.
 
-    pathspec asks about files alone: for it a pattern that names a folder names all that is in it. A match of one that
-    does has a group for the slash behind the folder, which must be the path's own.
+    pathspec checks only files: a pattern that matches a folder matches all its files. Its match has a group for the
+    slash after the folder, which must be the slash of the path itself.
     """
     found = pattern.match_file(relative)
     if found is None:
@@ -102,12 +101,12 @@ def _names(pattern: Any, relative: str) -> bool:
         return relative.endswith("/")
     if match.lastgroup is not None:
         return bool(match.end(match.lastgroup) == len(relative))
-    inside = match.group().endswith("/")  # `folder/**`: what is in it, but not the folder
+    inside = match.group().endswith("/")  # `folder/**`: its content, but not the folder
     return bool(match.end() < len(relative)) if inside else bool(match.end() == len(relative))
 
 
 def _above(root: Path) -> list[Path]:
-    """The folders above a tree up to its repository's, nearest first; none where there is no repository."""
+    """The folders above a tree up to the root of its repository, nearest first; none if there is no repository."""
     found: list[Path] = []
     for folder in root.parents:
         if (root / ".git").exists():

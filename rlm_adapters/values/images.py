@@ -1,4 +1,4 @@
-"""Images as content blocks, which a cell hands on to a sub-LM that can see."""
+"""Convert images to content blocks, which a cell can pass to a sub-LM."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 from rlm_adapters.errors import InputError
 
 IMAGE_BYTES: Final = 20 << 20
-"""Largest image that is taken, as most providers allow."""
+"""Largest image. Most providers have this limit."""
 
 _MARKS: Final = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
 
@@ -31,16 +31,16 @@ def image_block(data: bytes, name: str) -> dict[str, str] | None:
 
 
 def is_image_block(value: Any) -> bool:
-    """Whether a value is what `image_block` makes."""
+    """Whether `image_block` made a value."""
     return isinstance(value, Mapping) and value.get("type") == "image" and isinstance(value.get("base64"), str)
 
 
 def describe_image(block: Mapping[str, Any], expression: str) -> str:
-    """What the root LM should know of an image.
+    """The description of an image for the root LM.
 
     Args:
         block: the image.
-        expression: how a cell names it.
+        expression: the Python expression of the image in a cell.
     """
     size = len(block["base64"]) * 3 // 4
     kind = block.get("mime_type") or "image"

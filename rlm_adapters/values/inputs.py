@@ -1,6 +1,6 @@
-"""From what a user gives (files, directories, standard input, Documents) to the values of an RLM's inputs.
+"""Read inputs (files, directories, standard input, Documents) as values for an RLM.
 
-Everything that can be wrong with an input is found here, before a model is called and paid.
+All errors in inputs are found here, before a model is called.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ STDIN: Final = "-"
 """The path that means standard input."""
 
 WORKSPACE_BYTES: Final = 16 << 20
-"""Largest text file that is offered to cells as a file too; its text is a variable anyway."""
+"""Largest text file that cells can also open as a file. Its text is always a variable."""
 
 UNPACKED_BYTES: Final = 1 << 30
-"""Most that a compressed file may unpack to: a few kB of gzip can hold gigabytes."""
+"""Largest unpacked size of a compressed file: a few kB of gzip can contain gigabytes."""
 
 _JSON_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
 
@@ -61,14 +61,14 @@ block for an image."""
 
 @dataclass(frozen=True, slots=True)
 class LoadedInputs:
-    """What was read.
+    """The inputs that were read.
 
     Attributes:
-        context: the value of the variable ``context``: one text file is a ``str``, an Office document, e-book or HTML
+        context: the value of the variable ``context``. One text file is a ``str``, an Office document, e-book or HTML
             page its Markdown, one PDF the ``list[str]`` of its pages, one JSON or JSON Lines file its value, an image a
-            content block for ``llm_query``; several files or a directory are a ``dict`` from name to these.
-        files: the raw files that cells may ``open`` under these names in their workspace.
-        notes: what the user should know: guessed encodings, skipped files.
+            content block for ``llm_query``. Several files or a directory are a ``dict`` of these by name.
+        files: the raw files that cells can ``open`` under these names in their workspace.
+        notes: messages for the user about guessed encodings and skipped files.
     """
 
     context: Value
@@ -77,7 +77,7 @@ class LoadedInputs:
 
 
 class BinaryInputError(InputError):
-    """A file that is neither text nor anything that can be converted."""
+    """A file that is not text and cannot be converted."""
 
 
 def load_paths(
@@ -89,13 +89,13 @@ def load_paths(
     ``.gz`` files are unpacked.
 
     Args:
-        paths: what to read; several become a dict. A str is a path, never an address.
-        stdin: where ``-`` reads from; None: the standard input of this process.
-        allow_empty: files without text are fine, as one of many may be.
+        paths: paths to read; several become a dict. A str is a path, never an address.
+        stdin: source for ``-``; None: the standard input of this process.
+        allow_empty: accept files without text.
 
     Raises:
-        InputError: something is missing, unreadable, binary, broken or empty; the message says which and what to do.
-        MissingExtraError: an Office document or e-book is given, and the extra ``documents`` is not installed.
+        InputError: an input is missing, unreadable, binary, broken or empty. The message says which, and what to do.
+        MissingExtraError: an input is an Office document or e-book, and the extra ``documents`` is not installed.
     """
     if not paths:
         raise InputError("no input: name at least one file or directory, or - for standard input")
@@ -133,17 +133,17 @@ def _loaded(sources: Sequence[str], names: list[str], addresses: Mapping[str, UR
     alone = len(sources) == 1 and (sources[0] in addresses or not _is_directory(sources[0]))
     context = values[names[0]] if alone else values
     if not reader.allow_empty and _is_blank(context):
-        raise InputError(f"empty context: {', '.join(sources)} holds no text; give an input to ask about")
+        raise InputError(f"empty context: {', '.join(sources)} has no text; give an input with text")
     return LoadedInputs(context, files, tuple(reader.notes))
 
 
 def documents_to_records(documents: Iterable[object]) -> list[dict[str, Any]]:
     """Convert LangChain ``Document`` objects to plain records ``{"page_content": ..., "metadata": {...}}``.
 
-    Anything with these two attributes will do. Metadata that JSON cannot hold (dates, paths, ids) becomes text.
+    Any object with these two attributes is accepted. Metadata that is not JSON (dates, paths, ids) becomes text.
 
     Raises:
-        InputError: an object is no Document.
+        InputError: an object is not a Document.
     """
     records = []
     for position, document in enumerate(documents):
@@ -158,14 +158,14 @@ def documents_to_records(documents: Iterable[object]) -> list[dict[str, Any]]:
 
 
 def is_document(value: object) -> bool:
-    """Whether a value is like a LangChain ``Document``: text in ``page_content``, a dict in ``metadata``."""
+    """Whether a value is like a LangChain ``Document``, with a text ``page_content`` and a dict ``metadata``."""
     return isinstance(getattr(value, "page_content", None), str) and isinstance(
         getattr(value, "metadata", None), Mapping
     )
 
 
 class _Reader:
-    """Reads one set of paths and collects notes on the way."""
+    """Reads one set of paths and collects notes."""
 
     def __init__(self, stdin: BinaryIO | TextIO | None, converter: Converter, *, allow_empty: bool) -> None:
         self._stdin = stdin
@@ -200,13 +200,12 @@ class _Reader:
         return self._parsed(text, name) if text.strip() and _suffix(name) in _JSON_SUFFIXES else text
 
     def _special(self, data: bytes, name: str, *, whole: bool = True) -> Value | None:
-        """The value of a file that is not simply text, else None.
+        """The value of a file that is not plain text, else None.
 
         Args:
             data: its content.
-            name: whose suffix tells the type.
-            whole: the file was named; in a directory, as in a tree of source code, HTML stays text, and images are left
-                out.
+            name: file name; its suffix tells the type.
+            whole: whether the user named the file. In a directory, HTML stays text, and images are left out.
         """
         if _is_pdf(data):
             return self._pages(data, name)
@@ -217,12 +216,12 @@ class _Reader:
         if media_type is None or (is_readable(media_type) and not whole):
             return None
         if is_readable(media_type) and not can_convert():
-            self.notes.append(f"{name}: given as it is; pip install 'rlm-adapters[documents]' makes it Markdown")
+            self.notes.append(f"{name}: not converted; with pip install 'rlm-adapters[documents]' it becomes Markdown")
             return None
         return self._converter.markdown(name, data, media_type)
 
     def directory(self, root: Path) -> dict[str, Value]:
-        """All files below a directory that hold text; JSON and HTML stay text, as in a tree of source code."""
+        """All text files below a directory. JSON and HTML stay text, as in source code."""
         values: dict[str, Value] = {}
         skipped: list[str] = []
         for path in visible_files(root, self.notes.append):
@@ -255,7 +254,7 @@ class _Reader:
                 raise BinaryInputError(f"{name} is {_binary_kind(data)}, not text") from None
             self.notes.append(f"{name}: not {encoding} (byte {error.start:,}); read as latin-1")
             text = data.decode("latin-1")
-        # As Python's own text files: a cell that splits at "\n" must not find "\r" at the ends.
+        # As in Python's text files, so that a cell that splits at "\n" finds no "\r".
         return text.replace("\r\n", "\n") if "\r\n" in text else text
 
     def _parsed(self, text: str, name: str) -> Value:
@@ -276,11 +275,11 @@ class _Reader:
             document = pypdf.PdfReader(io.BytesIO(data))
             locked = document.is_encrypted and not document.decrypt("")
             pages = [] if locked else list(document.pages)
-        except pypdf.errors.DependencyError:  # a cipher that needs the package cryptography
+        except pypdf.errors.DependencyError:  # the cipher needs the package cryptography
             locked, pages = True, []
         except Exception as error:
             raise InputError(
-                f"{name}: broken PDF ({_first_line(error)}); save it anew, or convert it to text"
+                f"{name}: broken PDF ({_first_line(error)}); save it again, or convert it to text"
             ) from error
         if locked:
             raise InputError(f"{name}: the PDF is encrypted; remove the encryption first (qpdf --decrypt)")
@@ -298,12 +297,12 @@ class _Reader:
 
 
 def _unique(sources: list[str]) -> list[str]:
-    """Each source once, in order; two ways to write the same path are one."""
+    """Each source once, in order. Two forms of the same path count as one."""
     return list({source if source == STDIN else os.path.normpath(source): source for source in sources}.values())
 
 
 def _names(sources: Sequence[str]) -> list[str]:
-    """A name for each source: its last part where that is unique, else the path as given."""
+    """A name for each source: its last part if that is unique, else the given path."""
     short = [_last_part(source) for source in sources]
     return [
         name if short.count(name) == 1 else Path(source).as_posix() for source, name in zip(sources, short, strict=True)
@@ -320,7 +319,7 @@ def _last_part(source: str) -> str:
 def _is_directory(source: str) -> bool:
     try:
         return source != STDIN and Path(source).is_dir()
-    except OSError:  # reading it will say what is wrong
+    except OSError:  # reading it will report the problem
         return False
 
 
@@ -333,7 +332,7 @@ def _unpacked(data: bytes, source: str) -> bytes:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
             unpacked = file.read(UNPACKED_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{source}: broken gzip file ({error}); pack it anew") from error
+        raise InputError(f"{source}: broken gzip file ({error}); compress it again") from error
     if len(unpacked) > UNPACKED_BYTES:
         raise InputError(f"{source}: unpacks to more than {UNPACKED_BYTES >> 20:,} MB; give a part of it")
     return unpacked
@@ -344,7 +343,7 @@ def _is_pdf(data: bytes) -> bool:
 
 
 def _control_share(data: bytes) -> float:
-    """Share of control characters that no text has, in the first 64 kB."""
+    """Share of control characters in the first 64 kB. Text has none of them."""
     head = data[: 1 << 16]
     return (len(head) - len(head.translate(None, _CONTROLS))) / max(1, len(head))
 
@@ -355,7 +354,7 @@ def _binary_kind(data: bytes) -> str:
 
 
 def _is_blank(value: Value) -> bool:
-    """Whether there is nothing to ask about: no text that is more than white space, no JSON value."""
+    """Whether a value is empty: only white space, or no JSON value."""
     if isinstance(value, str):
         return not value.strip()
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""A file of lines that grows at its end: whole lines, whatever ends the process or the disk."""
+"""`LinesFile`: a file to which whole lines are appended, also if the process is killed or the disk is full."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 from rlm_adapters.errors import InputError, OutputError
 
 _SYNC_SECONDS: Final = 1.0
-"""Lines of the last second may be lost with the machine's power; a killed process loses none."""
+"""A power failure may lose the lines of this time. A killed process loses none."""
 _TAIL: Final = 64 * 1024
 
 
@@ -23,12 +23,12 @@ class BusyFileError(InputError):
 
 
 class LinesFile:
-    """A regular file that this process alone writes, as long as it is open.
+    """A regular file that only this process writes while it is open.
 
-    All methods may block, and may be called in any thread.
+    All methods may block, and can be called from any thread.
 
     Args:
-        file: descriptor, locked.
+        file: locked file descriptor.
         path: of the file.
     """
 
@@ -41,7 +41,7 @@ class LinesFile:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open a file, or begin it.
+        """Open or create a file.
 
         Raises:
             InputError: it cannot be written; a `BusyFileError` if another process writes it.
@@ -59,21 +59,21 @@ class LinesFile:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is in it."""
+        """Whether the file is empty."""
         return not self._size
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """The lines that are there, each with its number from 1; empty ones are left out."""
+        """The lines, each with its number from 1, without empty ones."""
         with self.path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield number, line
 
     def repair(self, read: Callable[[bytes, str], object]) -> None:
-        """End the last line if it lacks only its end, or remove it: the process that wrote it was killed.
+        """Repair the last line after the process that wrote it was killed: add a missing line end, or remove the line.
 
         Args:
-            read: raises `InputError` for bytes that are no whole line but for its end; is given their place too.
+            read: gets the bytes of a line and its place. Raises `InputError` if the line is incomplete.
 
         Raises:
             OSError: the file cannot be changed.
@@ -95,10 +95,10 @@ class LinesFile:
             self._size += 1
 
     def append(self, line: bytes) -> None:
-        """Add a line, with its end: whole, or not at all.
+        """Add a line with its line end, completely or not at all.
 
         Raises:
-            OutputError: it cannot be written; those before are there.
+            OutputError: it cannot be written. Earlier lines are kept.
         """
         with self._guard:
             try:
@@ -109,14 +109,14 @@ class LinesFile:
             except OSError as error:
                 self._cut()
                 raise OutputError(
-                    f"{self.path}: {error.strerror}; the lines before are kept: make room, and start again to go on"
+                    f"{self.path}: {error.strerror}; earlier lines are kept: free some space, and start again"
                 ) from error
 
     def close(self) -> None:
-        """Bring all to the disk, and give the file free.
+        """Write everything to the disk, and release the file.
 
         Raises:
-            OutputError: that failed.
+            OutputError: this failed.
         """
         with self._guard:
             try:
@@ -131,7 +131,7 @@ class LinesFile:
         self._synced = time.monotonic()
 
     def _cut(self) -> None:
-        """Remove a line of which only a part was written; if that fails too, the next start does it."""
+        """Remove an incomplete line. If this fails, the next start does it."""
         try:
             os.ftruncate(self._file, self._size)
         except OSError:
@@ -139,31 +139,31 @@ class LinesFile:
 
 
 def json_object(line: bytes, place: str, *, what: str, remedy: str) -> dict[str, Any]:
-    """A line as the JSON object that it was written as; whoever has edited it since may have made anything of it.
+    """Parse a line as a JSON object. Somebody may have edited it.
 
     Args:
         line: of a file.
-        place: where it stands, for messages.
-        what: it ought to be.
-        remedy: what to do if it is not.
+        place: place of the line, for messages.
+        what: expected kind of object, for messages.
+        remedy: what to do if it is wrong.
 
     Raises:
-        InputError: it is no object.
+        InputError: it is not a JSON object.
     """
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
         raise InputError(f"{place} is not JSON: {remedy}") from None
     if not isinstance(record, dict):
-        raise InputError(f"{place} is no {what}: {remedy}")
+        raise InputError(f"{place} is not a valid {what}: {remedy}")
     return record
 
 
 def write_all(file: int, data: bytes) -> None:
-    """Write all of it to a descriptor.
+    """Write all bytes to a file descriptor.
 
     Raises:
-        OSError: a part of it could not be written.
+        OSError: some of them could not be written.
     """
     left = memoryview(data)
     while left:
@@ -171,9 +171,9 @@ def write_all(file: int, data: bytes) -> None:
 
 
 def _lock(file: int, path: Path) -> None:
-    """Keep other processes out, as long as the file is open; the system gives it free when this process dies.
+    """Lock the file for this process while it is open. The system releases the lock when the process dies.
 
-    Where there are no such locks (not on Linux or macOS, and on some network file systems) nothing keeps them out.
+    Systems other than Linux and macOS, and some network file systems, have no such locks.
     """
     try:
         import fcntl  # noqa: PLC0415 - not on every platform

@@ -1,11 +1,13 @@
-"""Where stored content lies: a local directory, or a remote file system with a local cache before it.
+"""Places for stored content: a local directory, or a remote file system with a local cache.
 
-One folder for each owner, one file for each content in it, named by the hash of its bytes. Directories have mode 0700
-and files 0600. Nothing is touched before the first use, so that a store can be made on an event loop.
+Each owner has a folder, with a file for each content. Its name is the hash of its bytes. Directories have mode 0700 and
+files 0600. No file is used before the first use, so a store can be made on an event loop.
 """
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import errno
 import os
 import re
@@ -16,6 +18,7 @@ import threading
 import time
 import uuid
 import weakref
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cache
@@ -24,16 +27,15 @@ from typing import Any, Final, Protocol
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.forking import forget_in_children
-from rlm_adapters.values.refs import check_key, check_owner
+from rlm_adapters.values.refs import check_key, check_owner, is_run_owner
 
 _PREFIX = "rlm-content-"
-_OF_A_RUN = "run-"
 _PASSES: Final = 100
-"""Attempts to remove a folder into which runs still write."""
+"""Most attempts to remove a folder into which runs still write."""
 
 
 class NameOf(Protocol):
-    """Tells the name of a file when its last chunk is written."""
+    """Returns the name of a file after its last chunk is written."""
 
     def __call__(self) -> str:
         """The name."""
@@ -44,11 +46,15 @@ class Place(Protocol):
     """A place for content. All methods may block, and may be called from several threads and processes at once."""
 
     def write(self, owner: str, chunks: Iterable[bytes], name: NameOf) -> str:
-        """Write a file under the name that ``name`` tells when all chunks are through; returns it."""
+        """Write a file. After the last chunk, ``name`` returns its name. Returns the name."""
         ...
 
     def find(self, owner: str, key: str) -> Path | None:
-        """A local file with the content, None when it is not there."""
+        """A local file with the content; None if it does not exist."""
+        ...
+
+    def has_written(self, owner: str) -> bool:
+        """Whether this process has written content of an owner that still exists. Never blocks."""
         ...
 
     def remove(self, owner: str) -> None:
@@ -56,11 +62,11 @@ class Place(Protocol):
         ...
 
     def owners(self) -> Iterator[tuple[str, float]]:
-        """The owners and how many seconds ago each of them last got content."""
+        """The owners, each with the seconds since its last addition."""
         ...
 
     def close(self) -> None:
-        """Remove what is private to this process."""
+        """Remove content that is private to this process."""
         ...
 
 
@@ -68,8 +74,8 @@ class LocalPlace:
     """A local directory.
 
     Args:
-        location: None for a directory of this process's own in the temporary directory, removed at its end. A relative
-            path is taken from the working directory at the first use. What is written there is synced to the disk.
+        location: None for a private directory in the temporary directory, which is removed when the process ends. A
+            relative path is relative to the working directory at the first use. Writes there are synced to the disk.
     """
 
     def __init__(self, location: Path | None = None) -> None:
@@ -83,7 +89,7 @@ class LocalPlace:
         forget_in_children(self)
 
     def forget_parent(self) -> None:
-        """In a forked copy of this process: write into a directory of its own, and still find what the parent's has."""
+        """In a forked child: write into a new directory, and still read from that of the parent."""
         self._lock = threading.Lock()
         if self._location is None and self._root is not None:
             self._inherited, self._root = self._root, None
@@ -91,7 +97,7 @@ class LocalPlace:
 
     @property
     def root(self) -> Path:
-        """The directory; made at the first use."""
+        """The directory. It is created at the first use."""
         if self._root is None:
             with self._lock:
                 if self._root is None:
@@ -101,6 +107,7 @@ class LocalPlace:
     def _make(self) -> Path:
         if self._location is None:
             _remove_abandoned()
+            _remove_put_off()
             root = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
             self._remove = weakref.finalize(self, _remove_own, str(root), os.getpid())
             return root
@@ -109,7 +116,7 @@ class LocalPlace:
         return root
 
     def write(self, owner: str, chunks: Iterable[bytes], name: NameOf) -> str:
-        """Write to a temporary name and rename, so that a reader sees all or nothing."""
+        """Write to a temporary name and rename, so that a reader sees all of it or nothing."""
         folder = self._folder(owner)
         partial = folder / f".{uuid.uuid4().hex}.part"
         try:
@@ -126,35 +133,43 @@ class LocalPlace:
         return key
 
     def find(self, owner: str, key: str) -> Path | None:
-        """The file, if it is a regular one: no link, device or pipe that somebody has put there."""
+        """The file, if it is a regular file, and not a link, device or pipe."""
         name = Path(check_owner(owner), check_key(key))
         for root in (self.root, self._inherited):
             path = root / name if root is not None else None
             if path is not None and _is_regular(path):
                 return path
+        self._check_there()
         return None
 
+    def has_written(self, owner: str) -> bool:
+        """Whether this process has created the owner's folder."""
+        return owner in self._made
+
     def remove(self, owner: str) -> None:
-        """Remove the owner's folder; a folder that is gone already is no fault."""
+        """Remove the owner's folder, if it exists."""
         folder = self.root / check_owner(owner)
+        if not is_run_owner(owner):  # what ends with a run must not take its answer along
+            self._check_there()
         with self._lock:
             self._made.discard(owner)
-        shutil.rmtree(folder, ignore_errors=True)  # as much as can be
+        shutil.rmtree(folder, ignore_errors=True)  # as much as possible
         for left in reversed(range(_PASSES)):
             if not folder.exists():
                 return
             try:
                 shutil.rmtree(folder)
             except OSError as error:
-                # A run that still writes adds a file, or has moved one away, between the look and the removal.
+                # A run that still writes has added or moved a file between the check and the removal.
                 if not left or error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
                     raise
             else:
-                return  # it may be there again: of what was written since
+                return  # it may exist again, with newer content
 
     def owners(self) -> Iterator[tuple[str, float]]:
-        """Owners with the age of their folder, which every new file renews."""
-        now = time.time()
+        """Owners with the age of their folder. Every new file updates the age."""
+        with tempfile.NamedTemporaryFile(dir=self.root, prefix=".clock-") as probe:
+            now = _now(Path(probe.name).stat().st_mtime)
         for folder in list(self.root.iterdir()):
             if _is_owner(folder.name):
                 try:
@@ -163,9 +178,14 @@ class LocalPlace:
                     continue
 
     def close(self) -> None:
-        """Remove the private directory; another one stays."""
+        """Remove a private directory. Other directories are kept."""
         if self._remove is not None:
             self._remove()
+
+    def _check_there(self) -> None:
+        """Nothing is said to be missing while the directory is away, such as one that is mounted from elsewhere."""
+        if not self.root.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     def _folder(self, owner: str) -> Path:
         folder = self.root / check_owner(owner)
@@ -177,9 +197,9 @@ class LocalPlace:
 
 
 class RemotePlace:
-    """A file system of fsspec's, and a private local cache of what was written or read here.
+    """A file system of fsspec, with a private local cache of written and read content.
 
-    Content of unsaved runs stays in the cache: no other process will ever ask for it.
+    Content of unsaved runs stays in the cache, because no other process needs it.
 
     Args:
         url: such as ``s3://bucket/prefix`` or ``memory://x``.
@@ -205,57 +225,73 @@ class RemotePlace:
             return self._opened
 
     def write(self, owner: str, chunks: Iterable[bytes], name: NameOf) -> str:
-        """Write into the cache, then upload. A reader of half an upload sees that its hash is wrong."""
+        """Write into the cache, then upload. A reader detects an incomplete upload by its hash."""
         key = self._cache.write(owner, chunks, name)
-        if owner.startswith(_OF_A_RUN):
+        if is_run_owner(owner):
             return key
         fs, prefix = self._open()
         folder = f"{prefix}/{check_owner(owner)}"
         with self._lock:
             known = owner in self._made
-            self._made.add(owner)
         if not known:
             fs.makedirs(folder, exist_ok=True)
+            with self._lock:
+                self._made.add(owner)
         fs.put_file(str(self._cache.find(owner, key)), f"{folder}/{key}")
         return key
 
     def find(self, owner: str, key: str) -> Path | None:
-        """The cached file; fetched when it is not there."""
+        """The cached file. If it is missing, it is fetched."""
         cached = self._cache.find(owner, key)
-        if cached is not None or owner.startswith(_OF_A_RUN):
+        if cached is not None or is_run_owner(owner):
             return cached
         fs, prefix = self._open()
         target = f"{prefix}/{check_owner(owner)}/{check_key(key)}"
-        if not fs.exists(target):
+        try:  # `exists` of many file systems says no when they cannot be reached
+            opened = fs.open(target, "rb")
+        except FileNotFoundError:
             return None
-        with fs.open(target, "rb") as file:
+        with opened as file:
             self._cache.write(owner, iter(lambda: file.read(1 << 20), b""), lambda: key)
         return self._cache.find(owner, key)
 
+    def has_written(self, owner: str) -> bool:
+        """Whether this process has written for the owner. All written content is also in the cache."""
+        return self._cache.has_written(owner)
+
     def remove(self, owner: str) -> None:
-        """Remove the owner's folder there and in the cache."""
+        """Remove the owner's remote folder, and its folder in the cache."""
         self._cache.remove(owner)
-        if owner.startswith(_OF_A_RUN):
+        if is_run_owner(owner):
             return
         with self._lock:
             self._made.discard(owner)
         fs, prefix = self._open()
-        folder = f"{prefix}/{check_owner(owner)}"
-        if fs.exists(folder):
-            with suppress(FileNotFoundError):  # another process was faster
-                fs.rm(folder, recursive=True)
+        with suppress(FileNotFoundError):  # it has nothing there, or another process was faster
+            fs.rm(f"{prefix}/{check_owner(owner)}", recursive=True)
 
     def owners(self) -> Iterator[tuple[str, float]]:
         """Owners with the age of their newest file."""
         fs, prefix = self._open()
-        if not fs.exists(prefix):
+        try:
+            folders = fs.ls(prefix, detail=False, refresh=True)
+        except FileNotFoundError:
             return
-        now = time.time()
-        for folder in fs.ls(prefix, detail=False, refresh=True):
+        now = None
+        for folder in folders:
             owner = folder.rstrip("/").rpartition("/")[2]
             if _is_owner(owner):
                 times = [fs.modified(file).timestamp() for file in fs.find(folder)]
+                now = self._now(fs, prefix) if now is None else now
                 yield owner, now - max(times) if times else float("inf")
+
+    def _now(self, fs: Any, prefix: str) -> float:
+        probe = f"{prefix}/.clock-{uuid.uuid4().hex}"
+        fs.pipe_file(probe, b"now")
+        try:
+            return _now(fs.modified(probe).timestamp())
+        finally:
+            fs.rm_file(probe)
 
     def close(self) -> None:
         """Remove the cache."""
@@ -263,13 +299,25 @@ class RemotePlace:
 
 
 def place_of(location: str | os.PathLike[str] | None) -> LocalPlace | RemotePlace:
-    """The place that a location names."""
+    """The place for a location."""
     if location is None:
         return LocalPlace()
     text = os.fspath(location)
     if "\0" in text or not text.strip():
         raise InputError(f"location={text!r} of a content store: give a directory, or a URL such as 's3://bucket/x'")
     return RemotePlace(text) if isinstance(location, str) and "://" in text else LocalPlace(Path(text))
+
+
+def _now(there: float) -> float:
+    """The time by the clock that dates what is stored.
+
+    Where the place is on another machine, the clock of this one may be wrong by an hour, and what others need would be
+    taken for old. Within a second it is believed: it is finer.
+
+    Args:
+        there: when a file was written there just now.
+    """
+    return max(there, min(time.time(), there + 1.0))
 
 
 def _is_regular(path: Path) -> bool:
@@ -288,13 +336,31 @@ def _is_owner(name: str) -> bool:
 
 
 def _remove_own(root: str, pid: int) -> None:
-    if os.getpid() == pid:  # a forked child must not remove what its parent uses
-        shutil.rmtree(root, ignore_errors=True)
+    """Remove a private directory; later, if its last user went away on an event loop, which must not wait for files."""
+    _put_off.append((root, pid))
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        _remove_put_off()
+
+
+_put_off: Final[deque[tuple[str, int]]] = deque()
+
+
+@atexit.register
+def _remove_put_off() -> None:
+    while _put_off:
+        try:
+            root, pid = _put_off.popleft()
+        except IndexError:  # another thread took the last one
+            return
+        if os.getpid() == pid:  # a forked child must not remove the directory of its parent
+            shutil.rmtree(root, ignore_errors=True)
 
 
 @cache
 def _remove_abandoned() -> None:
-    """Remove private directories whose process was killed before it could do so itself; once in a process's life."""
+    """Remove private directories of killed processes, once per process."""
     for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         found = re.fullmatch(rf"{_PREFIX}(\d+)-\w+", path.name)
         if found and not _alive(int(found[1])):

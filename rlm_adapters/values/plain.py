@@ -1,4 +1,4 @@
-"""From the objects that people have (tables, messages, Documents, models) to the plain values of an input."""
+"""Convert objects (tables, messages, Documents, models) to plain values for an input."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _SEARCHED_FOR_IMAGES: Final = 1_000
 
 
 def plain_input(value: Any, name: str = "context") -> tuple[Any, str]:
-    """An input as str, bytes or JSON values, and what the root LM should know of it.
+    """Convert an input to str, bytes or JSON values, with a note for the root LM.
 
     Tables and arrays become records (see `rlm_adapters.values.frames`), LangChain Documents records with
     ``page_content`` and ``metadata``, messages dicts with ``role`` and ``content``, pydantic models and dataclasses
-    dicts. The items of lists and dicts are left as they are: see `plain_items`.
+    dicts. The items of lists and dicts are not converted: see `plain_items`.
 
     Args:
         value: the input.
-        name: of the variable that it becomes.
+        name: name of its variable.
 
     Returns:
-        The value, and a line for the root LM; empty when there is nothing to say.
+        The value, and a line for the root LM; the line may be empty.
     """
     table = plain_table(value)
     if table is not None:
@@ -69,7 +69,7 @@ def plain_input(value: Any, name: str = "context") -> tuple[Any, str]:
 
 
 def plain_items(value: Any) -> tuple[Any, str]:
-    """`plain_input` of everything inside a list or dict, for one that JSON cannot hold as it is."""
+    """`plain_input` for everything inside a list or dict that is not JSON."""
     if isinstance(value, Mapping):
         plain = {str(name): plain_items(item) for name, item in value.items()}
         notes = "; ".join(f"{name!r}: {note}" for name, (_, note) in plain.items() if note)
@@ -81,9 +81,9 @@ def plain_items(value: Any) -> tuple[Any, str]:
 
 
 def path_hint(name: str, value: Any) -> str:
-    """What to tell a caller who seems to have given the name of a file as text; empty when it looks like text.
+    """A hint for a caller who seems to have given a file name as text; empty if it looks like text.
 
-    The text is only looked at: whether there is such a file must not be found out for a client.
+    Only the text is checked. Whether the file exists must not be revealed to a client.
     """
     if not isinstance(value, str) or len(value) > _LONGEST_PATH or not _FILE_NAME.fullmatch(value.strip()):
         return ""
@@ -93,7 +93,7 @@ def path_hint(name: str, value: Any) -> str:
 
 
 def _images_in(value: Mapping[Any, Any], name: str) -> str:
-    """How a cell shows an image, or those in a dict of files, to a sub-LM; empty when there is none."""
+    """How a cell passes an image, or those in a dict of files, to a sub-LM; empty if there is none."""
     if is_image_block(value):
         return describe_image(value, name)
     if len(value) > _SEARCHED_FOR_IMAGES:
@@ -104,7 +104,7 @@ def _images_in(value: Mapping[Any, Any], name: str) -> str:
 
 
 def _is_message(value: Any) -> bool:
-    """Whether a value is a LangChain message, told by what it has: this file needs no LangChain."""
+    """Whether a value is a LangChain message, by its attributes, because this module does not import LangChain."""
     return isinstance(value, BaseModel) and hasattr(value, "response_metadata") and hasattr(value, "content")
 
 

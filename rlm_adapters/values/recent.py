@@ -1,4 +1,4 @@
-"""What was stored or read last, kept in memory."""
+"""`Recent`: a cache in memory of values that were stored or read last."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
-_LARGEST: Final = 256 << 10  # characters; bigger values are seldom needed twice
+_LARGEST: Final = 256 << 10  # characters; bigger values are rarely needed twice
 _ALL: Final = 16 << 20
 
 
 class Recent:
-    """Texts and bytes by key, the least recently used go first. Thread-safe.
+    """Texts and bytes by key. The least recently used ones are removed first. Thread-safe.
 
-    A run reads its earlier turns again for each prompt: most of these reads need no file.
+    A run reads its earlier turns again for each prompt. With this cache most of these reads need no file.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Recent:
                 self._size -= len(oldest)
 
     def get(self, key: str) -> str | bytes | None:
-        """The value, None when it is not kept."""
+        """The value; None if it is not in the cache."""
         with self._lock:
             value = self._kept.get(key)
             if value is not None:
@@ -43,7 +43,7 @@ class Recent:
             return value
 
     def forget(self, prefix: str) -> None:
-        """Drop all values whose key begins so."""
+        """Drop all values whose key starts with the prefix."""
         with self._lock:
             for key in [key for key in self._kept if key.startswith(prefix)]:
                 self._size -= len(self._kept.pop(key))

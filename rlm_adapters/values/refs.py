@@ -1,9 +1,8 @@
-"""References to stored content, and the form in which they stand in the graph's state.
+"""References to stored content, and their form in the graph's state.
 
-A reference can be made by this package and by a Python caller only. Cells, tools, models and clients of a server give
-JSON values and text, and none of these is ever taken for a reference: in Python a reference is a `ContentRef`, and in
-the state it is ``bytes``, a type that JSON does not have. Bytes of a user's are always stored themselves, so that all
-bytes in the state are references.
+Only this package and a Python caller can make a reference. Cells, tools, models and clients of a server give JSON
+values and text, which are never read as a reference: in Python a reference is a `ContentRef`, and in the state it is
+``bytes``, a type that JSON does not have. Bytes of a user are always stored, so all bytes in the state are references.
 """
 
 from __future__ import annotations
@@ -18,11 +17,12 @@ from rlm_adapters.errors import ContentError, InputError
 
 Kind: TypeAlias = Literal["text", "bytes", "json"]
 Packed: TypeAlias = Any
-"""A value as it stands in the state: a JSON value itself when small, else the state form of a `ContentRef`."""
+"""A value in the state: a small JSON value itself, else the state form of a `ContentRef`."""
 
 SHARED: Final = "shared"
-"""Owner of what a caller has put into a store by hand: it stays until it is deleted or too old."""
+"""Owner of content that a caller has put into a store. It is kept until it is deleted or too old."""
 
+_OF_A_RUN: Final = "run-"
 _KEY = re.compile(r"[0-9a-f]{64}")
 _OWNER = re.compile(r"shared|(?:thread|run)-[0-9a-f]{32}")
 _CIPHER = re.compile(r"[A-Za-z0-9_.-]{0,40}")
@@ -35,15 +35,16 @@ class ContentRef:
     """Reference to a stored value.
 
     Attributes:
-        sha256: hash of the stored bytes, 64 hexadecimal digits.
+        sha256: hash of the stored bytes, 64 hexadecimal digits. Random digits for a value of an unsaved run that is
+            only in memory.
         kind: ``text`` (UTF-8), ``bytes`` or ``json`` (UTF-8 JSON).
         size: characters of a text, bytes, or items of a list or dict.
-        nbytes: number of stored bytes; a read takes no more.
-        owner: whose content it is: of a thread, of a run that nobody saves, or ``shared``.
-        cipher: name of the cipher that sealed it; empty when it is not sealed.
+        nbytes: number of stored bytes. A read takes no more.
+        owner: owner of the content: a thread, an unsaved run, or ``shared``.
+        cipher: name of the cipher that sealed it; empty if it is not sealed.
 
     Raises:
-        InputError: a field has an impossible value.
+        InputError: a field has a wrong value.
     """
 
     sha256: str
@@ -66,7 +67,7 @@ class ContentRef:
             raise InputError(f"cipher={self.cipher!r} of a reference: a name of letters, digits, '_', '.' and '-'")
 
     def to_state(self) -> bytes:
-        """The form that is saved in checkpoints."""
+        """The form in checkpoints."""
         text = f"rlm-content-2 {self.kind} {self.size} {self.nbytes} {self.owner} {self.sha256} {self.cipher}"
         return text.encode()
 
@@ -75,13 +76,13 @@ class ContentRef:
         """Inverse of `to_state`.
 
         Raises:
-            ContentError: the bytes are no reference of this version.
+            ContentError: the bytes are not a reference of this version.
         """
         found = _STATE_FORM.fullmatch(value)
         if found is None:
             raise ContentError(
-                f"bytes in the state are no reference of this version ({value[:40]!r}): "
-                "finish the run with the version of rlm-adapters that began it, or ask again"
+                f"bytes in the state are not a reference of this version ({value[:40]!r}): "
+                "finish the run with the version of rlm-adapters that started it, or ask again"
             )
         kind, size, nbytes, owner, sha256, cipher = (part.decode("ascii", "replace") for part in found.groups())
         try:
@@ -91,37 +92,42 @@ class ContentRef:
 
 
 def is_ref(value: object) -> bool:
-    """Whether a value of the state is a reference: all bytes there are."""
+    """Whether a value of the state is a reference. All bytes in the state are references."""
     return isinstance(value, bytes)
 
 
 def check_key(key: object) -> str:
-    """The key of stored content, if it is one: what does not look like a hash makes no path.
+    """Check a key of stored content. Only a hash can become part of a path.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not a key.
     """
     if type(key) is not str or not _KEY.fullmatch(key):
-        raise InputError(f"{key!r:.80} is no content key: it has 64 hexadecimal digits, as ContentStore.put gives them")
+        raise InputError(f"{key!r:.80} is not a content key: give 64 hexadecimal digits, as in ContentRef.sha256")
     return key
 
 
 def check_owner(owner: object) -> str:
-    """The name of an owner, if it is one; see `check_key`.
+    """Check the name of an owner; see `check_key`.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not the name of an owner.
     """
     if type(owner) is not str or not _OWNER.fullmatch(owner):
-        raise InputError(f"{owner!r:.80} is no owner of content: use thread_owner(), run_owner() or SHARED")
+        raise InputError(f"{owner!r:.80} is not an owner of content: use thread_owner(), run_owner() or SHARED")
     return owner
 
 
 def thread_owner(thread_id: object) -> str:
-    """The owner of a LangGraph thread's content. A client chooses the id: only its hash becomes a name."""
+    """The owner of a LangGraph thread's content. Its name is a hash, because a client chooses the thread id."""
     return "thread-" + hashlib.sha256(str(thread_id).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def run_owner() -> str:
-    """A new owner, for a run that no saver keeps: its content goes at its end."""
-    return f"run-{uuid.uuid4().hex}"
+    """A new owner for an unsaved run. Its content is deleted when the run ends."""
+    return f"{_OF_A_RUN}{uuid.uuid4().hex}"
+
+
+def is_run_owner(owner: str) -> bool:
+    """Whether it is the owner of an unsaved run."""
+    return owner.startswith(_OF_A_RUN)

@@ -1,7 +1,7 @@
-"""JSON schemas: nothing is ever fetched for one, and one that a cell wrote can neither hang nor fill the host.
+"""Check values with JSON schemas. Nothing is fetched, and a schema from a cell cannot block the host.
 
-By default jsonschema opens what a ``$ref`` names: addresses of the host's network, and files. Its regular expressions
-can take for ever, and so can a few references that double at each step.
+By default jsonschema opens the target of a ``$ref``: addresses in the host's network, and files. Regular expressions
+can take very long, and so can a few references that double at each step.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from referencing.exceptions import Unresolvable
 from rlm_adapters.errors import InputError
 
 MOST_ERRORS: Final = 11
-"""Faults of a value that are looked for: more are not told."""
+"""Most errors of a value that are reported."""
 
 _MAX_CHARS: Final = 20_000
-_MAX_STEPS: Final = 100_000  # applications of a keyword to a part of the value
+_MAX_STEPS: Final = 100_000  # checks of a keyword for a part of the value
 _NOTHING_ELSE: Final[referencing.Registry[Any]] = referencing.Registry()
 _UNCHECKED: Final = ("pattern", "uniqueItems", "unevaluatedItems", "unevaluatedProperties")
-"""Keywords of a cell's schema that the sub-LM is told and the host does not check: their cost has no bound."""
+"""Keywords of a cell's schema that the sub-LM sees but the host does not check, because their cost has no limit."""
 _REFS: Final = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 _REFUSED: Final = frozenset({"$schema", "patternProperties"})
 
@@ -40,7 +40,7 @@ def check_schema(schema: Mapping[str, Any]) -> None:
     """Check that a mapping is a JSON schema.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not a JSON schema.
     """
     try:
         validator_for(schema).check_schema(schema)
@@ -49,33 +49,33 @@ def check_schema(schema: Mapping[str, Any]) -> None:
 
 
 def errors_of(schema: Mapping[str, Any], value: Any) -> list[ValidationError]:
-    """What is wrong with a value; empty when it fits.
+    """The errors of a value; empty if it fits.
 
     Raises:
-        InputError: the schema refers to something outside of itself.
+        InputError: the schema has a reference to something outside it.
     """
     return _first_errors(validator_for(schema)(schema, registry=_NOTHING_ELSE), value)
 
 
 def errors_of_cell_schema(schema: Mapping[str, Any], value: Any) -> list[ValidationError]:
-    """As `errors_of`, for a schema of a cell's that passed `check_cell_schema`; in a bounded number of steps.
+    """Like `errors_of`, for a cell's schema that `check_cell_schema` has accepted. The number of steps is limited.
 
     Raises:
-        InputError: it took more.
+        InputError: it takes more steps.
     """
     with _bounded():
         return _first_errors(_Bounded(schema, registry=_NOTHING_ELSE), value)
 
 
 def check_cell_schema(schema: Any, name: str = "returns") -> Mapping[str, Any]:
-    """A schema that a cell or a client gave, if the host can use it.
+    """Check a schema from a cell or a client.
 
     Args:
-        schema: what was given.
-        name: of the argument, for errors.
+        schema: the schema.
+        name: name of the argument, for errors.
 
     Raises:
-        InputError: it is none, is too long, refers outside of itself, or has a keyword whose cost has no bound.
+        InputError: it is not a schema, is too long, has an outside reference, or a keyword whose cost has no limit.
     """
     if not isinstance(schema, Mapping):
         raise InputError(
@@ -116,7 +116,7 @@ def _first_errors(validator: Validator, value: Any) -> list[ValidationError]:
 
 
 def _entries(schema: Any) -> Iterator[tuple[Any, Any]]:
-    """Each key with its value, at any depth: a reference may lead anywhere in a schema."""
+    """Each key with its value, at any depth, because a reference may point anywhere in a schema."""
     waiting = [schema]
     while waiting:
         one = waiting.pop()

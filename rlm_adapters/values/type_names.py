@@ -1,4 +1,4 @@
-"""The types of answers by their names, such as ``list[str]``: read, never evaluated."""
+"""Read types of answers from names such as ``list[str]``. The names are never evaluated."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _PARAMETERS: Final = {"list": 1, "dict": 2}
 
 
 def type_named(text: str) -> Any:
-    """The type that a text names: int, float, bool, str, list, dict, and these with parameters.
+    """The type with this name: int, float, bool, str, list, dict, and these with parameters.
 
     Raises:
-        ValueError: it names another one, or none.
+        ValueError: it is not one of these.
     """
     try:
         return _type_of(ast.parse(text.strip(), mode="eval").body)

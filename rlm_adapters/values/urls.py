@@ -1,7 +1,7 @@
-"""Pages and files of the web, for a person who asks for them.
+"""Fetch pages and files of the web as inputs.
 
-An address is fetched only where it comes as a `URL` object, which no client, cell or model can make out of text; the
-command line makes one of an argument that begins with ``http://`` or ``https://``.
+An address is fetched only if it is a `URL` object. Clients, cells and models cannot make one from text. The command
+line makes one from an argument that begins with ``http://`` or ``https://``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HEADERS: Final = {"user-agent": "rlm-adapters", "accept": "text/html,applicatio
 
 @dataclass(frozen=True, slots=True)
 class URL:
-    """An address whose content is an input, as ``context=URL("https://example.org/report.pdf")``.
+    """An address whose content is an input, such as ``context=URL("https://example.org/report.pdf")``.
 
     Args:
         address: ``http://`` or ``https://``.
@@ -41,17 +41,17 @@ class URL:
     seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        """Refuse what is no address of the web."""
+        """Refuse a value that is not a web address."""
         _checked(self.address)
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What an address gave.
+    """The content of an address.
 
     Attributes:
-        name: its last part, with a suffix that tells the type.
-        data: the content; text in UTF-8.
+        name: last part of the address, with a suffix for the type.
+        data: the content; text is in UTF-8.
     """
 
     name: str
@@ -59,17 +59,17 @@ class Fetched:
 
 
 def is_url(text: str) -> bool:
-    """Whether a text is an address of the web, for the command line."""
+    """Whether a text is a web address, for the command line."""
     return text.lower().startswith(("http://", "https://"))
 
 
 def fetch(url: URL) -> Fetched:
     """Get the content of an address, through at most five redirects.
 
-    A public address may not redirect to one of the local network, whose services trust whoever reaches them.
+    A public address must not redirect to an address of the local network, because services there trust local clients.
 
     Raises:
-        InputError: it cannot be had, or is too large.
+        InputError: it cannot be fetched, or is too large.
     """
     target = _checked(url.address)
     outside = _is_public(target.host)
@@ -80,7 +80,7 @@ def fetch(url: URL) -> Fetched:
                     if response.has_redirect_location:
                         target = _checked(str(target.join(response.headers["location"])))
                         if outside and not _is_public(target.host):
-                            raise InputError(f"{url.address} redirects to {target.host}, which is no public address")
+                            raise InputError(f"{url.address} redirects to {target.host}, which is not a public address")
                         continue
                     if response.is_error:
                         raise InputError(f"{url.address}: the server answers {response.status_code}; check the address")
@@ -95,9 +95,9 @@ def _checked(address: str) -> httpx.URL:
         urlsplit(address)
         url = httpx.URL(address)
     except (httpx.InvalidURL, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{address!r:.200} is no URL: {error}") from error
+        raise InputError(f"{address!r:.200} is not a URL: {error}") from error
     if url.scheme not in ("http", "https") or not url.host:
-        raise InputError(f"{address!r:.200} is no address of the web: give http:// or https://")
+        raise InputError(f"{address!r:.200} is not a web address: give http:// or https://")
     return url
 
 
@@ -122,7 +122,7 @@ def _name(target: httpx.URL, response: httpx.Response) -> str:
 
 
 def _in_utf8(data: bytes, response: httpx.Response) -> bytes:
-    """Text that the server says is in another encoding, in UTF-8."""
+    """The data in UTF-8, if the server says that it is text in another encoding."""
     charset = response.charset_encoding
     if charset is None or charset.lower().replace("_", "-") in ("utf-8", "utf8", "us-ascii"):
         return data
@@ -133,7 +133,7 @@ def _in_utf8(data: bytes, response: httpx.Response) -> bytes:
 
 
 def _is_public(host: str) -> bool:
-    """Whether a host has public addresses only; False where it has none that we can see, as behind a proxy."""
+    """Whether a host has only public addresses; False if no address is known, for example behind a proxy."""
     try:
         found: Iterable[str] = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
     except OSError:

@@ -1,1 +1,1 @@
-"""Views of a run: consumers of its events."""
+"""Views of a run. They read its events."""

@@ -1,4 +1,4 @@
-"""Two runs side by side in the terminal."""
+"""Show two runs side by side in the terminal."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from rich.text import Text
 from rlm_adapters.views.text import safe
 
 Number: TypeAlias = tuple[str, float | None, float | None]
-"""Name, that of A, that of B; None: unknown."""
+"""Name, value of A, value of B; None: unknown."""
 
 _NARROW: Final = 60
-"""Columns below which a table shows less."""
+"""A table is shorter on terminals with fewer columns."""
 _MAX_ROWS: Final = 40
-"""Iterations that are shown."""
+"""Most iterations that are shown."""
 _TENTHS: Final = 10
-"""Seconds from which on hundredths say nothing."""
+"""From this number of seconds on, no hundredths are shown."""
 _MOST_LINES: Final = 24
-"""Of each side of a difference."""
+"""Most lines of each side of a difference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """The first thing that one of two runs has otherwise."""
+    """The first difference of two runs."""
 
     place: str
     what: str
@@ -43,24 +43,24 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What is shown of two runs."""
+    """The comparison of two runs."""
 
     names: tuple[str, str]
     difference: Difference | None
-    """None: they are the same."""
+    """None: the runs are the same."""
     settings: Sequence[tuple[str, str, str]]
-    """Name, that of A, that of B."""
+    """Name, value of A, value of B."""
     figures: Sequence[Number]
     iterations: Sequence[tuple[str, str, Sequence[Number]]]
-    """Number of the iteration, how it differs, its figures."""
+    """Number of the iteration, the kind of difference, its figures."""
 
 
 def print_comparison(shown: Comparison, console: Console | None = None) -> None:
-    """Print it.
+    """Print a comparison.
 
     Args:
-        shown: the two runs.
-        console: where to; None: standard output, without colours where that is no terminal.
+        shown: the comparison.
+        console: where to print; None: standard output, without colours if it is not a terminal.
     """
     console = console or Console()
     narrow = console.width < _NARROW
@@ -100,10 +100,10 @@ def _print_difference(found: Difference, console: Console) -> None:
 
 
 def lines_of(a: str, b: str) -> Iterator[tuple[str, str]]:
-    """The lines of two texts as `diff` shows them.
+    """The lines of two texts, in the form of `diff`.
 
     Yields:
-        ``-`` for a line that only A has, ``+`` for one that only B has, a blank for one of both; and the line.
+        A mark and the line. The mark is ``-`` if only A has it, ``+`` if only B has it, a blank if both have it.
     """
     ours, theirs = a.splitlines()[:_MOST_LINES], b.splitlines()[:_MOST_LINES]
     for kind, a_from, a_to, b_from, b_to in SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes():
@@ -162,7 +162,7 @@ def _number(name: str, value: float | None) -> str:
 
 
 def _change(name: str, a: float | None, b: float | None) -> str:
-    """B minus A; empty where that is nothing, or unknown."""
+    """B minus A; empty if it is zero or unknown."""
     if a is None or b is None or _number(name, a) == _number(name, b):
         return ""
     return f"{'+' if b > a else '-'}{_number(name, abs(b - a))}"

@@ -1,7 +1,7 @@
-"""Live view of a trajectory in the terminal: cells, their output, sub-calls, the answer, and what it took.
+"""Live view of a trajectory in the terminal: cells, their output, sub-calls, the answer, time, tokens and cost.
 
-A view is a consumer of events: ``create_rlm_graph(..., on_event=view.handle)``. On a terminal it draws panels and a
-progress line; elsewhere it writes plain lines, which read well in a log.
+A view reads events: ``create_rlm_graph(..., on_event=view.handle)``. On a terminal it draws panels and a progress line.
+Elsewhere it writes plain lines, for example for a log file.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from rlm_adapters.views.text import (
 )
 
 ANSWERED: Final = frozenset({"submitted", "text"})
-"""Finish reasons that mean that the model itself gave the answer."""
+"""Finish reasons with which the model itself gave the answer."""
 
 _FIRST_PACE: Final = 1.0
-"""Seconds after which a rate means something."""
+"""Seconds after which a rate is shown."""
 
 
 class ConsoleView:
     """Shows the events of one run and its children. Thread-safe.
 
     Args:
-        console: where to draw; None: standard error, so that standard output stays free for the answer.
-        show_answer: False where the caller prints the answer itself.
-        verbose: show the models and limits, each reply's time and tokens, and a line for each sub-call.
+        console: where to draw; None: standard error, so that standard output has only the answer.
+        show_answer: False if the caller prints the answer.
+        verbose: also show models and limits, time and tokens of each reply, and a line for each sub-call.
     """
 
     def __init__(self, console: Console | None = None, *, show_answer: bool = True, verbose: bool = False) -> None:
@@ -59,7 +59,7 @@ class ConsoleView:
         self.close()
 
     def close(self) -> None:
-        """Take the progress line off the screen."""
+        """Remove the progress line from the screen."""
         with self._lock:
             self._screen.close()
 
@@ -98,18 +98,18 @@ class ConsoleView:
         self._screen.working(event.run_id, run.title("the root LM is asked for the best answer so far"), None)
 
     def _root_replied(self, event: Event, run: _Run) -> None:
-        """What was made of the reply is shown; if wanted, what it took."""
+        """Shows time and tokens if ``verbose``; the effect of the reply is shown by other events."""
         if self._verbose:
             told = call_figures(event.data)
             self._screen.line(run.title(f"root LM {safe(str(event.data.get('model', '')))}: {told}"), "dim", run.depth)
 
     def _call_started(self, event: Event, run: _Run) -> None:
-        """Calls are counted together; if wanted, each has a line when it is answered."""
+        """Calls are counted together; if ``verbose``, each call has a line when it is answered."""
         if self._verbose:
             run.prompts[event.id or ""] = first_words(event.data.get("prompt"))
 
     def _limit(self, event: Event, run: _Run) -> None:
-        """Nothing: the end of the run names the limit."""
+        """Shows nothing: the end of the run names the limit."""
 
     def _code(self, event: Event, run: _Run) -> None:
         self._screen.stop(event.run_id)
@@ -139,7 +139,7 @@ class ConsoleView:
     def _calls_started(self, event: Event, run: _Run) -> None:
         count = event.data.get("count", 1)
         run.calls.start(count, str(event.data.get("function", "")), event.time)
-        # One call at a time says nothing of how many will follow.
+        # A single call does not tell how many will follow.
         run.calls.counted = count > 1
         self._screen.working(event.run_id, run.title(run.calls.name), run.calls.total if count > 1 else None)
         self._screen.advance(event.run_id, run.calls.done, run.calls.pace(event.time), event.time)
@@ -156,11 +156,11 @@ class ConsoleView:
         self._screen.advance(event.run_id, run.calls.done, run.calls.pace(event.time), event.time)
 
     def _child_started(self, event: Event, run: _Run) -> None:
-        """Nothing: the child's own first event shows its question."""
+        """Shows nothing: the first event of the child shows its question."""
 
     def _sum_up_retries(self, run: _Run) -> None:
         for (model, kind), count in run.retries.items():
-            if count > 1:  # the first one was shown when it was made
+            if count > 1:  # the first retry was shown when it was made
                 self._screen.line(f"{count:,} retries of {safe(model)} ({safe(kind)})", "yellow", run.depth)
         run.retries.clear()
 
@@ -181,7 +181,7 @@ class ConsoleView:
         reason = safe(str(event.data.get("reason", "")))
         message = clipped(safe(str(event.data.get("message", ""))), 4)
         if reply := str(event.data.get("reply") or "").strip():
-            title = run.title(f"reply {event.iteration}, of which nothing can be run")
+            title = run.title(f"reply {event.iteration}: nothing in it can be run")
             self._screen.block(title, clipped(safe(reply)), "yellow", run.depth)
         self._screen.line(f"asked again ({reason}): {message}", "yellow", run.depth)
 
@@ -215,7 +215,7 @@ class ConsoleView:
 
 @dataclass(slots=True)
 class _Calls:
-    """The sub-calls of the cell in progress: waves of them add up."""
+    """The sub-calls of the current cell, added up over its waves."""
 
     total: int = 0
     done: int = 0
@@ -226,7 +226,7 @@ class _Calls:
     began: float | None = None
     """Seconds since the epoch."""
     counted: bool = False
-    """Whether it is known how many there will be."""
+    """Whether the number of calls is known."""
 
     @property
     def name(self) -> str:
@@ -245,7 +245,7 @@ class _Calls:
             self.error = self.error or str(error)
 
     def pace(self, time: float) -> str:
-        """How many are answered, how many a second, and how long the rest takes at that rate."""
+        """Number of answered calls, the rate per second, and the time left at this rate."""
         if not self.counted:
             return f"{self.done:,} done" if self.done else ""
         count = f"{self.done:,}/{self.total:,}"
@@ -272,9 +272,9 @@ class _Run:
     calls: _Calls = field(default_factory=_Calls)
     answered: bool = False
     prompts: dict[str, str] = field(default_factory=dict)
-    """Heads of the prompts of the calls in flight, by id."""
+    """Beginnings of the prompts of calls in flight, by id."""
     retries: dict[tuple[str, str], int] = field(default_factory=dict)
-    """How often calls were retried since the last turn, by model and kind of failure."""
+    """Number of retries since the last turn, by model and kind of failure."""
 
     def title(self, text: str) -> str:
         return f"{self.label}: {text}" if self.label else text

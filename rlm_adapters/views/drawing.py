@@ -1,4 +1,4 @@
-"""A small graph as a drawing for the output of a notebook's cell: no network, no script, light and dark."""
+"""Draw a small graph for the output of a notebook cell, without network and script, in light and dark colours."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Final
 _WIDTH: Final = 150
 _HEIGHT: Final = 28
 _STEP: Final = 50
-"""From one node to the next, downwards."""
+"""Vertical distance between two nodes, in points."""
 _REACH: Final = 26
-"""Of the shortest arrow beside the nodes, in points; a longer one reaches further."""
+"""How far the shortest arrow next to the nodes extends, in points. Longer arrows extend further."""
 _MORE: Final = 20
-_EDGE: Final = 6  # around all
+_EDGE: Final = 6  # margin around the drawing
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +24,16 @@ class Arrow:
     source: str
     target: str
     dashed: bool = False
-    """One of several ways."""
+    """Whether it is one of several possible edges."""
 
 
 def drawing_html(nodes: Sequence[str], arrows: Sequence[Arrow], *, source: str = "") -> str:
     """Draw a graph: its nodes in a column, arrows forward on the right, arrows back on the left.
 
     Args:
-        nodes: from above to below; a name between underscores is a beginning or an end.
-        arrows: between them; one that names another node is left out.
-        source: text to copy, such as Mermaid's; shown when it is unfolded.
+        nodes: names from top to bottom. A name between underscores is a start or an end.
+        arrows: edges between the nodes. An arrow with an unknown node is left out.
+        source: text to copy, such as Mermaid source; it can be unfolded.
     """
     places = {name: index for index, name in enumerate(nodes)}
     known = [arrow for arrow in arrows if arrow.source in places and arrow.target in places]

@@ -1,4 +1,4 @@
-"""Answers in the terminal: Markdown where a model wrote it, and nothing of it lost."""
+"""Show answers in the terminal: render Markdown without losing any text."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from rich.console import RenderableType
 from rich.markdown import Markdown
 from rich.text import Text
 
-# A heading, an item of a list, a quotation, a fence, the line under a table's head, or strong text.
+# A heading, a list item, a quotation, a fence, the line under a table's head, or strong text.
 _MARKS: Final = re.compile(
     r"^ {0,3}(#{1,6} |[-*+] |\d{1,9}[.)] |> |```|~~~|\|?[ :]*-{3,}[ :]*\|)|\*\*\S[^\n]*?\*\*", re.MULTILINE
 )
 _MOST_CHARS: Final = 20_000
-"""A longer answer is shown as it is."""
+"""A longer answer is shown as plain text."""
 
 
 def answer_view(text: str) -> RenderableType:
-    """A text as Markdown if it is written as such, else as it is.
+    """A text rendered as Markdown if it looks like Markdown, else as plain text.
 
-    Line breaks stay where they are. HTML, entities, images and definitions of links are shown as they stand, since a
-    terminal cannot show what they mean; addresses of links are written out and cannot be clicked.
+    Line breaks are kept. HTML, entities, images and definitions of links are shown as source, because a terminal cannot
+    render them. Addresses of links are printed and cannot be clicked.
 
     Args:
         text: without control characters.

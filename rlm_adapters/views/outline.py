@@ -1,8 +1,7 @@
-"""A run as a small piece of HTML that unfolds, for the output of a notebook's cell.
+"""Write a run as a small HTML outline for the output of a notebook cell.
 
-It needs no script, so it works in a notebook that is not trusted, and no network. All text of cells and models is
-escaped. Its style names nothing but its own class: several on a page, and the page around them, do not disturb each
-other.
+It needs no script and no network, so it works also in a notebook that is not trusted. All text of cells and models is
+escaped. Its style applies only to its own class, so several outlines and the page around them do not affect each other.
 """
 
 from __future__ import annotations
@@ -18,41 +17,41 @@ from rlm_adapters.views.page.page import Answer, Part, Status, coloured
 from rlm_adapters.views.text import safe
 
 MAX_TEXT: Final = 4_000
-"""Characters of one text in an outline."""
+"""Most characters of one text in an outline."""
 MAX_TEXTS: Final = 200_000
-"""Characters of all of them: a notebook keeps its outputs."""
+"""Most characters of all texts, because the notebook file stores its outputs."""
 _HEAD: Final = 120
-"""Characters of a text beyond that."""
-_NOTEBOOK_CLASSES: Final = "rlm-run tex2jax_ignore mathjax_ignore"  # else a notebook takes $...$ for a formula
+"""Characters of each further text."""
+_NOTEBOOK_CLASSES: Final = "rlm-run tex2jax_ignore mathjax_ignore"  # otherwise a notebook reads $...$ as a formula
 
-# What HTML cannot hold, or UTF-8 cannot encode.
+# Characters that HTML cannot contain, or UTF-8 cannot encode.
 _UNSAFE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(slots=True, kw_only=True)
 class Fold:
-    """A line that unfolds."""
+    """A line that can be unfolded."""
 
     kind: str
     """Its colour: ``root``, ``cell``, ``call``, ``child``, ``tool`` or ``note``."""
     label: str
-    """What it is, in a word or two."""
+    """Its kind, in a word or two."""
     title: str = ""
-    """What a cell or model wrote, in one line."""
+    """Text of a cell or model, in one line."""
     facts: str = ""
     status: Status = "ok"
     bar: tuple[float, float] | None = None
-    """Begin and end as parts of the run's time, 0 to 1."""
+    """Start and end as fractions of the run's time, 0 to 1."""
     parts: list[Part] = field(default_factory=list)
     folds: list[Fold] = field(default_factory=list)
     more: str = ""
-    """What is left out at its end."""
+    """A note about what is left out at its end."""
     open: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
 class Outline:
-    """What is shown of a run."""
+    """The outline of a run."""
 
     question: str
     answer: Answer
@@ -63,7 +62,7 @@ class Outline:
 
 
 def outline_html(shown: Outline) -> str:
-    """Write it as HTML, to be put into a page."""
+    """Write it as HTML for a part of a page."""
     left = _Left()
     style = resources.files(__package__).joinpath("outline.css").read_text(encoding="utf-8")
     facts = " ".join(f"<span>{_text(name)} <b>{_text(value)}</b></span>" for name, value in shown.facts)
@@ -93,12 +92,12 @@ def outline_text(shown: Outline) -> str:
 
 @dataclass(slots=True)
 class _Left:
-    """How much text an outline may still hold."""
+    """How many more characters an outline may have."""
 
     chars: int = MAX_TEXTS
 
     def cut(self, text: str, whole: int = 0) -> str:
-        """A text, or its beginning and how much is left out."""
+        """The text, or its beginning with the number of characters that are left out."""
         shown = text[: MAX_TEXT if self.chars > 0 else _HEAD]
         self.chars -= len(shown)
         out = max(whole, len(text)) - len(shown)

@@ -1,4 +1,4 @@
-"""How a live view is put before its user: panels and a progress line on a terminal, plain lines in a log."""
+"""Screens of the live view: panels and a progress line on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from rlm_adapters.views.text import safe
 Form: TypeAlias = Literal["text", "code", "markdown"]
 
 _WIDE: Final = 60
-"""Columns from which on there is room for a bar and a clock beside the progress of a batch."""
+"""From this number of columns on, the progress of a batch has a bar and a clock."""
 _LOG_SECONDS: Final = 30.0
 
 
 class Screen(Protocol):
-    """How things are put before the user; ``key`` tells activities apart that go on at the same time."""
+    """Where a view shows its texts; ``key`` identifies one of several activities at the same time."""
 
     def block(self, title: str, body: str, style: str, indent: int, *, form: Form = "text") -> None:
-        """A titled text."""
+        """Show a text with a title."""
         ...
 
     def line(self, text: str, style: str, indent: int) -> None:
-        """A line of text."""
+        """Show a line of text."""
         ...
 
     def working(self, key: Hashable, text: str, total: int | None) -> None:
-        """An activity begins, or is another one; ``total``: of the things it will do, if that is known."""
+        """Start or change an activity; ``total`` is the number of its steps, if known."""
         ...
 
     def advance(self, key: Hashable, done: int, said: str, time: float) -> None:
-        """So many are done; ``said`` tells it, at ``time`` in seconds since the epoch."""
+        """Set the number of finished steps; ``said`` is the text for it, ``time`` is in seconds since the epoch."""
         ...
 
     def stop(self, key: Hashable) -> None:
-        """An activity has ended."""
+        """End an activity."""
         ...
 
     def close(self) -> None:
-        """Nothing is shown any more."""
+        """Stop showing anything."""
         ...
 
 
 class Panels:
-    """For a terminal: panels scroll by, activities have a line each below them."""
+    """For a terminal: panels scroll, and each activity has a line below them."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -65,12 +65,12 @@ class Panels:
             *([TimeElapsedColumn()] if wide else ()),
             console=console,
             transient=True,
-            redirect_stdout=False,  # they are the whole process's
+            redirect_stdout=False,  # they belong to the whole process
             redirect_stderr=False,
         )
 
     def block(self, title: str, body: str, style: str, indent: int, *, form: Form = "text") -> None:
-        """A panel."""
+        """Show a panel."""
         content: RenderableType = Text(safe(body))
         if form == "code":
             content = Syntax(safe(body), "python", theme="ansi_dark", background_color="default", word_wrap=True)
@@ -80,11 +80,11 @@ class Panels:
         self._console.print(Padding(panel, (0, 0, 0, 2 * indent)))
 
     def line(self, text: str, style: str, indent: int) -> None:
-        """A line without a frame."""
+        """Show a line without a frame."""
         self._console.print(Padding(Text(safe(text), style=style), (0, 0, 0, 2 * indent + 1)))
 
     def working(self, key: Hashable, text: str, total: int | None) -> None:
-        """A line below the panels."""
+        """Show a line below the panels."""
         self._progress.start()
         text = safe(text)
         if key in self._tasks:
@@ -93,25 +93,25 @@ class Panels:
             self._tasks[key] = self._progress.add_task(text, total=total, said="")
 
     def advance(self, key: Hashable, done: int, said: str, time: float) -> None:
-        """The line tells how far it is."""
+        """Update the line."""
         del time
         if key in self._tasks:
             self._progress.update(self._tasks[key], completed=done, said=said)
 
     def stop(self, key: Hashable) -> None:
-        """The line goes; when it was the last one, nothing is drawn until there is another."""
+        """Remove the line. After the last one, nothing is drawn until there is another line."""
         if key in self._tasks:
             self._progress.remove_task(self._tasks.pop(key))
         if not self._tasks:
             self._progress.stop()
 
     def close(self) -> None:
-        """No line moves any more."""
+        """Stop drawing."""
         self._progress.stop()
 
 
 class Lines:
-    """For logs and pipes: plain lines, nothing that moves."""
+    """For logs and pipes: plain lines without animation."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -119,24 +119,24 @@ class Lines:
         self._told: dict[Hashable, float] = {}
 
     def block(self, title: str, body: str, style: str, indent: int, *, form: Form = "text") -> None:
-        """The title in brackets, the text below it."""
+        """Write the title in brackets, and the text below it."""
         del style, form
         self._write(f"[{safe(title)}]", indent)
         for line in safe(body).splitlines():
             self._write(f"  {line}", indent)
 
     def line(self, text: str, style: str, indent: int) -> None:
-        """The lines of a text."""
+        """Write the lines of a text."""
         del style
         for line in safe(text).splitlines():
             self._write(line, indent)
 
     def working(self, key: Hashable, text: str, total: int | None) -> None:
-        """Remembered: a batch that takes long is told of."""
+        """Remember the activity, to report on a batch that takes long."""
         self._about[key] = text if total is not None else ""
 
     def advance(self, key: Hashable, done: int, said: str, time: float) -> None:
-        """A line for a batch that takes long, each `_LOG_SECONDS`."""
+        """Write a line every `_LOG_SECONDS` for a batch that takes long."""
         del done
         if not self._about.get(key):
             return
@@ -145,12 +145,12 @@ class Lines:
             self._write(safe(f"{self._about[key]}: {said}"), 0)
 
     def stop(self, key: Hashable) -> None:
-        """Forgotten."""
+        """Forget the activity."""
         self._about.pop(key, None)
         self._told.pop(key, None)
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def _write(self, text: str, indent: int) -> None:
         self._console.file.write(f"{'  ' * indent}{text}\n")

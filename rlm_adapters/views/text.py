@@ -1,4 +1,4 @@
-"""What views say of a run, as text that is harmless to a terminal."""
+"""Texts about a run that are safe for a terminal."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_MAX_LINES = 30  # of an output or a cell on the screen; the whole of it is in the events
+_MAX_LINES = 30  # of an output or a cell on the screen; the events have all of it
 _MAX_LINE = 600  # characters of one line
 _HEAD_CHARS, _HEAD_WORDS = 60, 40  # of a prompt or an answer in a line
 
-# A cell prints what its input holds: escape sequences in it must not reach the user's terminal.
+# A cell can print any part of its input. Escape sequences in it must not reach the user's terminal.
 _UNSAFE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\ud800-\udfff]")
 
 
 def safe(text: str) -> str:
-    """A text with its control characters made visible, harmless to a terminal."""
+    """The text with visible control characters, safe for a terminal."""
     return _UNSAFE.sub(lambda match: f"\\x{ord(match.group()):02x}", text.replace("\r\n", "\n"))
 
 
 def clipped(text: str, lines: int = _MAX_LINES) -> str:
-    """Head and tail of a text, with what is left out counted between them."""
+    """Head and tail of a text, with the number of lines or characters left out between them."""
     parts = text.splitlines()
     if len(parts) > lines:
         head, tail = lines * 2 // 3, lines - lines * 2 // 3
@@ -47,17 +47,17 @@ def describe_usage(usage: Mapping[str, Any]) -> str:
     elif usage.get("cost"):
         parts.append(f"${usage['cost']:.4f}")
     if usage.get("ahead_wasted"):
-        parts.append(f"{usage['ahead_wasted']} run ahead in vain")
+        parts.append(f"{usage['ahead_wasted']} run ahead but not used")
     return ", ".join(parts)
 
 
 def model_calls(usage: Mapping[str, Any]) -> int:
-    """How many model calls were answered, of whatever kind."""
+    """Number of answered model calls of all kinds."""
     return sum(int(usage.get(key, 0)) for key in ("calls", "root_calls", "extract_calls"))
 
 
 def answer_text(answer: object) -> str:
-    """An answer as text: itself when it is one, else JSON."""
+    """An answer as text. If it is not a text: as JSON."""
     return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False, indent=2, default=repr)
 
 
@@ -69,7 +69,7 @@ def describe_input(item: Mapping[str, Any]) -> str:
 
 
 def first_words(text: object) -> str:
-    """The beginning of a text, in one line."""
+    """The first words of a text, in one line."""
     whole = " ".join(str(text or "").split()[:_HEAD_WORDS])
     return safe(whole if len(whole) <= _HEAD_CHARS else f"{whole[:_HEAD_CHARS]}...")
 
@@ -90,11 +90,11 @@ def call_figures(data: Mapping[str, Any]) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds, and hours where there are any."""
+    """A time as minutes and seconds, with hours if necessary."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
 
 
 def number_of(number: int, noun: str) -> str:
-    """A number of things, as ``3 calls``."""
+    """A number with its noun, such as ``3 calls``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -43,7 +43,7 @@ class Count:
     """Tools run again after their result had been committed."""
     tools_in_window: int = 0
     refused: int = 0
-    """Processes that ended with a `SandboxError`; their run went on in the next one."""
+    """Processes that ended with a `SandboxError`, or without a lease; their run went on in the next one."""
     orphans: int = 0
     files: int = 0
     """Temporary files left behind when all runs had ended."""
@@ -107,7 +107,9 @@ class Chaos:
             count.tools_again += again if tools_committed else 0
             count.tools_in_window += 0 if tools_committed else again
             tools_seen = tools
+            lost = False
             for killed_file in folder.glob("killed-*"):
+                lost = lost or killed_file.read_text().startswith("lease")
                 count.kills[killed_file.read_text()] += 1
                 killed_file.unlink()
                 killed += 1
@@ -128,7 +130,9 @@ class Chaos:
             if ended["status"] != 0 or not job.result.exists():
                 error = folder / "error"
                 reason = error.read_text()[-1500:] if error.exists() else f"status {ended['status']}"
-                if aimed and "SandboxError" in reason:  # its processes were killed more often than they are replaced
+                broken = "SandboxError" in reason  # its processes were killed more often than they are replaced
+                broken = broken or (lost and "AdminShutdown" in reason)  # the lease's session, while it was opened
+                if aimed and broken:
                     error.unlink()
                     count.refused += 1
                     continue

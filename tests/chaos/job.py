@@ -7,8 +7,8 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from langchain_openai import ChatOpenAI
 from langgraph.types import Command, interrupt
 
 from rlm_adapters import ChatRLM, ContentStore, Limits, create_rlm_graph
+from rlm_adapters.graph.fencing import Fence
 from tests.chaos import processes, savers, script
 
 PHASES = ("root", "cell", "fan-out", "child", "tool", "tool's end", "commit", "after commit", "approval", "any")
-TARGETS = ("host", "host", "host", "host", "worker", "zygote", "holder")
+TARGETS = ("host", "host", "host", "host", "worker", "zygote", "holder", "lease")
+"""``lease``: the session of PostgreSQL that keeps the thread's lease; the run takes it again and goes on."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Killer:
         for aim in self.job.aims:
             if (aim.phase, aim.nth) != (phase, self.seen[phase]):
                 continue
-            if aim.delay == 0 and aim.target == "host":
+            if aim.delay == 0 and aim.target in ("host", "lease"):
                 self._kill(aim)
             threading.Thread(target=self._later, args=(aim,), daemon=True).start()
 
@@ -107,11 +109,18 @@ class Killer:
         self._kill(aim)
 
     def _kill(self, aim: Aim) -> None:
+        if aim.target == "lease":
+            if savers.end_lease(self.job.saver):
+                self._note(aim)
+            return
         pid = os.getpid() if aim.target == "host" else processes.sandbox_process(aim.target)
         if pid is not None:
-            (Path(self.job.folder) / f"killed-{time.time_ns()}").write_text(f"{aim.target} {aim.phase}")
+            self._note(aim)
             with suppress(ProcessLookupError):  # it has just ended
                 os.kill(pid, signal.SIGKILL)
+
+    def _note(self, aim: Aim) -> None:
+        (Path(self.job.folder) / f"killed-{time.time_ns()}").write_text(f"{aim.target} {aim.phase}")
 
 
 def run(job: Job) -> None:
@@ -237,22 +246,36 @@ def _teller(killer: Killer) -> Callable[[Any], None]:
 
 
 def _watch(saver: Any, killer: Killer) -> None:
-    """Tell the killer of each commit."""
+    """Tell the killer of each commit, and see to it that none goes round the fence.
 
-    def watched(method: Callable[..., Any]) -> Callable[..., Any]:
-        def put(*args: Any, **kwargs: Any) -> Any:
-            killer.at("commit")
-            result = method(*args, **kwargs)
-            killer.at("after commit")
-            return result
+    By a class of its own, not by attributes of the object: a call's own saver is a copy of it whose class is made of
+    its class (`rlm_adapters.graph.fencing`).
+    """
+    kind: Any = type(saver)
+    fenced = killer.job.saver.startswith("postgresql:")
 
-        async def aput(*args: Any, **kwargs: Any) -> Any:
-            killer.at("commit")
-            result = await method(*args, **kwargs)
-            killer.at("after commit")
-            return result
+    @contextmanager
+    def commit(used: Any) -> Iterator[None]:
+        assert not fenced or isinstance(getattr(used, "fence", None), Fence), "a write goes round the fence"
+        killer.at("commit")
+        yield
+        killer.at("after commit")
 
-        return aput if asyncio.iscoroutinefunction(method) else put
+    class Watched(kind):
+        def put(self, *args: Any, **kwargs: Any) -> Any:
+            with commit(self):
+                return super().put(*args, **kwargs)
 
-    for name in ("put", "put_writes", "aput", "aput_writes"):
-        setattr(saver, name, watched(getattr(saver, name)))
+        def put_writes(self, *args: Any, **kwargs: Any) -> Any:
+            with commit(self):
+                return super().put_writes(*args, **kwargs)
+
+        async def aput(self, *args: Any, **kwargs: Any) -> Any:
+            with commit(self):
+                return await super().aput(*args, **kwargs)
+
+        async def aput_writes(self, *args: Any, **kwargs: Any) -> Any:
+            with commit(self):
+                return await super().aput_writes(*args, **kwargs)
+
+    saver.__class__ = Watched

@@ -70,6 +70,20 @@ def _of_postgres(location: str, tag: str) -> bytes:
     return b"\n".join(found)
 
 
+def end_lease(location: str) -> bool:
+    """End the sessions that keep leases, as a proxy or an administrator does; whether there was one."""
+    if not location.startswith("postgresql:"):
+        return False
+    import psycopg
+
+    with psycopg.connect(location, autocommit=True) as db:
+        ended = db.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where application_name = 'rlm-adapters lease' and datname = current_database()"
+        )
+        return bool(ended.fetchall())
+
+
 def delete(location: str) -> None:
     """Empty PostgreSQL's tables; an SQLite file lies in the folder of its run."""
     if location.startswith("postgresql:"):

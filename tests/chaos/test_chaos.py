@@ -29,6 +29,18 @@ def test_a_run_that_is_killed_again_and_again_ends_right_and_pays_nothing_commit
     assert count.faults == 0, count
 
 
+@pytest.mark.postgres
+@pytest.mark.parametrize(("form", "kind"), [("sync", "graph"), ("async", "graph"), ("async", "chat")])
+def test_the_fence_is_in_force_and_a_lost_lease_is_taken_again(used, postgres_url, tmp_path, form, kind):
+    tag = f"{kind}fence{form}"
+    messages = first_messages(tag) if kind == "chat" else None
+    at = iter([tuple(Aim("commit", nth, 0.0, "lease") for nth in (2, 14, 30))])
+    job = Job(tag, postgres_url, str(tmp_path / tag), used.server.url, form, messages=messages)
+    count = used.run(job, aims=lambda: next(at, ()))
+    assert count.kills["lease commit"] > 0
+    assert count.faults == 0, count
+
+
 @pytest.mark.parametrize("nth", [1, 12])
 def test_a_chat_run_that_is_killed_before_its_next_checkpoint_is_not_begun_again(used, tmp_path, nth):
     """Its last tasks have written: nothing is left to do for them, and the run has not ended."""

@@ -65,4 +65,4 @@ def test_without_a_terminal_it_says_so(tmp_path, model_server):
     command = [sys.executable, "-m", "rlm_adapters", "ask", "q", str(text), "-m", "openai:root", "--approve", "cells"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, start_new_session=True)
     assert done.returncode == 2
-    assert "--approve asks on the terminal, and there is none" in done.stderr
+    assert "--approve needs a terminal, and there is none" in done.stderr

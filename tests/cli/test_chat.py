@@ -83,7 +83,7 @@ def test_without_files_it_is_a_conversation_with_a_repl(played):
     ("arguments", "words"),
     [
         (["missing.txt"], "missing.txt"),
-        (["-"], "- is standard input, which holds the questions here"),
+        (["-"], "- is standard input, from which the questions are read"),
         (["{notes}", "--model", ""], "the model is empty"),
     ],
 )

@@ -71,7 +71,7 @@ def test_a_process_that_was_killed_goes_on_and_asks_nothing_twice(asked, model_s
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--sizes", "big"], "--sizes 'big': give bytes, as 10kB, 1MB or 20000"),
+        (["--sizes", "big"], "--sizes 'big': give bytes, such as 10kB, 1MB or 20000"),
         (["--settings", "rlm"], "setting 'rlm' is unknown"),
         (["--families", "x"], "family='x' is unknown"),
         (["--prompt", "gone.json"], "prompt file gone.json: No such file"),

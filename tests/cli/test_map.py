@@ -116,7 +116,7 @@ def test_a_second_process_is_refused_and_an_interrupted_one_keeps_its_rows(model
     _, said = first.communicate(timeout=60)
     assert first.returncode == 130, said
     assert "rlm: 4 answered, 0 failed" in said
-    assert "interrupted; a second start goes on" in said
+    assert "interrupted; start again to continue" in said
     model_server.script("root", river)
     assert invoke(model_server, rows, output).exit_code == 0
     assert len(records(output)) == 12
@@ -139,10 +139,10 @@ def test_another_question_or_model_on_the_same_file_is_refused(model_server, fil
     assert invoke(model_server, rows, output, "--limit", "1").exit_code == 0
     model_server.script("other", river)
     for more, says in (
-        (["--model", "openai:other"], "begun with the model 'root', and now it is 'other'"),
-        (["--field", "text"], "begun with the field 'null', and now it is '[\"text\"]'"),
-        (["--output-type", "int"], "begun with the output type 'null'"),
-        (["--id", "name"], "begun with the id 'null'"),
+        (["--model", "openai:other"], "started with the model 'root', and now it is 'other'"),
+        (["--field", "text"], "started with the field 'null', and now it is '[\"text\"]'"),
+        (["--output-type", "int"], "started with the output type 'null'"),
+        (["--id", "name"], "started with the id 'null'"),
     ):
         done = invoke(model_server, rows, output, *more)
         assert done.exit_code == 2, more
@@ -151,7 +151,7 @@ def test_another_question_or_model_on_the_same_file_is_refused(model_server, fil
     asked[1] = "Which lake is in {name}?"
     done = CliRunner().invoke(app, asked)
     assert (
-        "begun with the question 'Which river is in {name}?', and now it is 'Which lake is in {name}?'" in done.stderr
+        "started with the question 'Which river is in {name}?', and now it is 'Which lake is in {name}?'" in done.stderr
     )
     assert len(model_server.requests) == 1
 

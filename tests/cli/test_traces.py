@@ -196,7 +196,7 @@ def test_a_comparison_is_told_as_json(trace):
         (["show", "{folder}/gone.jsonl"], "gone.jsonl: there is no such file"),
         (["report", "{folder}/gone.jsonl"], "gone.jsonl: there is no such file"),
         (["report", "{folder}"], "there is no such file"),
-        (["show", "{folder}/text.txt"], "holds no event of a run"),
+        (["show", "{folder}/text.txt"], "has no event of a run"),
         (["report", "{trace}", "-o", "{folder}/gone/x.html"], "gone/x.html: No such file or directory"),
         (["report", "{trace}", "-o", "{trace}"], "is the trace itself"),
         (["diff", "{trace}", "{folder}/gone.jsonl"], "gone.jsonl: there is no such file"),

@@ -273,7 +273,10 @@ def test_a_cluster_that_cannot_be_reached_is_told_of_in_time(nodes):
                 "ClusterError the cluster at 127.0.0.1:1 cannot be reached within 3 s (Connection refused): check",
             ),
             ("ray://127.0.0.1:1", "ClusterError the cluster at ray://127.0.0.1:1 cannot be reached within 3 s"),
-            (f"127.0.0.1:{port}", f"ClusterError the cluster at 127.0.0.1:{port} did not take this process within 3 s"),
+            (
+                f"127.0.0.1:{port}",
+                f"ClusterError the cluster at 127.0.0.1:{port} did not accept this process within 3 s",
+            ),
             ("nonsense", "InputError address='nonsense': give"),
         ):
             done = subprocess.run(

@@ -83,9 +83,11 @@ def test_a_line_that_was_edited_is_named(path, line):
 
 def test_another_question_is_refused_and_both_are_named(path):
     write(path, Answer(id="a"))
-    with pytest.raises(InputError, match=r"begun with the question 'Who\?', and now it is 'What\?': give another file"):
+    with pytest.raises(
+        InputError, match=r"started with the question 'Who\?', and now it is 'What\?': give another file"
+    ):
         write(path, asked={**ASKED, "question": "What?"})
-    with pytest.raises(InputError, match="begun with the model 'm', and now it is 'n'"):
+    with pytest.raises(InputError, match="started with the model 'm', and now it is 'n'"):
         write(path, asked={**ASKED, "model": "n"})
     long = "Tell me all about it. " * 20
     other = path.with_name("long.jsonl")
@@ -131,7 +133,7 @@ def test_a_full_disk_leaves_whole_lines(path):
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 150, hard))
         try:
-            with pytest.raises(OutputError, match="the lines before are kept: make room, and start again"):
+            with pytest.raises(OutputError, match="earlier lines are kept: free some space, and start again"):
                 file.write(Answer(id="b", answer="x" * 1_000))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

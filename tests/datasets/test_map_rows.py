@@ -91,7 +91,7 @@ def test_columns_make_question_and_context_and_ids(direct, model_server, output,
     model_server.script("root", [cell("SUBMIT(context)")])
     map_rows(graph, "Which river?", rows, other, fields="text", ordered=True)
     assert [line["answer"] for line in lines(other)] == [f"It lies at river-{number}." for number in range(3)]
-    with pytest.raises(InputError, match="begun with the id 'key', and now it is 'null'"):
+    with pytest.raises(InputError, match="started with the id 'key', and now it is 'null'"):
         map_rows(graph, QUESTION, rows, output)
 
 
@@ -315,9 +315,9 @@ def test_an_engine_that_cannot_answer_rows_is_refused(direct, chat, sandbox):
 
     for given, says in (
         (chat("root"), "give a graph of create_rlm_graph, a ChatRLM, or an RLM"),
-        (create_rlm_graph(chat("root"), sandbox=sandbox, checkpointer=InMemorySaver()), "give one without for rows"),
+        (create_rlm_graph(chat("root"), sandbox=sandbox, checkpointer=InMemorySaver()), "without them for rows"),
         (create_rlm_graph(chat("root"), sandbox=sandbox, inputs={"query": "question"}), "give one without"),
-        (ChatRLM(model=chat("root"), checkpointer=InMemorySaver()), "give one without for rows"),
+        (ChatRLM(model=chat("root"), checkpointer=InMemorySaver()), "without them for rows"),
     ):
         with pytest.raises(InputError, match=says):
             engine_of(given, "Who?", None)
@@ -397,7 +397,7 @@ async def test_a_chat_model_answers_rows(model_server, chat, sandbox, output):
     run = ChatRLM(model=chat("root"), sandbox=sandbox, direct_below=0)
     await amap_rows(run, QUESTION, towns(3), other, ordered=True)
     assert [line["answer"] for line in lines(other)] == [f"It lies at river-{number}." for number in range(3)]
-    with pytest.raises(InputError, match="begun with the question"):
+    with pytest.raises(InputError, match="started with the question"):
         await amap_rows(run, "Another?", towns(3), other)
 
 
@@ -420,5 +420,5 @@ def test_a_dspy_module_answers_rows(model_server, sandbox, output):
             map_rows(module, None, iter([{"name": "a"}]), output.with_name("other.jsonl"))
         with pytest.raises(InputError, match="the signature of an RLM says what is asked"):
             map_rows(module, "Who?", towns(1), output)
-        with pytest.raises(InputError, match="begun with the"):
+        with pytest.raises(InputError, match="started with the"):
             map_rows(RLM("text, name -> count: int", sandbox=sandbox), None, towns(1), output)

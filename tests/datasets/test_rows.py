@@ -70,8 +70,8 @@ def test_what_cannot_be_read_is_named_with_its_line(tmp_path, name, content, say
     ("data", "says"),
     [
         (["text"], "row 1 is a str"),
-        ({"a": 1}, "give a path, or dicts"),
-        (7, "give a path, or dicts"),
+        ({"a": 1}, "give a path, or an iterable of dicts"),
+        (7, "give a path, or an iterable of dicts"),
     ],
 )
 def test_data_that_is_no_rows_is_refused(data, says):

@@ -54,7 +54,7 @@ def test_the_metric_takes_what_an_answer_field_holds():
         assert metric(example, dspy.Prediction(answer=None)) == 0
         assert metric(example, dspy.Prediction(other=3)) == 0
     assert gepa_metric(metric)(example, dspy.Prediction(answer=example.answer)).score == 1
-    with pytest.raises(InputError, match=r"give one that devset\(\) has made"):
+    with pytest.raises(InputError, match=r"give an example of devset\(\)"):
         metric(dspy.Example(answer=3), dspy.Prediction(answer=3))
 
 

@@ -103,9 +103,9 @@ def test_a_line_that_a_killed_process_had_half_written_is_asked_again(run, tmp_p
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"models": ("oracle", "oracle")}, "was begun with model='expert', and now it is 'oracle'"),
-        ({"seed": 3}, "was begun with seed='0', and now it is '3'"),
-        ({"limits": {"max_iterations": 3}}, "was begun with limits="),
+        ({"models": ("oracle", "oracle")}, "was started with model='expert', and now it is 'oracle'"),
+        ({"seed": 3}, "was started with seed='0', and now it is '3'"),
+        ({"limits": {"max_iterations": 3}}, "was started with limits="),
     ],
 )
 def test_results_of_other_models_stand_in_another_file(run, change, message):
@@ -118,11 +118,11 @@ def test_results_of_other_models_stand_in_another_file(run, change, message):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda text: "hello\n", "is no file of results"),
-        (lambda text: "hello", "is no file of results"),
-        (lambda text: text + "{}\n", "line 3: setting='None' is none: remove this line"),
+        (lambda text: "hello\n", "is not a file of results"),
+        (lambda text: "hello", "is not a file of results"),
+        (lambda text: text + "{}\n", "line 3: setting='None' is wrong: remove this line"),
         (lambda text: text.replace('"cost": ', '"cost": -'), "is no figure|-null"),
-        (lambda text: text.replace('"correct": true', '"correct": 1'), "correct='1' is none"),
+        (lambda text: text.replace('"correct": true', '"correct": 1'), "correct='1' is wrong"),
         (lambda text: text + "\x00\n", "line 3 is not JSON: remove this line"),
     ],
 )
@@ -232,7 +232,7 @@ def test_a_wrong_answer_is_told_with_what_is_wrong(run, model_server):
     page = found.to_html()
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
-    assert "3 numbers where one is wanted" in page
+    assert "3 numbers instead of one" in page
     page.encode()
 
 
@@ -255,10 +255,10 @@ def test_figures_are_told_as_json(run):
         ({"samples": 0}, "samples=0: give an integer of at least 1"),
         ({"split": "test"}, "split='test' is unknown"),
         ({"settings": ["rlm-9"]}, "setting 'rlm-9' is unknown: give direct"),
-        ({"settings": ["direct+example"]}, "an example and a prompt file go with rlm-0"),
+        ({"settings": ["direct+example"]}, "use an example or a prompt file only with rlm-0"),
         ({"settings": ["rlm-1@gone.json"]}, "prompt file gone.json: No such file"),
         ({"settings": ["direct-cut"]}, "give window=128000 (--window)"),
-        ({"settings": ["direct-cut"], "window": 100}, "window=100 has no room"),
+        ({"settings": ["direct-cut"], "window": 100}, "window=100 is too small"),
         ({"budget": 0}, "budget=0: give dollars"),
         ({"output": "/gone/there/results.jsonl"}, "No such file or directory; give a file that can be written"),
         ({"sample": 3}, "sample=3"),

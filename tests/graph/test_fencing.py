@@ -124,3 +124,18 @@ def test_a_write_that_is_under_way_keeps_the_thread_from_the_next_one(postgres_u
             writer.execute(*look)
         other.free(lease._name)
         drive(lease.release())
+
+
+def test_what_is_written_through_the_fence_keeps_the_path_of_its_task(model_server, kind, location, tmp_path):
+    """LangGraph orders the writes of a step by it."""
+    import psycopg
+
+    model_server.script("root", [cell("SUBMIT(llm_query_batched(['a', 'b']))")])
+    model_server.script("sub", "gold")
+    with opened(kind, location) as used:
+        graph = graph_of(used, model_server.url, str(tmp_path / "store"))
+        call(used, graph, {"query": "q"})
+        graph.close()
+    with psycopg.connect(location) as db:
+        paths = db.execute("select distinct task_path from checkpoint_writes where channel = 'answers'").fetchall()
+    assert len([path for (path,) in paths if path]) == 2

@@ -16,6 +16,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from rlm_adapters import InputError, LeaseLostError, ThreadBusyError, create_rlm_graph
 from rlm_adapters.effects import adrive, drive
+from rlm_adapters.graph.lease_places import DatabasePlace
 from rlm_adapters.graph.leases import leased
 from tests.graph.leasing import THREAD, call, graph_of
 from tests.langchain.savers import opened
@@ -27,6 +28,7 @@ KINDS = [
     pytest.param("async postgres", marks=pytest.mark.postgres),
 ]
 PLACES = ["memory", "sqlite file", "sqlite memory"]
+END_SESSIONS = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'rlm-adapters lease'"
 CODE = "x = llm_query('slow')\nSUBMIT(x)"
 ASKED = {"query": "q"}
 
@@ -151,6 +153,18 @@ async def test_an_event_loop_is_not_blocked(model_server, chat, tmp_path):
         graph.close()
 
 
+async def test_a_saver_of_a_class_of_your_own_is_leased(tmp_path):
+    class Audited(AsyncSqliteSaver):
+        """What its name begins with says nothing."""
+
+    async with Audited.from_conn_string(str(tmp_path / "d.db")) as saver:
+        lease = await adrive(leased(saver, "t", "reject"))
+        assert lease.of_processes
+        with pytest.raises(ThreadBusyError):
+            await adrive(leased(saver, "t", "reject"))
+        await adrive(lease.release())
+
+
 async def test_a_call_that_is_cancelled_while_it_waits_leaves_nothing(tmp_path):
     async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "d.db")) as saver:
         lease = await adrive(leased(saver, "t", "reject"))
@@ -192,14 +206,28 @@ def test_an_unknown_strategy_is_refused(chat):
 def test_a_lost_connection_is_made_again_unless_another_call_has_come_first(postgres_url, tmp_path):
     import psycopg
 
-    kill = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'rlm-adapters lease'"
     with opened("postgres", postgres_url) as used, psycopg.connect(postgres_url, autocommit=True) as admin:
         lease = drive(leased(used.saver, "lost", "reject"))
-        admin.execute(kill)
+        admin.execute(END_SESSIONS)
         lease.check()
-        admin.execute(kill)
+        admin.execute(END_SESSIONS)
         until(lambda: not admin.execute("select 1 from pg_locks where locktype = 'advisory'").fetchall())
         admin.execute("select pg_advisory_lock(%s)", [lease._place._keys[lease._name]])
         with pytest.raises(LeaseLostError, match="thread 'lost' was taken over by another call"):
             lease.check()
         drive(lease.release())
+
+
+@pytest.mark.postgres
+def test_threads_can_be_taken_while_other_calls_have_not_noticed_that_the_connection_is_lost(postgres_url):
+    import psycopg
+
+    with opened("postgres", postgres_url) as used, psycopg.connect(postgres_url, autocommit=True) as admin:
+        waiting = drive(leased(used.saver, "waits for a model", "reject"))
+        admin.execute(END_SESSIONS)
+        until(lambda: not admin.execute("select 1 from pg_locks where locktype = 'advisory'").fetchall())
+        drive(drive(leased(used.saver, "comes now", "reject")).release())
+        with pytest.raises(ThreadBusyError):
+            drive(leased(used.saver, "waits for a model", "reject"))
+        assert not DatabasePlace(postgres_url).take(waiting._name), "the other one is kept from other processes again"
+        drive(waiting.release())

@@ -140,7 +140,7 @@ def test_where_nobody_can_be_asked_it_says_so(model_server, make):
         make(approve="cells").invoke("q")
     with pytest.raises(InputError, match="nothing saves it"):
         around(make(approve="cells"), saver=False).invoke(QUESTION, THREAD)
-    with pytest.raises(InputError, match="which nobody can answer here"):
+    with pytest.raises(InputError, match="which cannot be answered here"):
         make(approve="cells").bind_tools([{"name": "f", "description": "d", "parameters": {}}]).invoke("q")
     with pytest.raises(InputError, match="approve='celles' is unknown: use \"cells\""):
         make(approve="celles")

@@ -269,7 +269,7 @@ def test_choice_none_offers_nothing(model_server, rlm):
 
 
 def test_an_unknown_choice_is_named(rlm):
-    with pytest.raises(InputError, match=r"'wether' is no bound tool; bound: weather"):
+    with pytest.raises(InputError, match=r"'wether' is not a bound tool; bound tools: weather"):
         rlm().bind_tools([weather], tool_choice="wether")
 
 
@@ -325,7 +325,7 @@ def test_a_tool_inside_the_loop_that_interrupts_is_named(model_server, rlm, ask,
 
     model_server.script("root", [cell("SUBMIT(confirm('sure?'))")])
     model = rlm(tools=[confirm])
-    with pytest.raises(InputError, match=r"interrupt\('sure\?'\), which nobody can answer"):
+    with pytest.raises(InputError, match=r"interrupt\('sure\?'\), which cannot be answered"):
         ask(model.bind_tools(bound), "q")
     assert len(model._runs.graph.rlm.sessions) == 0
 

@@ -28,7 +28,7 @@ def test_a_name_is_split_into_provider_and_model(name, compatible, expected):
     assert split_name(name, openai_compatible=compatible) == expected
 
 
-@pytest.mark.parametrize(("name", "message"), [("openai:", "no name behind the provider"), (" ", "name is empty")])
+@pytest.mark.parametrize(("name", "message"), [("openai:", "no name after the provider"), (" ", "name is empty")])
 def test_a_name_without_a_model_is_refused(name, message):
     with pytest.raises(InputError, match=message):
         split_name(name)

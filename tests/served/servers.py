@@ -119,12 +119,16 @@ class LangGraphDev(Served):
 
 
 class Aegra(Served):
-    """The open server Aegra, on a PostgreSQL that the caller has started."""
+    """The open server Aegra, on a PostgreSQL that the caller has started.
+
+    Replicas have the same database and the same ``content``; by default the content is in the server's folder.
+    """
 
     health = "/health"
 
-    def __init__(self, program, folder, model_url, database_url):
+    def __init__(self, program, folder, model_url, database_url, content=None):
         self._database_url = database_url
+        self._content = content or folder / "content"
         super().__init__(program, folder, model_url)
 
     @property
@@ -135,4 +139,4 @@ class Aegra(Served):
     @property
     def environment(self):
         """With the database."""
-        return super().environment | {"DATABASE_URL": self._database_url}
+        return super().environment | {"DATABASE_URL": self._database_url, "RLM_CONTENT_STORE": str(self._content)}

@@ -212,7 +212,7 @@ def test_what_has_no_run_is_refused(saved, chat, sandbox):
         Trajectory.from_checkpoint(create_rlm_graph(chat("root"), sandbox=sandbox), CONFIG)
     with pytest.raises(InputError, match="graph=str: give the graph"):
         Trajectory.from_checkpoint("graph", CONFIG)
-    with pytest.raises(InputError, match="tell of no run"):
+    with pytest.raises(InputError, match="there is no run in these events"):
         Trajectory.from_events([])
 
 

@@ -41,6 +41,32 @@ def test_small_values_stay_in_the_state_and_big_ones_become_references(store):
     assert owned.unpack(again) == packed
 
 
+@pytest.mark.parametrize("value", ["a" * 5000, "größer 漢字 😀" * 1000, b"\x00\xff" * 4000])
+def test_what_a_caller_holds_is_kept_as_it_is_where_no_saver_is(store, value):
+    owned = store.of(run_owner())
+    packed = owned.pack_given(value)
+    ref = ContentRef.from_state(packed)
+    assert owned.unpack(packed) is value
+    assert store.known(ref) is store.kept(ref) is value
+    assert (ref.size, ref.nbytes) == (len(value), len(value if isinstance(value, bytes) else value.encode()))
+    store.check(ref)
+    with pytest.raises(ContentError, match="in memory"):
+        store.path(ref)
+    assert owned.pack_given(value) != packed  # a key of its own: nobody can guess it
+    owned.forget()
+    for look in (store.get, store.check, store.path):
+        with pytest.raises(ContentError, match="not in the content store"):
+            look(ref)
+
+
+def test_what_a_saver_refers_to_is_stored(store):
+    owned = store.of(thread_owner("1"))
+    ref = ContentRef.from_state(owned.pack_given("x" * 10_000))
+    assert store.kept(ref) is None
+    assert store.path(ref).read_text() == "x" * 10_000
+    assert owned.pack_given("short") == store.of(run_owner()).pack_given("short") == "short"
+
+
 def test_a_text_longer_than_one_slice_is_counted_and_kept_whole(store):
     text = "é" * (9 << 20)
     ref = store.put(text)

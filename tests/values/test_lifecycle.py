@@ -1,5 +1,7 @@
 """The life of stored content: who can read it, how long it stays, and that deleting it hits nothing else."""
 
+import asyncio
+import gc
 import os
 import stat
 import subprocess
@@ -7,15 +9,19 @@ import sys
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from blockbuster import blockbuster_ctx
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 
 from rlm_adapters import ContentStore, InputError, create_rlm_graph
 from rlm_adapters.errors import ContentError
+from rlm_adapters.values import places
 from rlm_adapters.values.refs import run_owner, thread_owner
-from tests.server import cell
+from tests.server import cell, question_text, turn_of
 
 SECRET = "the secret of the thread " * 1000
 
@@ -87,6 +93,56 @@ def test_what_nobody_saves_goes_with_the_run(outcome, model_server, chat, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+TEXTS = {
+    "ascii": SECRET,
+    "wide": "größer 漢字 😀 " * 1000,
+    "surrogates": "lone \ud800 " * 1000,
+    "bytes": b"\0\xff" * 4000,
+}
+
+
+@pytest.mark.parametrize("door", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("value", TEXTS.values(), ids=TEXTS)
+async def test_text_given_to_a_run_that_nobody_saves_is_written_nowhere(
+    door, value, model_server, chat, sandbox, tmp_path
+):
+    found = []
+
+    def root(messages, request):
+        found.append(list(tmp_path.iterdir()))
+        return cell("SUBMIT([type(context).__name__, len(context), str(context[:12]), open('a.bin', 'rb').read(3)[0]])")
+
+    model_server.script("root", root)
+    graph = create_rlm_graph(chat("root"), store=ContentStore(tmp_path), sandbox=sandbox)
+    given = {"query": "q", "context": value, "files": {"a.bin": b"\1\2\3" * 3000}}
+    result = graph.invoke(given) if door == "invoke" else await graph.ainvoke(given)
+    seen = value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    assert result["answer"] == [type(value).__name__, len(value), str(seen[:12]), 1]
+    assert found == [[]]
+    assert list(tmp_path.iterdir()) == []
+    assert graph.rlm.store._kept._values == {}
+
+
+def test_a_child_run_and_a_new_worker_share_what_is_kept_in_memory(model_server, chat, sandbox, tmp_path):
+    big, holders = SECRET * 200, []  # more than a worker decodes itself: a process holds it
+
+    def root(messages, request):
+        holders.append(len(sandbox._held_inputs._held))
+        if "child question" in question_text(messages):
+            return cell("SUBMIT(len(context))")
+        if not turn_of(messages):
+            return cell("child = rlm_query('child question', context)\nprint('asked')")
+        for kept in list(graph.rlm.sessions._kept.values()):
+            kept.session.kill()
+        return cell("SUBMIT([len(context), int(child)])")
+
+    model_server.script("root", root)
+    graph = create_rlm_graph(chat("root"), store=ContentStore(tmp_path), sandbox=sandbox, limits={"max_depth": 2})
+    assert graph.invoke({"query": "q", "context": big})["answer"] == [len(big), len(big)]
+    assert holders[1:] == [1, 1]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_content_is_sealed_with_the_saver_s_cipher(model_server, chat, tmp_path):
     saver = InMemorySaver(serde=EncryptedSerializer.from_pycryptodome_aes(key=b"0123456789abcdef"))
     model_server.script(
@@ -141,6 +197,16 @@ def test_a_time_to_live_is_kept_by_the_next_process(tmp_path):
     assert folder.exists()
     ContentStore(tmp_path, ttl=timedelta(minutes=30)).put("x")
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("place", ["path", "memory"])
+def test_a_process_whose_clock_is_wrong_sweeps_nothing_that_others_need(place, tmp_path, monkeypatch):
+    location = tmp_path if place == "path" else "memory://lifecycle-clock"
+    ref = ContentStore(location).put(SECRET, owner=thread_owner("in use"))
+    for ahead in (3_600, -3_600):
+        monkeypatch.setattr(places, "time", SimpleNamespace(time=lambda ahead=ahead: time.time() + ahead))
+        ContentStore(location, ttl=timedelta(minutes=30)).put("x", owner=thread_owner("new"))
+        assert ContentStore(location).get(ref) == SECRET
 
 
 def test_what_an_unsaved_run_of_a_killed_process_left_is_swept_after_a_day(tmp_path):
@@ -200,7 +266,7 @@ def test_a_thread_is_deleted_while_others_write(tmp_path):
 
 @pytest.mark.parametrize("ttl", [-1, float("nan"), "1 day", True])
 def test_an_impossible_time_to_live_is_refused(ttl):
-    with pytest.raises(InputError, match="no time to live"):
+    with pytest.raises(InputError, match="not a time to live"):
         ContentStore(ttl=ttl)
 
 
@@ -211,3 +277,35 @@ def test_a_place_that_cannot_be_written_is_named_without_its_path(tmp_path):
     assert str(tmp_path) not in str(error.value)
     with pytest.raises(InputError, match="cannot be opened"):
         ContentStore("nowhere://x").put(SECRET)
+
+
+async def test_a_private_store_that_goes_away_on_an_event_loop_does_not_block_it():
+    """Its files are removed when the next private store makes its directory."""
+    with blockbuster_ctx():
+        store = ContentStore()
+        ref = await store.aput("x" * 10_000)
+        root = (await asyncio.to_thread(store.path, ref)).parents[1]
+        del store
+        gc.collect()
+        other = ContentStore()
+        await other.aput("y" * 10_000)
+    assert not root.exists()
+    other.close()
+
+
+def test_what_is_left_then_is_removed_at_the_end_of_the_process():
+    code = """if True:
+        import asyncio, gc
+        from rlm_adapters import ContentStore
+        async def main():
+            store = ContentStore()
+            print(store.path(await store.aput("x" * 10_000)).parents[1])
+            del store
+            gc.collect()
+        asyncio.run(main())
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    root = Path(done.stdout.strip())
+    assert root.name.startswith("rlm-content-")
+    assert not root.exists()
+    assert done.stderr == ""

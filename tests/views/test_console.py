@@ -225,7 +225,7 @@ def test_an_answer_is_text_or_json():
 
 def test_usage_in_one_line():
     assert describe_usage({}) == "0 model calls, 0 + 0 tokens"
-    assert "2 run ahead in vain" in describe_usage({"calls": 1, "ahead_wasted": 2})
+    assert "2 run ahead but not used" in describe_usage({"calls": 1, "ahead_wasted": 2})
 
 
 def test_safe_text_keeps_tabs_and_lines():

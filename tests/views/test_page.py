@@ -42,7 +42,7 @@ def test_a_page_has_a_bound():
 
 def test_a_parent_comes_first():
     page = Page(question="q", answer=None, facts=[], entries=[Entry(kind="call", title="t", parent=0)])
-    with pytest.raises(ValueError, match="entry 0 lies under 0"):
+    with pytest.raises(ValueError, match="entry 0 has the parent 0"):
         render(page)
 
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,7 +58,17 @@ def right_answer(tag: str) -> str:
     return "|".join([*(f"<{prompt}>" for prompt in prompts_of(tag)), f"text of {tag}"])
 
 
-def crew(url: str, folder: Path, *, runs: int, workers: int, kills: int, seed: int, stop: int = signal.SIGKILL) -> Seen:
+def crew(
+    url: str,
+    folder: Path,
+    *,
+    runs: int,
+    workers: int,
+    kills: int,
+    seed: int,
+    stop: int = signal.SIGKILL,
+    restart: Callable[[], None] | None = None,
+) -> Seen:
     """Let workers answer questions, and kill some of them in the middle.
 
     Args:
@@ -67,6 +79,7 @@ def crew(url: str, folder: Path, *, runs: int, workers: int, kills: int, seed: i
         kills: how many of them are killed, when a share of the answers is there; one at least stays.
         seed: of the moments.
         stop: how.
+        restart: restarts the database; called once, while a worker is in the middle of a run.
     """
     tags = [f"r{number}" for number in range(runs)]
     seen, dice, dead = Seen(), random.Random(seed), {}
@@ -76,7 +89,8 @@ def crew(url: str, folder: Path, *, runs: int, workers: int, kills: int, seed: i
         crewmen = {f"worker-{number}": _start(f"worker-{number}", url, server.url, folder) for number in range(workers)}
         begun = time.monotonic()
         try:
-            with psycopg.connect(url, autocommit=True) as db:
+            with ExitStack() as stack:
+                db = stack.enter_context(psycopg.connect(url, autocommit=True))
                 _fill(db, tags)
                 waits = sorted(dice.uniform(0, 0.4) * runs for _ in range(kills))
                 while any(process.poll() is None for process in crewmen.values()):
@@ -88,6 +102,12 @@ def crew(url: str, folder: Path, *, runs: int, workers: int, kills: int, seed: i
                         crewmen[name].send_signal(stop)
                         crewmen[name].wait()
                         dead[name] = time.monotonic()
+                    elif name and restart is not None:
+                        dead = dict.fromkeys(crewmen, time.monotonic())
+                        restart()
+                        restart = None
+                        assert [one.poll() for one in crewmen.values()] == [None] * workers
+                        db = stack.enter_context(psycopg.connect(url, autocommit=True))
                     assert time.monotonic() - begun < 60 + 30 * runs, "the workers do not end"
                     time.sleep(0.02)
                 seen.seconds = time.monotonic() - begun

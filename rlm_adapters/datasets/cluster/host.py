@@ -89,12 +89,12 @@ class Host:
         task = self._rows[name] = asyncio.ensure_future(ask_row(engine, row, Job(ledger, limiter)))
         try:
             done = await task
-            await ledger.all_told()
-            return done
         except StoppedError as stopped:
-            return stopped.answer, None
+            done = stopped.answer, None
         finally:
             self._rows.pop(name, None)
+        await ledger.all_told()
+        return done
 
     async def _tell(self, method: str, *args: object) -> Any:
         """Have the ledger do something."""

@@ -1,4 +1,4 @@
-"""Public data that a user has as local files: tasks in the published forms, scored by the official rules."""
+"""Public data sets in local files: tasks in their published forms, scored by the official rules."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Dataset:
     """A public data set.
 
     Attributes:
-        read: its questions, from a file or a folder.
-        source: where it is to be had.
+        read: reads its questions from a file or a folder.
+        source: where to get it.
     """
 
     read: Callable[[Path], Iterator[Question]]
@@ -51,11 +51,11 @@ def public_data(spec: str, samples: int, seed: int = 0) -> list[Task]:
 
     Args:
         spec: ``NAME:PATH``, a name in `DATASETS` and a local file or folder.
-        samples: how many; more of them contain those of fewer.
-        seed: another one gives other tasks.
+        samples: number of tasks. A larger sample contains the smaller ones.
+        seed: another seed gives other tasks.
 
     Raises:
-        InputError: there is no such data set or file, or the file has another form.
+        InputError: the data set or the file does not exist, or the file has another form.
     """
     name, _, path = str(spec).partition(":")
     if name not in DATASETS or not path:
@@ -63,7 +63,7 @@ def public_data(spec: str, samples: int, seed: int = 0) -> list[Task]:
     place, dataset = Path(path).expanduser(), DATASETS[name]
     if not place.exists():
         raise InputError(f"data={spec!r}: {place} does not exist; nothing is downloaded. Get {dataset.source}")
-    # Each question draws a lot, and the lowest are taken, so that a larger sample holds the smaller one.
+    # Each question gets a random number, and the lowest are used. So a larger sample contains a smaller one.
     drawn = (
         (hashlib.sha256(f"{seed}/{number}".encode()).digest(), number, question)
         for number, question in enumerate(dataset.read(place))
@@ -75,7 +75,7 @@ def public_data(spec: str, samples: int, seed: int = 0) -> list[Task]:
 
 
 def _task(name: str, number: int, seed: int, question: Question) -> Task:
-    """Its id tells a row that has changed from what it was; nothing that the file says becomes a name."""
+    """Make a task. Its id changes if the row changes. No text of the file becomes a name."""
     context = question.context if isinstance(question.context, str) else json.dumps(question.context)
     content = json.dumps([question.text, context, question.answer])
     digest = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:12]
@@ -87,7 +87,7 @@ def _task(name: str, number: int, seed: int, question: Question) -> Task:
 
 
 def _rounded(size: int) -> int:
-    """The next of 1, 2, 5, 10, ...: figures by size need classes."""
+    """Round up to 1, 2, 5, 10, ..., to group figures by size."""
     power = 1
     while True:
         for factor in (1, 2, 5):

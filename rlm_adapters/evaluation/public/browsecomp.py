@@ -1,8 +1,8 @@
-"""BrowseComp-Plus (arXiv:2508.06600): a question over the documents that were collected for it.
+"""BrowseComp-Plus (arXiv:2508.06600): questions, each with the documents that were collected for it.
 
-The official scorer asks a model whether an answer means the same. No model judges here: an answer is right if it has
-the words of the right one, in a row; case, accents, articles and punctuation do not count. Figures may differ a little
-from official ones.
+The official scorer asks a model whether an answer means the same. Here no model judges: an answer is right if it
+contains the words of the right one, one after the other. Case, accents, articles and punctuation do not matter. So the
+figures may differ a little from official ones.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _LINE: Final = re.compile(r"(?:final\s+|exact\s+)?answer\s*:", re.IGNORECASE)
 
 
 def read(path: Path) -> Iterator[Question]:
-    """Questions of a file, each with its documents: a text that is gold, evidence and negative at once comes once."""
+    """Questions of a file, each with its documents. A text that is in several lists is used only once."""
     for place, row in rows(path):
         documents: dict[str, str] = {}
         for kind in _KINDS:
             for one in row.get(kind) or ():
                 _take(documents, one, f"{place}, {kind}")
         if not documents:
-            raise InputError(f"{place} has none of {', '.join(_KINDS)}: it is not in the published form")
+            raise InputError(f"{place} has none of {', '.join(_KINDS)}: give the file in its published form")
         answer = text(row, place, "answer")
         yield Question(
             text=_ASKED.format(query=text(row, place, "query")),
-            # By their ids, as an order by kind would tell which of them hold the answer.
+            # Sorted by id: an order by kind would show which documents have the answer.
             context=[documents[name] for name in sorted(documents)],
             answer=answer,
             kind="text",
@@ -44,14 +44,14 @@ def read(path: Path) -> Iterator[Question]:
 
 
 def same(answer: str, *, gold: str) -> float:
-    """Whether an answer is the right one, or names it."""
+    """1.0 if an answer is or contains the right one, else 0.0."""
     said, right = _words(_LINE.split(answer)[-1]), _words(gold)
     return float(bool(right) and f" {right} " in f" {said} ")
 
 
 def _take(documents: dict[str, str], one: Any, place: str) -> None:
     if not isinstance(one, Mapping):
-        raise InputError(f"{place}: {str(one)[:80]!r} is no document: it is not in the published form")
+        raise InputError(f"{place}: {str(one)[:80]!r} is not a document: give the file in its published form")
     documents.setdefault(str(one.get("docid")), text(one, place, "text"))
 
 

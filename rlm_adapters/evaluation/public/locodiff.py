@@ -20,7 +20,7 @@ _ASKED: Final = (
 
 
 def read(path: Path) -> Iterator[Question]:
-    """Questions of a folder: for each ``NAME_prompt.txt`` in it or below there is a ``NAME_expectedoutput.txt``."""
+    """Questions of a folder. Each ``NAME_prompt.txt`` in it or below needs a ``NAME_expectedoutput.txt``."""
     for prompt in sorted(path.rglob(f"*{_PROMPT}")):
         expected = prompt.with_name(prompt.name.removesuffix(_PROMPT) + _EXPECTED)
         try:
@@ -31,12 +31,12 @@ def read(path: Path) -> Iterator[Question]:
 
 
 def same(answer: str, *, gold: str) -> float:
-    """Whether the content is the same, space around it aside."""
+    """1.0 if the content is the same, without the space around it, else 0.0."""
     return float(_unfenced(answer) == gold.strip())
 
 
 def _unfenced(answer: str) -> str:
-    """What stands between the first fence and the last; without one, all of it."""
+    """The text between the first and the last fence; without a fence, all of it."""
     opening = _OPENING.search(answer)
     if opening is None:
         return answer.strip()

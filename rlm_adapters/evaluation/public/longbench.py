@@ -25,7 +25,7 @@ Format your answer as follows: "The correct answer is (insert answer here)"."""
 
 
 def read(path: Path) -> Iterator[Question]:
-    """The questions on code of a file."""
+    """The questions on code repositories in a file."""
     for place, row in rows(path):
         if text(row, place, "domain") != _DOMAIN:
             continue
@@ -41,7 +41,7 @@ def read(path: Path) -> Iterator[Question]:
 
 
 def choice(answer: str, *, gold: str) -> float:
-    """Whether the sentence that was asked for names the right letter. The letter alone is taken too."""
+    """1.0 if the requested sentence names the right letter, else 0.0. Only the letter is accepted, too."""
     said = answer.replace("*", "")
     found = next((one for pattern in _SAID if (one := pattern.search(said))), None) or _BARE.fullmatch(said.strip())
     return float(found is not None and found[1] == gold)

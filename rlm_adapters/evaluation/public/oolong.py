@@ -1,4 +1,4 @@
-"""OOLONG (arXiv:2511.02817), its synthetic and its real half, with the rules of its src/eval/eval_helpers.py."""
+"""OOLONG (arXiv:2511.02817), synthetic and real, with the rules of its src/eval/eval_helpers.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rlm_adapters.evaluation.public.rows import rows, text
 from rlm_adapters.evaluation.tasks.task import Question
 
 _SHARE: Final = 0.75
-"""What a number is worth that is off by one; its square if by two, and so on."""
+"""Score of a number that is wrong by one; if it is wrong by two, the square of it, and so on."""
 _COMPARED: Final = ("more common", "less common", "same frequency")
 _SHORT: Final = 20
 _BOXED: Final = (re.compile(r"\\boxed\{\\text\{([^}]*)\}\}"), re.compile(r"\\boxed\{+([^}]*)\}+"))
@@ -74,17 +74,17 @@ def real(answer: str, *, gold: str) -> float:
 
 
 def _gold(answer: str, place: str) -> Any:
-    """A right answer is told as a Python list of one value, or of one date."""
+    """Read a right answer, which is written as a Python list of one value or date."""
     if found := _GOLD_DATE.fullmatch(answer.strip()):
         return date(int(found[1]), int(found[2]), int(found[3]))
     try:
         return ast.literal_eval(answer)[0]
     except (ValueError, SyntaxError, TypeError, LookupError, RecursionError, MemoryError) as error:
-        raise InputError(f"{place}: answer={answer[:80]!r} is no list of one value, as OOLONG has it") from error
+        raise InputError(f"{place}: answer={answer[:80]!r} is not a list of one value, as in OOLONG") from error
 
 
 def _last_part(answer: str) -> str:
-    """What follows the last colon; without one a short answer as it is, of a long one the last word."""
+    """The text after the last colon. Without a colon: a short answer unchanged, or the last word of a long one."""
     if ":" not in answer:
         return answer if len(answer) < _SHORT else (answer.split() or [""])[-1]
     said = answer.rpartition(":")[2].strip().translate({ord(sign): None for sign in "*[]"})

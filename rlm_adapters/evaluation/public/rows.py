@@ -14,7 +14,7 @@ _SUFFIXES: Final = (".jsonl", ".json", ".parquet")
 
 
 def rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Rows with their places, of a file or of the files in a folder and below, in the order of their names.
+    """Rows with their places, from a file or from all files under a folder, sorted by name.
 
     Raises:
         InputError: a file cannot be read, or is in another form.
@@ -38,25 +38,25 @@ def field(row: Mapping[str, Any], place: str, *names: str) -> Any:
     """The first of these fields that a row has.
 
     Raises:
-        InputError: it has none of them.
+        InputError: the row has none of them.
     """
     for name in names:
         if row.get(name) is not None:
             return row[name]
     raise InputError(
-        f"{place} has no {' or '.join(names)}: it is not in the published form (it has {sorted(row)[:12]})"
+        f"{place} has no {' or '.join(names)}: give the file in its published form (it has {sorted(row)[:12]})"
     )
 
 
 def text(row: Mapping[str, Any], place: str, *names: str) -> str:
-    """A field that is a text.
+    """A field with a text.
 
     Raises:
-        InputError: it is missing, or none.
+        InputError: it is missing, or not a text.
     """
     value = field(row, place, *names)
     if not isinstance(value, str):
-        raise InputError(f"{place}: {names[0]}={str(value)[:80]!r} is no text: it is not in the published form")
+        raise InputError(f"{place}: {names[0]}={str(value)[:80]!r} is not a text: give the file in its published form")
     return value
 
 
@@ -65,16 +65,16 @@ def _lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for number, line in enumerate(file, 1):
             if line.strip():
                 place = f"{path}, line {number}"
-                yield place, json_object(line, place, what="row", remedy="give the file as it was published")
+                yield place, json_object(line, place, what="row", remedy="give the file in its published form")
 
 
 def _list(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
         found = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON ({error}): give the file as it was published") from error
+        raise InputError(f"{path} is not JSON ({error}): give the file in its published form") from error
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise InputError(f"{path} is no list of objects: give the file as it was published")
+        raise InputError(f"{path} is not a list of objects: give the file in its published form")
     yield from ((f"{path}, row {number}", one) for number, one in enumerate(found, 1))
 
 

@@ -1,4 +1,4 @@
-"""RULER (arXiv:2404.06654): what its prepare.py writes, with the rules of its scripts/eval."""
+"""RULER (arXiv:2404.06654): the output of its prepare.py, with the rules of its scripts/eval."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f]")
 
 
 def read(path: Path) -> Iterator[Question]:
-    """Questions of a task's file, or of the folder of all tasks; a task is named after its folder."""
+    """Questions of the file of a task, or of the folder of all tasks. The folder name is the name of the task."""
     for place, row in rows(path):
         outputs = [str(one) for one in _listed(field(row, place, "outputs"), place)]
         whole = text(row, place, "input").rstrip()
-        context, _, asked = whole.rpartition("\n")  # every template ends with a line that asks
+        context, _, asked = whole.rpartition("\n")  # every template ends with the question
         yield Question(
             text=f"{asked}{row.get('answer_prefix') or ''}",
             context=context,
@@ -31,7 +31,7 @@ def read(path: Path) -> Iterator[Question]:
 
 
 def match(answer: str, *, wanted: list[str], any_of_them: bool) -> float:
-    """The share of the references that an answer has as parts; where any will do, 1 if it has one."""
+    """The share of the references that an answer contains; with ``any_of_them``, 1 if it contains one."""
     said = _CONTROL.sub("\n", answer.strip()).strip().lower()
     found = [one.lower() in said for one in wanted]
     return float(any(found)) if any_of_them else sum(found) / len(found)
@@ -39,11 +39,11 @@ def match(answer: str, *, wanted: list[str], any_of_them: bool) -> float:
 
 def _listed(outputs: object, place: str) -> list[object]:
     if not isinstance(outputs, list) or not outputs:
-        raise InputError(f"{place}: outputs={str(outputs)[:80]!r} is no list: it is not in the published form")
+        raise InputError(f"{place}: outputs={str(outputs)[:80]!r} is not a list: give the file in its published form")
     return outputs
 
 
 def _is_qa(place: str) -> bool:
-    """Questions on documents have several wordings of one answer."""
+    """Whether it is a question on documents, which has several forms of one answer."""
     path = Path(place.rpartition(", ")[0])
     return path.stem.startswith("qa") or path.parent.name.startswith("qa")

@@ -13,7 +13,7 @@ from rlm_adapters.evaluation.tasks.task import SPLITS, Family, Question, Split, 
 __all__ = ["FAMILIES", "VERSION", "Family", "Question", "Split", "Task", "make_task", "task_id", "tasks_of"]
 
 VERSION: Final = 1
-"""Raised when a seed gives another task than before; results of two versions never stand in one file."""
+"""Increase it when a seed gives another task than before. A file has results of only one version."""
 
 FAMILIES: Final[Mapping[str, Family]] = {
     "s_niah": needles.s_niah,
@@ -28,7 +28,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "long_output": logs.long_output,
     "pdf_page": pages.pdf_page,
 }
-"""By name, each after a benchmark of the literature or a kind of work that users bring."""
+"""Families by name. Each is modelled on a published benchmark or on a task of users."""
 
 LEAST: Final = 4_000
 MOST: Final = 100_000_000
@@ -39,13 +39,13 @@ def make_task(family: str, size: int, seed: int = 0, number: int = 0, split: Spl
 
     Args:
         family: name in `FAMILIES`.
-        size: bytes of its context, about.
-        seed: of the evaluation.
-        number: of the task.
-        split: which half of the seeds; a train task and a held-out task of the same seed have nothing in common.
+        size: approximate size of its context, in bytes.
+        seed: seed of the evaluation.
+        number: index of the task.
+        split: the half of the seeds. Train and held-out tasks of the same seed have nothing in common.
 
     Raises:
-        InputError: there is no such family or split, or the size is out of bounds.
+        InputError: the family or split does not exist, or the size is too small or too large.
     """
     if family not in FAMILIES:
         raise InputError(f"family={family!r} is unknown: give one of {', '.join(FAMILIES)}")
@@ -61,7 +61,7 @@ def make_task(family: str, size: int, seed: int = 0, number: int = 0, split: Spl
 def tasks_of(
     families: Sequence[str], sizes: Sequence[int], samples: int, seed: int = 0, split: str = "held_out"
 ) -> Iterator[Task]:
-    """Make tasks, one after the other: of each family and size so many.
+    """Make tasks one after the other: ``samples`` of each family and size.
 
     Raises:
         InputError: as `make_task`.

@@ -1,4 +1,4 @@
-"""A chain of facts over documents: each names the next."""
+"""A chain of facts in several documents. Each document names the next."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SHADES: Final = ("amber", "ivory", "copper", "cobalt", "scarlet", "silver", "ja
 
 
 def multi_hop(chance: random.Random, size: int) -> Question:
-    """An object's owner, that one's teacher, whose employer, and the town of that: four documents."""
+    """The owner of an object, the owner's teacher, the teacher's employer, and its town: four documents."""
     objects = [f"{shade} {thing}" for shade in _SHADES for thing in _OBJECTS]
     chains = min(_MOST_CHAINS, max(3, size // (4 * _DOCUMENT)))
     things = chance.sample(objects, chains)

@@ -1,4 +1,4 @@
-"""Questions of six kinds, after TREC's coarse labels: which kind one is of, its words alone do not say."""
+"""Questions of six kinds, by TREC's coarse labels. The words of a question do not tell its kind, only its meaning."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _kinds() -> dict[str, str]:
 
 
 def label_of(text: str) -> str | None:
-    """The kind of a question, for whoever plays the model that knows; None: it is none of these."""
+    """The kind of a question, for a scripted model that knows it; None for an unknown question."""
     return _kinds().get(text.strip())
 
 

@@ -13,7 +13,7 @@ _LINE: Final = 92  # bytes, about
 
 
 def log_aggregation(chance: random.Random, size: int) -> Question:
-    """The time that failed requests of one service took."""
+    """The total time of the failed requests of one service."""
     service = chance.choice(_SERVICES)
     total, lines = 0, []
     second = 0
@@ -37,7 +37,7 @@ def log_aggregation(chance: random.Random, size: int) -> Question:
 
 
 def long_output(chance: random.Random, size: int) -> Question:
-    """A long list, in order: more than a model likes to write."""
+    """A long list, in order. Models often leave out parts of long lists."""
     count = min(400, max(20, size // 400))
     depots = ["north", "south", "east", "west"]
     depot = chance.choice(depots)

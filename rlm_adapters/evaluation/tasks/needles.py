@@ -1,4 +1,4 @@
-"""Needles in prose: one (S-NIAH of RULER), several, and none where two look like it."""
+"""Needles in prose: one (S-NIAH of RULER), several, or none but two that are similar."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def multi_needle(chance: random.Random, size: int) -> Question:
 
 
 def absent_answer(chance: random.Random, size: int) -> Question:
-    """A number that is not there, while two near misses are: another city's, and another kind of number."""
+    """A number that is not in the context, which has two similar ones: of another city, and of another kind."""
     city, other = chance.sample(CITIES, 2)
     near = [_number(chance), _number(chance)]
     needles = [_said(other, near[0]), f"The special lucky number for {city} is: {near[1]}."]

@@ -1,4 +1,4 @@
-"""Aggregates over many labelled lines, after OOLONG and OOLONG-Pairs: only who reads a line knows its label."""
+"""Questions over many labelled lines, as in OOLONG and OOLONG-Pairs. Only the meaning of a line tells its label."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KINDS: Final = f"(The categories are: {', '.join(repr(label) for label in LABEL
 
 
 def counts(chance: random.Random, size: int) -> Question:
-    """How many lines are of a label."""
+    """How many lines have a label."""
     label = chance.choice(LABELS)
     lines = _drawn(chance, size, _users(chance, _USERS), LABELS)
     return Question(
@@ -36,7 +36,7 @@ def counts(chance: random.Random, size: int) -> Question:
 
 
 def users(chance: random.Random, size: int) -> Question:
-    """Which user has the most lines of a label; no other has as many."""
+    """Which user has the most lines of a label. No other user has the same number."""
     label, known = chance.choice(LABELS), _users(chance, _USERS)
     lines = _drawn(chance, size, known, LABELS)
     found = Counter(user for user, kind in lines if kind == label)
@@ -55,13 +55,13 @@ def users(chance: random.Random, size: int) -> Question:
 
 
 def pairs(chance: random.Random, size: int) -> Question:
-    """Which pairs of users have lines of two labels, both of them."""
+    """In which pairs of users both users have lines of two labels."""
     first, second = chance.sample(LABELS, 2)
     count = min(_MOST_PAIRED, max(6, size // (_LINE * 12)))
     known = _users(chance, count)
     having = set(chance.sample(known, max(3, count // 3)))
     lines = []
-    for user in known:  # few lines decide, so that none of them can be left out
+    for user in known:  # only few lines matter, so none of them can be left out
         labels = (first, second) if user in having else (chance.choice((first, second)),)
         lines += [(user, label) for label in labels for _ in range(chance.randint(1, 2))]
     rest = [label for label in LABELS if label not in (first, second)]

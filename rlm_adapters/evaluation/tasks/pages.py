@@ -14,7 +14,7 @@ _COLUMNS: Final = 90
 
 
 def pdf_page(chance: random.Random, size: int) -> Question:
-    """The number on one page, while every page has such a number."""
+    """The number on one page. Every page has a number."""
     count = max(3, size // _PAGE)
     numbers = [chance.randrange(100_000, 1_000_000) for _ in range(count)]
     pages = [_wrapped(haystack(chance, size // count, [f"The inventory number is: {number}."])) for number in numbers]
@@ -33,7 +33,7 @@ def as_pdf(pages: Sequence[str]) -> bytes:
     """A PDF file of plain pages.
 
     Args:
-        pages: the text of each, ASCII, in lines.
+        pages: the text of each page, ASCII, in lines.
     """
     count = len(pages)
     kids = " ".join(f"{4 + 2 * place} 0 R" for place in range(count))
@@ -62,7 +62,7 @@ def as_pdf(pages: Sequence[str]) -> bytes:
 
 
 def _wrapped(text: str) -> str:
-    """In lines that fit on a page; faster than textwrap, which matters for thousands of pages."""
+    """Break a text into lines that fit on a page. Faster than textwrap, for thousands of pages."""
     lines, line = [], ""
     for word in text.split():
         if len(line) + len(word) >= _COLUMNS:

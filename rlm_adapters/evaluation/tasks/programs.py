@@ -1,4 +1,4 @@
-"""A question about a program: what a call gives that goes through several of its files."""
+"""A question about a program: what a call returns that goes through several of its files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WORDS: Final = (
 
 
 def code_question(chance: random.Random, size: int) -> Question:
-    """Integers through a chain of functions in different files, each adding or multiplying."""
+    """An integer goes through a chain of functions in different files. Each function adds or multiplies."""
     files = max(_HOPS + 1, size // 900)
     modules = [f"{chance.choice(_WORDS)}_{chance.choice(_WORDS)}_{number:04}" for number in range(files)]
     chain = [(module, f"{chance.choice(_WORDS)}_{chance.randrange(1_000, 10_000)}") for module in
@@ -46,7 +46,7 @@ def code_question(chance: random.Random, size: int) -> Question:
 
 
 def _file(chance: random.Random, module: str, wanted: str | None, size: int) -> str:
-    """A file of so many bytes, with a function that was asked for somewhere in it."""
+    """A file of this many bytes, with the requested function somewhere in it."""
     text = f"# file: {module}.py\n"
     parts: list[str] = []
     length = len(text) + len(wanted or "")

@@ -1,4 +1,4 @@
-"""Prose that says nothing of importance, in any length, and places in it."""
+"""Meaningless prose of any length, with inserted sentences."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ _PARAGRAPH: Final = 6  # sentences
 
 
 def haystack(chance: random.Random, size: int, needles: Sequence[str]) -> str:
-    """Paragraphs of prose of so many bytes, with sentences put in at places of chance, in their order.
+    """Paragraphs of prose of this many bytes, with sentences inserted at random positions, in their order.
 
     Args:
-        chance: where, and which prose.
-        size: bytes; the text has at most a paragraph more.
+        chance: random source of the prose and the positions.
+        size: bytes; the text has at most one paragraph more.
         needles: the sentences.
     """
     wanted = size - sum(len(needle) + 1 for needle in needles)

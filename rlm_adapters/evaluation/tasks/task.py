@@ -1,4 +1,4 @@
-"""A task: a question over a context, and what answers it."""
+"""A task: a question about a context, and the right answer."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 Split: TypeAlias = Literal["train", "held_out"]
-"""Which half of all seeds: a prompt is optimised on the one, and judged on the other."""
+"""The half of all seeds. A prompt is optimised on one half and judged on the other."""
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 Kind: TypeAlias = Literal["number", "text", "items", "list", "pairs", "absent"]
-"""What an answer is, and so how it is scored (`rlm_adapters.evaluation.scoring`)."""
+"""The kind of an answer. It decides how the answer is scored (`rlm_adapters.evaluation.scoring`)."""
 
 NOT_FOUND = "NOT FOUND"
-"""The answer where the context holds none."""
+"""The answer if the context has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a family makes of a size and a source of chance.
+    """A question that a family makes for a size and a random source.
 
     Attributes:
         text: the question, with the form of the answer.
         context: a text, or a list of documents.
         answer: the right answer, as plain JSON.
-        kind: what it is.
-        decoys: values in the context that a wrong reading would give.
-        files: by name, bytes of files that a run gets in place of the context.
-        judge: scores the text of an answer from 0 to 1, in place of ``kind``: the rules of a public data set.
+        kind: kind of the answer.
+        decoys: wrong values in the context that are similar to the answer.
+        files: bytes of files by name, which a run gets instead of the context.
+        judge: scores the text of an answer from 0 to 1, by the rules of a public data set. Used instead of ``kind``.
     """
 
     text: str
@@ -43,7 +43,7 @@ class Question:
 
 
 Family: TypeAlias = Callable[[random.Random, int], Question]
-"""Makes a question about a context of so many bytes; the same chance gives the same question."""
+"""Makes a question about a context of this many bytes. The same random source gives the same question."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +51,12 @@ class Task:
     """One task of an evaluation.
 
     Attributes:
-        family: its name in `FAMILIES`.
-        size: of the context, in bytes.
-        split: which half of the seeds it is of.
-        seed: of the evaluation.
-        number: of the task, among those of its family, size and seed.
-        question: made from all of these, and from nothing else.
+        family: name of its family in `FAMILIES`.
+        size: size of the context, in bytes.
+        split: the half of the seeds.
+        seed: seed of the evaluation.
+        number: index of the task among those of its family, size and seed.
+        question: made only from the fields above.
         name: id of a task that was not made from a seed.
     """
 
@@ -70,7 +70,7 @@ class Task:
 
     @property
     def id(self) -> str:
-        """Tells what the task was made from."""
+        """Id with the parameters from which the task was made."""
         return self.name or task_id(self.family, self.size, self.split, self.seed, self.number)
 
 

@@ -1,4 +1,4 @@
-"""Applying all layers to this process, in the order in which they can be."""
+"""Apply all layers to this process, in a possible order."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _BASE_BYTES: Final = 512 << 20
 _INPUT_FACTOR: Final = 5
 _FILES: Final = 32
 _PROCESSES: Final = 256
-"""Threads of a cell's tasks and copies that run ahead; a bomb ends here if the worker has a user of its own."""
+"""Limit of threads and copies of a worker. It stops a fork bomb if the worker has its own user."""
 
 
 class HardeningError(Exception):
-    """A layer that this machine has could not be applied: the worker must not run."""
+    """A layer that this machine has could not be applied, so the worker must not run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,10 +27,10 @@ class Confinement:
     """How to confine a worker.
 
     Attributes:
-        memory_bytes: limit of the address space; None: what the process has now + 512 MB + 5 x its inputs.
+        memory_bytes: limit of the address space; None: its current size + 512 MB + 5 x its inputs.
         input_bytes: size of the decoded inputs.
-        layers: the layers to apply; one that fails is an error.
-        allow_fork: the worker may fork itself (run-ahead).
+        layers: the layers to apply. A failure of one is an error.
+        allow_fork: whether the worker can fork itself (run-ahead).
     """
 
     memory_bytes: int | None = None
@@ -40,7 +40,7 @@ class Confinement:
 
 
 def address_space() -> int:
-    """Size of this process's address space in bytes; 0 where the platform does not tell."""
+    """Size of this process's address space in bytes; 0 if the platform does not report it."""
     try:
         with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123 - not worth importing pathlib
             return int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
@@ -49,7 +49,7 @@ def address_space() -> int:
 
 
 def confine(confinement: Confinement) -> frozenset[str]:
-    """Confine this process for good; nothing can be opened or imported afterwards.
+    """Confine this process. This cannot be undone. Afterwards nothing can be opened or imported.
 
     Returns:
         The layers that now hold.
@@ -82,7 +82,7 @@ def confine(confinement: Confinement) -> frozenset[str]:
 
 
 def _refuse_threads() -> None:
-    """Landlock confines the calling thread alone, so there must be no other."""
+    """Check that there are no other threads, because Landlock confines only the calling thread."""
     try:
         threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208 - not worth importing pathlib
     except OSError:  # not Linux: no Landlock either

@@ -1,6 +1,6 @@
-"""A Landlock domain without any right: no file or directory, no TCP, no signal to a process outside.
+"""A Landlock domain without any right: no file or directory, no TCP, no signal to another process.
 
-With the seccomp filter it is a second lock on the same doors, by other code of the kernel.
+It forbids mostly the same as the seccomp filter, but with other code of the kernel.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rlm_adapters.sandbox.hardening.syscalls import ARCHITECTURES
 
 _VERSION_FLAG: Final = 1
 _FS_RIGHTS_BY_ABI: Final = {1: 13, 2: 14, 3: 15, 5: 16}
-"""Number of file rights that an ABI version knows: refer, truncate and device ioctl came later."""
+"""Number of file rights of an ABI version. Refer, truncate and device ioctl were added later."""
 _NET_SINCE: Final = 4
 _NET_RIGHTS: Final = 0b11
 _SCOPES_SINCE: Final = 6
@@ -34,7 +34,7 @@ def abi() -> int:
 
 
 def apply() -> None:
-    """Put this thread, and all that it starts, into the domain for good.
+    """Put this thread, and all threads that it starts, into the domain. This cannot be undone.
 
     Raises:
         OSError: The kernel refused it.

@@ -1,4 +1,4 @@
-"""The few system calls that Python's standard library does not offer."""
+"""System calls that Python's standard library does not have."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def prctl(option: int, *arguments: int | ctypes.Array[ctypes.c_char]) -> int:
 
 
 def die_with_parent(parent: int) -> None:
-    """Have this process killed when the thread that forked it ends: only for children of single-threaded parents."""
+    """Let the kernel kill this process when the thread that forked it ends. Only for single-threaded parents."""
     if sys.platform == "linux":
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it was gone before we asked
+    if os.getppid() != parent:  # the parent had already ended
         os._exit(1)
 
 
 def adopt_orphans() -> None:
-    """Have the orphans of this process's descendants given to it, not to init, which may never reap them."""
+    """Make this process the parent of orphans of its descendants, because init may never reap them."""
     if sys.platform == "linux":
         prctl(PR_SET_CHILD_SUBREAPER, 1)
 

@@ -1,4 +1,4 @@
-"""Giving up what a worker's process may have been born with."""
+"""Give up rights that a worker's process may have."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from rlm_adapters.sandbox.hardening import linux
 
 _NOBODY: Final = 65534
 _OWN_USERS: Final = 1 << 30
-"""Users from here up to twice this number belong to nobody in practice."""
+"""User ids from this number up to twice this number are not used in practice."""
 
 
 def drop() -> bool:
-    """Become a user without rights if this process is root's, and invisible to debuggers in any case.
+    """If this process belongs to root, change to a user without rights. In any case, forbid debuggers.
 
-    Not counted as a layer: without root there is nothing to drop, and where users cannot be changed (a container
-    with few of them) the layers do not depend on it.
+    This is not a layer: without root there is nothing to drop, and the layers do not depend on it if users cannot be
+    changed (in a container with few user ids).
 
     Returns:
-        Whether this process is now the only one of its user, so that limits by user are its own.
+        Whether this process is now the only one of its user, so that limits per user apply only to it.
     """
     own_user = False
     if os.geteuid() == 0:
@@ -30,7 +30,7 @@ def drop() -> bool:
             _become(_NOBODY)
     if sys.platform == "linux":
         linux.prctl(linux.PR_SET_DUMPABLE, 0)
-        linux.die_with_parent(os.getppid())  # changing the user has undone it
+        linux.die_with_parent(os.getppid())  # a change of the user removes this setting
     return own_user
 
 

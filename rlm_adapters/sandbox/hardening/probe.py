@@ -1,4 +1,4 @@
-"""What this machine really offers, found by confining a child and trying to break out of it."""
+"""Find out which layers hold on this machine, by confining a child and trying to break out of it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _PROBE_MEMORY: Final = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Result of a probe: the layers that hold, and why others do not."""
+    """The result: the layers that hold, and why others do not."""
 
     layers: frozenset[str]
     notes: tuple[str, ...]
 
 
 def probe() -> Probe:
-    """Apply each layer alone in a child of this (single-threaded) process, and try what it should refuse."""
+    """Apply each layer separately in a child of this (single-threaded) process, and try what it should refuse."""
     reasons = {layer: _try(layer) for layer in ALL_LAYERS}
     return Probe(
         layers=frozenset(layer for layer, reason in reasons.items() if not reason),

@@ -6,12 +6,12 @@ import resource
 
 
 def apply(*, memory_bytes: int, files: int, processes: int | None) -> None:
-    """Limit address space and open files; no core dumps, no growing files, no locked memory, no message queues.
+    """Limit address space and open files; forbid core dumps, growing files, locked memory and message queues.
 
     Args:
-        memory_bytes: of address space.
-        files: open at the same time.
-        processes: and threads, of all that the user of this process has: of use only if it has no other.
+        memory_bytes: limit of the address space.
+        files: limit of open files.
+        processes: limit of processes and threads of this process's user. Useful only if the user has no other ones.
 
     Raises:
         OSError, ValueError: A limit was refused.

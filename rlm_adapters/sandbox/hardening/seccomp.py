@@ -1,10 +1,10 @@
-"""A seccomp filter that allows what a running worker needs and nothing else.
+"""A seccomp filter that allows only what a running worker needs.
 
-An allowlist: the denylist of the prototype left SysV shared memory, setpriority on other processes, inotify and
-others open. What is left here: reading and writing descriptors that are already open (the channel, and the null
-device), memory without execute permission, threads, the clock, random numbers, its own signals.
+It is an allowlist. The denylist of the prototype did not cover SysV shared memory, setpriority for other processes,
+inotify and others. Allowed are: reading and writing open descriptors (the channel, and the null device), memory without
+execute permission, threads, the clock, random numbers, and signals to itself.
 
-The filter is classic BPF, assembled here: about 90 instructions, no library needed.
+The filter is classic BPF with about 90 instructions. It is assembled here without a library.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ ALLOWED: Final = (
     *("clock_nanosleep", "nanosleep", "clock_getres", "gettimeofday", "time", "getrandom"),
     *("getpid", "gettid", "sched_yield", "set_robust_list", "rseq", "close", "exit", "exit_group"),
 )
-"""Allowed whatever the arguments."""
+"""Calls that are allowed with any arguments."""
 
 ALLOWED_TO_FORK: Final = ("wait4", "pipe2", "poll", "ppoll", "select", "pselect6", "getppid")
-"""Allowed too in a worker that runs ahead by forking itself."""
+"""Further calls in a worker that can fork itself for run-ahead."""
 
 _PROT_EXEC: Final = 0x4
 _THREAD_FLAGS: Final = (0x3D0F00, 0x7D0F00)
-"""Exactly what pthread_create of glibc and musl asks clone for: CLONE_THREAD and what belongs to it, no namespace."""
+"""Flags of clone in pthread_create of glibc and musl: CLONE_THREAD and related flags, no namespaces."""
 _FORK_FLAGS: Final = (0x01200011, 0x11)
-"""Exactly what fork of glibc and musl asks clone for."""
+"""Flags of clone in fork of glibc and musl."""
 
 _LOAD: Final = 0x20
 _JUMP_EQUAL: Final = 0x15
@@ -55,7 +55,7 @@ _SECCOMP_FILTER_FLAG_TSYNC: Final = 1
 
 
 class Program:
-    """A BPF program in the making. Every test jumps over its own two or three instructions only."""
+    """A BPF program. Every test jumps over its own two or three instructions only."""
 
     def __init__(self) -> None:
         self._instructions: list[tuple[int, int, int, int]] = []
@@ -107,7 +107,7 @@ def build(architecture: Architecture, *, allow_fork: bool) -> Program:
     for name in (*ALLOWED, *(ALLOWED_TO_FORK if allow_fork else ())):
         if name in numbers:
             program.finish_if(_JUMP_EQUAL, numbers[name], _ALLOW)
-    for name in ("mmap", "mprotect"):  # memory is data: no new machine code
+    for name in ("mmap", "mprotect"):  # memory must not be executable
         block = Program()
         block.load_argument(2)
         block.finish_if(_JUMP_BITS_SET, _PROT_EXEC, refuse)
@@ -119,9 +119,9 @@ def build(architecture: Architecture, *, allow_fork: bool) -> Program:
         clone.finish_if(_JUMP_EQUAL, flags, _ALLOW)
     clone.finish(refuse)
     program.block_if_equal(numbers["clone"], clone)
-    # Its flags are in memory, out of a filter's sight. With ENOSYS the C library falls back to clone.
+    # A filter cannot see its flags, which are in memory. After ENOSYS the C library uses clone.
     program.finish_if(_JUMP_EQUAL, numbers["clone3"], _ERRNO | errno.ENOSYS)
-    if allow_fork:  # a copy must end with the worker that made it
+    if allow_fork:  # a copy must end with its worker
         prctl = Program()
         prctl.load_argument(0)
         prctl.finish_unless(_JUMP_EQUAL, linux.PR_SET_PDEATHSIG, refuse)
@@ -134,7 +134,7 @@ def build(architecture: Architecture, *, allow_fork: bool) -> Program:
 
 
 def apply(*, allow_fork: bool) -> None:
-    """Install the filter for all threads of this process, for good.
+    """Install the filter for all threads of this process. It cannot be removed.
 
     Raises:
         OSError: The kernel refused it.

@@ -1,7 +1,7 @@
-"""Numbers of the system calls that the hardening names, by machine.
+"""Numbers of the system calls that the hardening uses, by machine.
 
-Both tables were compared with the kernel's own headers by ``tests/sandbox/hardening/test_hardening.py`` where those are
-installed. aarch64 has none of the old forms that newer calls replaced.
+``tests/sandbox/hardening/test_hardening.py`` compares both tables with the kernel's headers, if they are installed.
+aarch64 does not have old calls that newer ones have replaced.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """What a seccomp filter has to know about a machine.
+    """Data about a machine for a seccomp filter.
 
     Attributes:
         audit: its AUDIT_ARCH number.
         numbers: system call numbers by name.
-        first_foreign: numbers from here on belong to another ABI of the same machine (x32); None: there is none.
+        first_foreign: numbers from this one on belong to another ABI of the machine (x32); None: there is none.
     """
 
     audit: int

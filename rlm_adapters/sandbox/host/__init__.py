@@ -1,4 +1,4 @@
-"""The trusted side: opens workers, sends cells, and treats every frame that comes back as hostile.
+"""The trusted side: it starts workers, sends cells, and does not trust any frame from a worker.
 
-Nothing here runs a cell. Nothing on the worker's side imports it.
+No code here runs a cell. Code of the worker does not import it.
 """

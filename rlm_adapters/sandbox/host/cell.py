@@ -1,4 +1,4 @@
-"""The cell in progress of a session, and the place of the worker that runs it."""
+"""The current cell of a session, and the slot of the worker that runs it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from rlm_adapters.sandbox.protocol.journal import CallIds, answer_to_json
 from rlm_adapters.sandbox.protocol.types import Answer, HostCall
 
 _STOCK_CHARS: Final = 8 << 20
-"""Of answers that are sent before the cell asks for them, in one frame; others are sent when it asks."""
+"""Most characters of answers that are sent in one frame before the cell asks. Others are sent when it asks."""
 
 
 class Cell:
-    """The cell in progress.
+    """The current cell.
 
     Attributes:
-        waiting: the calls that it waits for; empty before it was started.
-        place: a number for the place in the cell at which it waits: equal for equal call stacks.
-        known: answers by call id, whether already asked for or not.
-        used: those that the cell was given.
-        seconds_left: what is left of its wall time.
-        replaced: its worker was lost and replaced.
-        killed: that happened while it ran, and nobody knows why.
+        waiting: the calls that it waits for; empty before it is started.
+        place: a number for the place in the cell at which it waits; equal for equal call stacks.
+        known: answers by call id, also those that the cell has not asked for yet.
+        used: answers that the cell got.
+        seconds_left: the rest of its wall time.
+        replaced: whether its worker was lost and replaced.
+        killed: whether the worker was killed from outside while the cell ran.
         ahead: its run-ahead.
     """
 
@@ -54,7 +54,7 @@ class Cell:
 
     def _begin(self, wall_seconds: float) -> None:
         self._ids = CallIds(self._index)
-        self._unsent: dict[str, Answer] = {}  # by the keys of their calls, as is what was sent
+        self._unsent: dict[str, Answer] = {}  # by the keys of their calls, like the sent answers
         self._note(self.known)
         self._stocked: set[str] = set()
         self.waiting: tuple[HostCall, ...] = ()
@@ -62,33 +62,33 @@ class Cell:
         self.seconds_left = wall_seconds
 
     def restart(self, wall_seconds: float) -> None:
-        """Start over in a new worker, with all the answers that are known."""
+        """Start again in a new worker, with all known answers."""
         self._begin(wall_seconds)
         self.ahead.restart()
         self.replaced = True
 
     def learn(self, answers: Mapping[str, Answer]) -> None:
-        """More answers have come, beside those that were known."""
+        """Add answers."""
         self._note({call: answer for call, answer in answers.items() if call not in self.known})
         self.known.update(answers)
 
     def _note(self, answers: Mapping[str, Answer]) -> None:
-        """Answers that the worker does not have yet."""
+        """Note answers that the worker does not have yet."""
         for call, answer in answers.items():
             if (key := self._ids.key(call)) is not None:
                 self._unsent[key] = answer
 
     def unknown(self) -> tuple[HostCall, ...]:
-        """The calls that it waits for and nobody has answered yet."""
+        """The calls that it waits for and that have no answer yet."""
         return tuple(call for call in self.waiting if call.id not in self.known)
 
     def waits_for(self, calls: Sequence[WorkerCall], place: int) -> None:
-        """The cell waits for these calls, at this place of it."""
+        """Note that the cell waits for these calls at this place."""
         self.place = place
         self.waiting = tuple(self._ids.call(call.function, call.args, call.kwargs) for call in calls)
 
     def took(self, keys: Sequence[str]) -> None:
-        """The cell has taken answers that were sent before it asked.
+        """Note that the cell has taken answers that were sent before it asked.
 
         Raises:
             ProtocolError: It cannot have taken them.
@@ -101,7 +101,7 @@ class Cell:
             self.used[call] = self.known[call]
 
     def message(self, cpu_seconds: float, *, ahead: bool = False) -> Message:
-        """What to tell the worker next: the code, or the answers that it waits for; and all others that are known."""
+        """The next message to the worker: the code, or the answers that it waits for, and all other known answers."""
         for call in self.waiting:
             self.used[call.id] = self.known[call.id]
             self._unsent.pop(self._ids.key(call.id) or "", None)
@@ -134,7 +134,7 @@ class Cell:
 
 
 def _chars(wire: object) -> int:
-    """About how long a value is as JSON."""
+    """The approximate length of a value as JSON."""
     if isinstance(wire, str):
         return len(wire)
     if isinstance(wire, dict):
@@ -143,7 +143,7 @@ def _chars(wire: object) -> int:
 
 
 class WorkerSlot:
-    """The worker of a session, if it has one now; may be emptied from any thread."""
+    """The current worker of a session, if there is one. Any thread can empty the slot."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -152,7 +152,7 @@ class WorkerSlot:
 
     @property
     def worker(self) -> WorkerProcess | None:
-        """The worker in it."""
+        """The worker in the slot."""
         return self._worker
 
     def fill(self, worker: WorkerProcess, kills: int) -> None:
@@ -173,13 +173,13 @@ class WorkerSlot:
             worker.end()
 
     def abandon(self) -> None:
-        """Let go of the worker when the session is garbage: nobody can be using it."""
+        """End the worker of a session that is garbage-collected. Nobody uses it any more."""
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.abandon()
 
     def drop(self, worker: WorkerProcess, *, wait: bool = False) -> int | None:
-        """End this worker; how it ended."""
+        """End this worker. Returns its exit status with ``wait``."""
         with self._lock:
             if self._worker is worker:
                 self._worker = None

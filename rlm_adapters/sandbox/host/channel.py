@@ -1,4 +1,4 @@
-"""The host's end of the socket to a worker: frames out, hostile frames in, a deadline for each whole frame."""
+"""The host's end of the socket to a worker. It sends frames and receives untrusted frames, with a deadline for each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _READ_BYTES: Final = 1 << 12
 _MAX_READ_BYTES: Final = 1 << 20
 _SLICE_SECONDS: Final = 1.0
 MAX_FDS: Final = 200
-"""Descriptors that fit in one frame (the kernel's own limit is 253)."""
+"""Most descriptors in one frame (the kernel's limit is 253)."""
 
 
 class ChannelClosedError(Exception):
@@ -23,25 +23,25 @@ class ChannelClosedError(Exception):
 
 
 class ChannelUnsentError(ChannelClosedError):
-    """It had closed the socket before it could take the frame."""
+    """The other side had closed the socket before it got the frame."""
 
 
 class ChannelTimeoutError(Exception):
-    """The deadline passed before the whole frame was through."""
+    """The deadline passed before the whole frame was transferred."""
 
 
 class Channel:
-    """Sends and receives frames; not thread-safe, but it may be closed from another thread.
+    """Sends and receives frames. Not thread-safe, but another thread may close it.
 
-    Descriptors can be sent but never received: ``recv`` makes the kernel drop any that a worker attaches.
+    Descriptors can be sent but never received: with ``recv`` the kernel drops all that a worker attaches.
 
     Args:
-        sock: one end of a stream socketpair; the channel owns it.
+        sock: one end of a stream socketpair. The channel owns it.
         max_frame_bytes: larger frames from the other side are refused before they are read.
     """
 
     def __init__(self, sock: socket.socket, *, max_frame_bytes: int) -> None:
-        sock.setblocking(False)  # waiting by poll takes half the system calls of a timeout of the socket
+        sock.setblocking(False)  # poll needs half the system calls of a socket timeout
         self._socket = sock
         self._max_frame_bytes = max_frame_bytes
         self._ahead = bytearray()
@@ -65,7 +65,7 @@ class Channel:
                 try:
                     if fds:
                         left = left[socket.send_fds(self._socket, [left], list(fds)) :]
-                        fds = ()  # they went with the first byte
+                        fds = ()  # they were sent with the first byte
                     else:
                         left = left[self._socket.send(left) :]
                 except BlockingIOError:
@@ -74,12 +74,12 @@ class Channel:
             raise ChannelUnsentError(str(error)) from None
 
     def receive(self, *, deadline: float) -> Message:
-        """The next frame, whole, before ``deadline`` (of ``time.monotonic``).
+        """The next whole frame, before ``deadline`` (of ``time.monotonic``).
 
         Raises:
-            ChannelClosedError: The socket was closed, in the middle of a frame too.
+            ChannelClosedError: The socket was closed, perhaps in the middle of a frame.
             ChannelTimeoutError: The deadline passed.
-            ProtocolError: What came is no frame, or too large.
+            ProtocolError: The data is not a frame, or is too large.
         """
         (length,) = HEADER.unpack(self._read(HEADER.size, deadline))
         if length > self._max_frame_bytes:
@@ -87,7 +87,7 @@ class Channel:
         return decode_frame(self._read(length, deadline))
 
     def close(self) -> None:
-        """End the connection, for a thread that waits on it too; harmless when done twice."""
+        """End the connection, also for a thread that waits on it. Can be called twice."""
         self._closed = True
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -99,7 +99,7 @@ class Channel:
         self._socket.close()
 
     def _read(self, count: int, deadline: float) -> bytearray:
-        # Grown as data comes: a header alone must not make the host reserve what it announces.
+        # The buffer grows with the data, so that a header cannot make the host allocate the announced size.
         data = self._ahead
         try:
             while len(data) < count:
@@ -118,12 +118,12 @@ class Channel:
         return data
 
     def _wait(self, poll: select.poll, deadline: float) -> None:
-        """Wait until the socket is ready, or closed by whichever side."""
+        """Wait until the socket is ready, or closed by either side."""
         while not self._closed:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise ChannelTimeoutError
-            # In slices: the descriptor could have been closed, and its number reused, a moment before poll sees it.
+            # In slices, because the descriptor could be closed, and its number reused, just before poll.
             if poll.poll(min(left, _SLICE_SECONDS) * 1000):
                 return
         raise ChannelClosedError("the socket was closed")

@@ -1,4 +1,4 @@
-"""Answering the calls of a cell with plain callables, for direct use of a session."""
+"""Answer the calls of a cell with plain callables, for direct use of a session."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ MAX_CONCURRENT_CALLS: Final = 32
 
 
 def answer_calls(calls: Sequence[HostCall], callables: Mapping[str, Callable[..., Any]]) -> dict[str, Answer]:
-    """Answer the calls, those of a batch at the same time."""
+    """Answer the calls. Calls of a batch run at the same time."""
     if len(calls) == 1:
         return {calls[0].id: answer_call(calls[0], callables)}
     with ThreadPoolExecutor(min(MAX_CONCURRENT_CALLS, len(calls)), "rlm-call") as pool:
         futures = [pool.submit(contextvars.copy_context().run, answer_call, call, callables) for call in calls]
         try:
             return {call.id: future.result() for call, future in zip(calls, futures, strict=True)}
-        except BaseException:  # Ctrl-C: what has not begun need not
+        except BaseException:  # Ctrl-C: cancel calls that have not started
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -32,7 +32,7 @@ def answer_calls(calls: Sequence[HostCall], callables: Mapping[str, Callable[...
 async def aanswer_calls(
     calls: Sequence[HostCall], callables: Mapping[str, Callable[..., Any]], pool: Executor
 ) -> dict[str, Answer]:
-    """`answer_calls` on an event loop: coroutine functions are awaited, others run in ``pool``."""
+    """`answer_calls` on an event loop. Coroutine functions are awaited; others run in ``pool``."""
     slots = asyncio.Semaphore(MAX_CONCURRENT_CALLS)
 
     async def answer(call: HostCall) -> Answer:
@@ -51,7 +51,7 @@ async def aanswer_calls(
 
 
 def answer_call(call: HostCall, callables: Mapping[str, Callable[..., Any]]) -> Answer:
-    """The answer of the callable of this name; its exception as a `Failure`."""
+    """The answer of the callable with this name. An exception becomes a `Failure`."""
     try:
         return Value(to_plain(callables[call.function](*call.args, **call.kwargs)))
     except Exception as error:  # noqa: BLE001 - a failing tool is the cell's to handle
@@ -67,14 +67,14 @@ def _failure(error: Exception) -> Failure:
 def describe_functions(
     functions: Mapping[str, Callable[..., Any] | HostFunction] | Sequence[HostFunction],
 ) -> tuple[tuple[HostFunction, ...], dict[str, Callable[..., Any]]]:
-    """What cells are offered, and the callables to answer with.
+    """The functions for cells, and the callables that answer them.
 
     Args:
-        functions: descriptions, or callables by name. The value may be a description there too, which is how a
-            batch form is offered: ``{"ask": f, "ask_all": HostFunction(name="ask_all", batch_of="ask")}``.
+        functions: descriptions, or callables by name. A value can also be a description, to offer a batch form:
+            ``{"ask": f, "ask_all": HostFunction(name="ask_all", batch_of="ask")}``.
 
     Raises:
-        InputError: A name is no identifier, is given twice, or is a batch of nothing.
+        InputError: A name is not an identifier, occurs twice, or its ``batch_of`` does not exist.
     """
     callables: dict[str, Callable[..., Any]] = {}
     described = []
@@ -97,7 +97,7 @@ def describe_functions(
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...] | None:
-    """Parameter names of a function, ``=`` after the optional ones; None when they cannot be told."""
+    """Parameter names of a function, with ``=`` after optional ones; None if they are not known."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

@@ -1,9 +1,8 @@
-"""What the engine asks of whatever runs its cells.
+"""`Executor` and `ExecutorSession`: the protocols of whatever runs cells.
 
-`Sandbox` is one executor; `MontySandbox` another, in which cells run in an interpreter of its own; `RaySandbox` runs
-them on the nodes of a cluster. A further one (a container, a remote service) is a class with these methods. What makes
-it one protocol is the journal: a session is rebuilt from it anywhere, so a worker that is far away, or gone, is no
-special case. docs/security.md tells how one is written.
+Executors are `Sandbox`, `MontySandbox`, which uses another interpreter, and `RaySandbox`, which runs cells on the nodes
+of a cluster. Another one (a container, a remote service) is a class with these methods. A session can be rebuilt from
+its journal anywhere, so remote and lost workers need no special methods. docs/security.md says how to write one.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from rlm_adapters.sandbox.protocol.types import Answer, CellRecord, Done, HostFu
 
 
 class ExecutorSession(Protocol):
-    """One namespace, driven cell by cell. Used from one thread at a time; `kill` and `close` come from any."""
+    """One namespace that runs cells one by one. Use it from one thread at a time; `kill` and `close` from any."""
 
     @property
     def journal(self) -> tuple[CellRecord, ...]:
-        """The finished cells, those that were replayed at the opening included."""
+        """The finished cells, also those that were replayed when the session was opened."""
 
     @property
     def closed(self) -> bool:
@@ -36,24 +35,24 @@ class ExecutorSession(Protocol):
             answers: known answers by call id, of an earlier worker's run of the same cell.
 
         Raises:
-            SandboxError: no worker can be had, or a cell is still waiting.
+            SandboxError: there is no worker, or a cell is still waiting.
         """
 
     def resume(self, answers: Mapping[str, Answer]) -> Pending | Done:
-        """Go on with the waiting cell, also when its worker was lost meanwhile.
+        """Continue the waiting cell, also if its worker was lost in the meantime.
 
         Raises:
-            SandboxError: no cell waits, or no worker can be had.
+            SandboxError: no cell waits, or there is no worker.
         """
 
     async def astart(self, code: str, *, answers: Mapping[str, Answer] = {}) -> Pending | Done:
-        """`start` without blocking the event loop. Cancelled, it kills the worker."""
+        """`start` without blocking the event loop. A cancellation kills the worker."""
 
     async def aresume(self, answers: Mapping[str, Answer]) -> Pending | Done:
-        """`resume` without blocking the event loop. Cancelled, it kills the worker."""
+        """`resume` without blocking the event loop. A cancellation kills the worker."""
 
     def kill(self) -> None:
-        """Kill the worker; the session can go on with a new one."""
+        """Kill the worker. The session can continue with a new one."""
 
     def close(self) -> None:
         """Kill the worker for good."""
@@ -61,7 +60,7 @@ class ExecutorSession(Protocol):
 
 @runtime_checkable
 class Executor(Protocol):
-    """Where sessions come from. Thread-safe."""
+    """Opens sessions. Thread-safe."""
 
     def open(
         self,
@@ -77,45 +76,45 @@ class Executor(Protocol):
         scope: Hashable | None = None,
         later: Sequence[LaterInputs] = (),
     ) -> ExecutorSession:
-        """Open a session, with the journal replayed in it.
+        """Open a session, and replay the journal in it.
 
         Args:
             variables: inputs by name: JSON types, bytes, or `FileVariable`.
-            files: read-only files of the workspace by their path there: bytes, or the path of a file here.
-            functions: what cells may call and the host answers.
-            output_fields: names that positional arguments of SUBMIT are bound to.
-            seed: of the session's random numbers.
-            epoch: instant, in seconds, at which its clock starts; None: now. A replay needs the same.
+            files: read-only files of the workspace by their path there: bytes, or the path of a local file.
+            functions: functions that cells can call and the host answers.
+            output_fields: names for the positional arguments of SUBMIT.
+            seed: seed of the session's random numbers.
+            epoch: start time of its clock, in seconds; None: now. A replay needs the same time.
             journal: finished cells of an earlier session with the same inputs.
-            ahead: counts and bounds the run-ahead; an executor that has none ignores it.
-            scope: sessions of one scope (a run and its children) may share one copy of what both are given.
-            later: inputs that came when some cells of the journal had been run, in order.
+            ahead: counts and limits the run-ahead. An executor without run-ahead ignores it.
+            scope: sessions of one scope (a run and its children) may share one copy of the same inputs.
+            later: inputs that were added after some cells of the journal, in order.
 
         Raises:
-            InputError: an input, file or function cannot be offered.
-            SandboxError: no worker can be had.
-            ReplayDivergenceError: the journal does not rebuild what it did before.
+            InputError: an input, file or function cannot be used.
+            SandboxError: there is no worker.
+            ReplayDivergenceError: the replay of the journal differs from the first run.
         """
 
     def ahead_account(self, width: int = DEFAULT_WIDTH) -> AheadAccount:
-        """A new account for the run-ahead of some sessions; one that is not enabled if there is none.
+        """A new account for the run-ahead of some sessions. It is not enabled if there is no run-ahead.
 
         Args:
-            width: most calls that should go out together.
+            width: most calls that are sent together.
         """
 
     def thread_pool(self) -> futures.Executor:
-        """Threads for what blocks, apart from asyncio's own."""
+        """Threads for blocking work, separate from those of asyncio."""
 
     def close(self) -> None:
-        """Close all sessions; harmless when done twice."""
+        """Close all sessions. Can be called twice."""
 
 
 def check_require(require: Any) -> None:
-    """Refuse what is no level of isolation that a user may require of an executor.
+    """Check the argument ``require=``.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not an isolation level.
     """
     if require not in (None, *get_args(Isolation)):
         raise InputError(f'require={require!r} is unknown: use "os", "process" or None')

@@ -1,4 +1,4 @@
-"""Asking a fork server (the zygote, or a holder of inputs) for workers, and ending them."""
+"""Request workers from a fork server (the zygote, or a holder of inputs), and end them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rlm_adapters.sandbox.host.inputs import Load
 from rlm_adapters.sandbox.protocol.frames import Message, ProtocolError
 
 _REQUEST_SECONDS: Final = 600.0
-"""For a process that is alive but stuck. One that is dead is noticed at once; decoding gigabytes takes its time."""
+"""Time limit for a fork server that does not answer. A dead one is noticed at once. Decoding gigabytes takes long."""
 _MAX_REPLY_BYTES: Final = 1 << 20
 
 
@@ -26,9 +26,9 @@ class ForkServerGoneError(Exception):
 
 
 class WorkerProcess:
-    """A worker that a fork server has made, and the channel to it.
+    """A worker of a fork server, and the channel to it.
 
-    The pid was told by the fork server before any cell ran, and cannot be reused before `end`.
+    The fork server sent the pid before any cell ran, and the pid cannot be reused before `end`.
     """
 
     def __init__(self, server: ForkClient, pid: int, sock: socket.socket, max_frame_bytes: int) -> None:
@@ -44,10 +44,10 @@ class WorkerProcess:
         return self._ended
 
     def end(self, *, wait: bool = False) -> int | None:
-        """Kill the worker and its process group; harmless when done twice, and from any thread.
+        """Kill the worker and its process group. Can be called twice, and from any thread.
 
         Args:
-            wait: it has closed its socket: find out how it ended.
+            wait: the worker has closed its socket: wait for its exit status.
 
         Returns:
             With ``wait``, its exit status, or the negative number of the signal that killed it.
@@ -58,16 +58,15 @@ class WorkerProcess:
             self._ended = True
         status = None
         self.channel.close()
-        # When the fork server is gone the kernel has killed the worker with it.
+        # If the fork server has ended, the kernel has killed the worker with it.
         with contextlib.suppress(ForkServerGoneError):
             status = self._server.end(self.pid, wait=wait)
         return status
 
     def abandon(self) -> None:
-        """`end` for a finalizer, which may run in a thread that is just talking to the fork server.
+        """`end` for a finalizer, which may run in a thread that is using the fork server.
 
-        Nobody waits for this worker, so it waits for the host and ends by itself when the channel closes; it is
-        reaped with the next request.
+        The worker waits for the host, so it ends when the channel closes. It is reaped with the next request.
         """
         if not self._ended:
             self._ended = True
@@ -94,7 +93,7 @@ class ForkClient:
         return WorkerProcess(self, pid, sock, max_frame_bytes)
 
     def fork_holder(self) -> Holder:
-        """A fork server without inputs, to be given some.
+        """A new fork server without inputs. Give it inputs with `load`.
 
         Raises:
             ForkServerGoneError: This fork server is dead.
@@ -120,11 +119,11 @@ class ForkClient:
         return status
 
     def abandon(self, pid: int) -> None:
-        """Have a worker ended with the next request; takes no lock."""
+        """End a worker with the next request. Takes no lock."""
         self._abandoned.append(pid)
 
     def load(self, load: Load) -> None:
-        """Have the server itself take some inputs, for the workers that it forks later.
+        """Load inputs into the server, for the workers that it forks later.
 
         Raises:
             InputError: They cannot be decoded.
@@ -134,7 +133,7 @@ class ForkClient:
             raise InputError(reply["message"])
 
     def close(self) -> None:
-        """Let the server end itself and all its workers."""
+        """End the server and all its workers."""
         self._gone = True
         self._channel.close()
 
@@ -146,8 +145,8 @@ class ForkClient:
     def _send_endings(self) -> None:
         """Tell the server which workers to end.
 
-        Runs end on event loops, and a hundred of them at once waited seconds for the forks of others: so when somebody
-        is talking to the server, this one does not wait, and the other sends the endings too when he is done.
+        Runs end on event loops, and a hundred of them at once would wait seconds for the forks of others. So if another
+        thread is using the server, this thread does not wait, and the other one sends the requests when it is done.
         """
         while self._abandoned and not self._gone and self._lock.acquire(blocking=False):
             try:
@@ -158,14 +157,14 @@ class ForkClient:
 
     @contextlib.contextmanager
     def _conversation(self) -> Iterator[float]:
-        """Exclusive use of the channel until a deadline; what goes wrong in it is the end of this server."""
+        """Exclusive use of the channel until a deadline. Any error in it means that the server has failed."""
         with self._lock, self._talking() as deadline:
             yield deadline
         self._send_endings()
 
     @contextlib.contextmanager
     def _talking(self) -> Iterator[float]:
-        """Use of the channel, with the lock held; endings that wait go first."""
+        """Use of the channel with the lock. Waiting requests to end workers are sent first."""
         if self._gone:
             raise ForkServerGoneError("the fork server was closed")
         deadline = time.monotonic() + _REQUEST_SECONDS
@@ -175,7 +174,7 @@ class ForkClient:
                 self._channel.send(end, deadline=deadline)
             yield deadline
         except BaseException as error:
-            self._gone = True  # a request without its reply: the next reply would be the wrong one
+            self._gone = True  # the reply is missing, so the next reply would belong to this request
             self._channel.close()
             if isinstance(error, (ChannelClosedError, ChannelTimeoutError, ProtocolError)):
                 raise ForkServerGoneError(str(error)) from None
@@ -183,14 +182,14 @@ class ForkClient:
 
 
 class Holder(ForkClient):
-    """A process that holds decoded inputs; the workers forked from it share them copy-on-write.
+    """A process that holds decoded inputs. The workers that it forks share them copy-on-write.
 
-    It ends, with its workers, when nobody refers to it any more.
+    It ends, with its workers, when no object refers to it any more.
     """
 
     def __init__(self, parent: ForkClient, pid: int, sock: socket.socket) -> None:
         super().__init__(sock)
-        # A finalizer takes no lock: it may run in a thread that is talking to one of these processes.
+        # A finalizer must not take a lock: it may run in a thread that is using one of these processes.
         self._end = weakref.finalize(self, _abandon_holder, self._channel, parent, pid)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Inputs of a session, and the steps in which a worker gets them."""
+"""The inputs of a session, and the steps that send them to a worker."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from rlm_adapters.sandbox.protocol.types import HostFunction, LaterInputs
 
 Target: TypeAlias = Literal["variable", "file"]
 Place: TypeAlias = "tuple[Target | Literal['held'], str, int]"
-"""What an input is, its name, and its round: 0 for those of the beginning, else the number of its `LaterInputs`."""
+"""Kind of an input, its name, and its round: 0 at the beginning, else the number of its `LaterInputs`."""
 
 HELD_BYTES: Final = 4 << 20
-"""Smaller inputs are decoded faster than a process to hold them is made."""
+"""For smaller inputs, decoding is faster than starting a holder."""
 _BATCH: Final = 100
-"""Values per step: well below the number of descriptors that the kernel lets through at once."""
+"""Values per step, far below the kernel's limit of descriptors in one message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileVariable:
-    """A variable whose value is the content of a file, handed to the worker without passing through the host.
+    """A variable whose value is the content of a file. The worker reads it; the host does not.
 
     Attributes:
-        path: the file, or an open descriptor of it (not closed, not moved).
+        path: the file, or an open descriptor of it. The descriptor is not closed, and its position is not changed.
         kind: ``text`` (UTF-8), ``bytes`` or ``json``.
-        chars: number of characters or bytes, for whoever describes the variable; the sandbox does not need it.
+        chars: number of characters or bytes, for a description of the variable. The sandbox does not need it.
     """
 
     path: str | os.PathLike[str] | int
@@ -39,7 +39,7 @@ class FileVariable:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One step of the hand-over: a few items and the descriptors that they refer to by index."""
+    """One step: a few items, and the descriptors that they refer to by index."""
 
     items: Sequence[dict[str, Any]]
     fds: Sequence[int]
@@ -47,11 +47,11 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Big:
-    """An input that is worth being held by a process of its own, for workers to share copy-on-write.
+    """An input that is big enough for a holder, whose workers share it copy-on-write.
 
     Attributes:
-        key: equal for equal content, within one process and as long as the content lives.
-        place: where it belongs in its session.
+        key: equal for equal content, within one process and as long as the content exists.
+        place: its place in the session.
         value: the content.
     """
 
@@ -61,15 +61,15 @@ class Big:
 
 
 class Inputs:
-    """What a session is opened with, checked.
+    """The checked inputs of a session.
 
     Args:
         variables: by name.
-        files: of the workspace, by path there; a path of a file here, or bytes.
-        later: what came when some cells had been run, in order.
+        files: of the workspace, by path there; the path of a local file, or bytes.
+        later: inputs that were added after some cells, in order.
 
     Raises:
-        InputError: A name cannot be one.
+        InputError: A name is not valid.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Inputs:
         self._all: dict[Place, object] = {}
         self._starts = tuple(one.after for one in later)
         self.epochs = [one.epoch for one in later]
-        """By the number of the round - 1: where the clock moves on to."""
+        """New time of the clock, by the number of the round - 1."""
         self._add(0, variables, files)
         for number, one in enumerate(later, 1):
             self._add(number, one.variables, one.files)
@@ -99,33 +99,33 @@ class Inputs:
 
     @property
     def starts(self) -> tuple[int, ...]:
-        """By the number of the round - 1: how many cells were run before it."""
+        """Number of cells before each round, by the number of the round - 1."""
         return self._starts
 
     def items(self) -> Iterator[tuple[Place, object]]:
-        """All of them, each with what it is."""
+        """All inputs, each with its place."""
         return iter(self._all.items())
 
     def names(self) -> set[str]:
-        """Of the variables."""
+        """Names of the variables."""
         return {name for target, name, _ in self._all if target == "variable"}
 
     def check_apart_from(self, functions: Sequence[HostFunction]) -> None:
-        """Refuse a variable that has the name of a function.
+        """Refuse a variable with the name of a function.
 
         Raises:
-            InputError: one has.
+            InputError: a variable has the name of a function.
         """
         clash = sorted({function.name for function in functions} & self.names())
         if clash:
             raise InputError(f"{clash[0]!r} is the name of both a variable and a function: rename one")
 
     def round_at(self, cells: int) -> int:
-        """The number of the last `LaterInputs` that count when so many cells were run."""
+        """The number of the last `LaterInputs` that apply after this number of cells."""
         return sum(after <= cells for after in self._starts)
 
     def big(self) -> list[Big]:
-        """The inputs that are worth being held."""
+        """The inputs that are big enough for a holder."""
         bigs = []
         for place, value in self._all.items():
             key = _key_if_big(value)
@@ -134,13 +134,13 @@ class Inputs:
         return bigs
 
     def loads(self, held: Collection[Big] = ()) -> Iterator[Load]:
-        """The steps of the hand-over; descriptors of a step are closed when the next one is asked for.
+        """The steps that send the inputs. The descriptors of a step are closed at the next step.
 
         Args:
-            held: inputs that the process has already got.
+            held: inputs that the process already has.
 
         Raises:
-            InputError: A value is of a type that cannot enter the sandbox, or a file cannot be read.
+            InputError: The type of a value is not allowed in the sandbox, or a file cannot be read.
         """
         keys = {big.place: big.key for big in held}
         yield from _loads(
@@ -149,7 +149,7 @@ class Inputs:
 
 
 def loads_to_hold(bigs: Sequence[Big]) -> Iterator[Load]:
-    """The steps in which a holder takes these inputs, one by one."""
+    """The steps that send these inputs to a holder, one by one."""
     for big in bigs:
         for load in _loads([(("held", big.place[1], 0), big.value)]):
             load.items[0]["key"] = big.key
@@ -158,7 +158,7 @@ def loads_to_hold(bigs: Sequence[Big]) -> Iterator[Load]:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """In place of a value: the process has it under this key."""
+    """Replaces a value that the process has under this key."""
 
     key: str
 
@@ -174,8 +174,8 @@ def _loads(pending: Sequence[tuple[Place, object]]) -> Iterator[Load]:
 def _key_if_big(value: object) -> str | None:
     """A key for text and bytes above the threshold.
 
-    Not for lists and dicts: every process that walks through one writes its reference counts, and the kernel then
-    copies the pages, so that sharing would cost memory instead of saving it.
+    Not for lists and dicts: a process that reads their items writes reference counts, so the kernel copies the pages,
+    and sharing would take more memory instead of less.
     """
     if type(value) is str or type(value) is bytes:
         return f"object {id(value)}" if len(value) >= HELD_BYTES else None
@@ -190,7 +190,7 @@ def _key_if_big(value: object) -> str | None:
 
 
 def _item(place: Place, value: object, fds: list[int], stack: ExitStack) -> dict[str, Any]:
-    """Describe one value for the worker, adding its descriptor to ``fds`` when it goes by one."""
+    """Describe one value for the worker. If it is sent by a descriptor, add this to ``fds``."""
     target, name, number = place
     head = {"target": target, "name": name, "round": number}
     if isinstance(value, _Held):

@@ -1,4 +1,4 @@
-"""The life of a session, whatever its worker is: one cell at a time, a journal, a worker that may go at any time."""
+"""`JournaledSession`: a session with one cell at a time, a journal, and a worker that may be lost at any time."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _T = TypeVar("_T")
 _Cell = TypeVar("_Cell")
 
 LIMIT_KINDS: Final = frozenset({"cpu", "memory", "wall", "crash"})
-"""Errors after which a cell leaves no trace: the worker is replaced and a replay skips the cell."""
+"""Errors after which nothing of a cell is kept: the worker is replaced, and a replay skips the cell."""
 
 
 class JournaledSession(ABC, Generic[_Cell]):
-    """Base of the sessions; a subclass says how its worker runs a cell.
+    """Base class of sessions. A subclass defines how its worker runs a cell.
 
-    Use it from one thread at a time; `kill` and `close` may come from any.
+    Use it from one thread at a time; `kill` and `close` can be called from any thread.
 
     Attributes:
-        epoch: the instant, in seconds, at which the session's clock started: part of what a replay needs.
-        seed: its random seed.
+        epoch: start time of the session's clock, in seconds. A replay needs it.
+        seed: its random seed. A replay needs it.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class JournaledSession(ABC, Generic[_Cell]):
 
     @property
     def journal(self) -> tuple[CellRecord, ...]:
-        """The finished cells, those that were replayed at the opening included."""
+        """The finished cells, also those that were replayed when the session was opened."""
         return tuple(self._records)
 
     @property
@@ -62,9 +62,9 @@ class JournaledSession(ABC, Generic[_Cell]):
             answers: known answers by call id, of an earlier worker's run of the same cell.
 
         Raises:
-            InputError: An answer cannot be handed over.
-            SandboxError: No worker can be had, or a cell is still waiting.
-            ReplayDivergenceError: The journal does not rebuild what it did before.
+            InputError: An answer is not allowed in the sandbox.
+            SandboxError: There is no worker, or a cell is still waiting.
+            ReplayDivergenceError: The replay of the journal differs from the first run.
         """
         if not isinstance(code, str):
             raise InputError(f"a cell is a str, not {type(code).__name__}")
@@ -74,14 +74,14 @@ class JournaledSession(ABC, Generic[_Cell]):
             return self._go_on(self._new_cell(code, known))
 
     def resume(self, answers: Mapping[str, Answer]) -> Pending | Done:
-        """Go on with a waiting cell. Answers may come in parts; those to calls not yet asked are kept.
+        """Continue a waiting cell. Answers can be given in parts. Answers to later calls are kept.
 
         A worker that was lost while the cell waited is replaced, and the cell continues where it was.
 
         Raises:
-            InputError: An answer cannot be handed over.
-            SandboxError: No cell waits, or no worker can be had.
-            ReplayDivergenceError: The journal does not rebuild what it did before.
+            InputError: An answer is not allowed in the sandbox.
+            SandboxError: No cell waits, or there is no worker.
+            ReplayDivergenceError: The replay of the journal differs from the first run.
         """
         checked = check_answers(answers)
         with self._exclusively():
@@ -90,29 +90,29 @@ class JournaledSession(ABC, Generic[_Cell]):
             return self._go_on_with(self._cell, checked)
 
     async def astart(self, code: str, *, answers: Mapping[str, Answer] = {}) -> Pending | Done:
-        """`start` without blocking the event loop. Cancelled, it kills the worker."""
+        """`start` without blocking the event loop. A cancellation kills the worker."""
         return await self._in_thread(lambda: self.start(code, answers=answers))
 
     async def aresume(self, answers: Mapping[str, Answer]) -> Pending | Done:
-        """`resume` without blocking the event loop. Cancelled, it kills the worker."""
+        """`resume` without blocking the event loop. A cancellation kills the worker."""
         return await self._in_thread(lambda: self.resume(answers))
 
     async def _in_thread(self, step: Callable[[], _T]) -> _T:
         return await in_thread(self._thread_pool(), step, self.kill)
 
     def warm(self) -> None:
-        """Have a worker ready, the journal replayed in it. Any cell would do this by itself.
+        """Start a worker and replay the journal in it. Otherwise the next cell does this.
 
         Raises:
-            SandboxError: None can be had.
-            ReplayDivergenceError: The journal does not rebuild what it did before.
+            SandboxError: There is no worker.
+            ReplayDivergenceError: The replay of the journal differs from the first run.
         """
         with self._exclusively():
             self._ready_worker()
 
     @abstractmethod
     def kill(self) -> None:
-        """Kill the worker, from any thread. The journal stays: the session can go on with a new one."""
+        """Kill the worker, from any thread. The journal is kept, so the session can continue with a new worker."""
 
     def close(self) -> None:
         """Kill the worker for good."""
@@ -127,32 +127,32 @@ class JournaledSession(ABC, Generic[_Cell]):
     ) -> None:
         self.close()
 
-    # -- what a subclass says; all of it is called with the session to itself
+    # -- methods of a subclass; each is called with exclusive use of the session
 
     @abstractmethod
     def _new_cell(self, code: str, known: dict[str, Answer]) -> _Cell:
-        """A cell that was not started yet, with the answers that are known beforehand."""
+        """A new cell, with the answers that are already known."""
 
     @abstractmethod
     def _go_on(self, cell: _Cell) -> Pending | Done:
-        """Run the cell until it ends or needs the host; afterwards the worker is in a known state or gone."""
+        """Run the cell until it ends or needs the host. Then the worker is in a known state, or has ended."""
 
     @abstractmethod
     def _go_on_with(self, cell: _Cell, answers: dict[str, Answer]) -> Pending | Done:
-        """Go on with a cell that waits, now that there are more answers."""
+        """Continue a waiting cell with more answers."""
 
     @abstractmethod
     def _ready_worker(self) -> object:
-        """The live worker, or a new one in which the journal was replayed."""
+        """The live worker, or a new one that has replayed the journal."""
 
     def _let_go(self) -> None:
-        """Called at the end of each step, whatever happened in it."""
+        """Called at the end of each step, also after an error."""
 
     # -- parts
 
     @contextlib.contextmanager
     def _exclusively(self) -> Iterator[None]:
-        """One thread at a time; whatever else goes wrong, no worker is left in an unknown state."""
+        """Exclusive use by one thread. After an error, no worker is left in an unknown state."""
         if not self._busy.acquire(blocking=False):
             raise SandboxError("the session is running a cell in another thread")
         try:

@@ -1,4 +1,4 @@
-"""What to tell the model about a cell whose worker is gone."""
+"""Describe to the model what is lost with a cell whose worker was lost."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Final
 from rlm_adapters.sandbox.protocol.types import CellError, VariableInfo
 
 _MAX_NAMES: Final = 20
-_MAX_CODE: Final = 50_000  # characters of a cell that are looked at
-# A cell is not parsed in the host: deep nesting in hostile code has crashed CPython's parser. Spelling is enough here.
+_MAX_CODE: Final = 50_000  # characters of a cell that are searched
+# A cell is not parsed in the host, because deep nesting in hostile code has crashed CPython's parser.
 _ASSIGNED: Final = re.compile(
     r"^([^\W\d]\w*+(?:[ \t]*+,[ \t]*+[^\W\d]\w*+)*+)[ \t]*+(?:[-+*/%&|^@]|//|\*\*|<<|>>)?=(?!=)", re.MULTILINE
 )
@@ -19,7 +19,7 @@ _DEFINED: Final = re.compile(r"^(?:async\s+def|def|class)\s+([^\W\d]\w*)", re.MU
 
 
 def with_loss(error: CellError, code: str, variables: Sequence[VariableInfo]) -> CellError:
-    """The error that ended a worker, told with what is lost and what is left (see `describe_loss`)."""
+    """The error of a lost worker, with the text of `describe_loss`."""
     loss = describe_loss(code, variables)
     message = f"{error.message}. {loss}"
     traceback = f"{error.traceback.rstrip()}\n{loss}" if error.traceback else f"{error.type}: {message}"
@@ -31,7 +31,7 @@ def describe_loss(code: str, variables: Sequence[VariableInfo]) -> str:
 
     Args:
         code: the cell.
-        variables: the names bound before it.
+        variables: the names defined before it.
     """
     lost = bound_names(code)
     kept = [variable.name for variable in variables]
@@ -45,7 +45,7 @@ def describe_loss(code: str, variables: Sequence[VariableInfo]) -> str:
 
 
 def bound_names(code: str) -> list[str]:
-    """Names that this cell seems to bind, by its spelling."""
+    """Names that this cell seems to define, found in its text."""
     code = code[:_MAX_CODE]
     names = [name.strip() for names in _ASSIGNED.findall(code) for name in names.split(",")]
     return list(dict.fromkeys([*names, *_DEFINED.findall(code)]))

@@ -1,4 +1,4 @@
-"""What a worker may say, checked. Anything else makes it a hostile worker, which is killed."""
+"""Check the messages of a worker. A worker that sends anything else is killed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ERROR_KINDS: Final = frozenset({"exception", "syntax", "policy", "cpu", "memory
 
 @dataclass(frozen=True, slots=True)
 class WorkerCall:
-    """A call as a worker asks for it; it has no id of its own."""
+    """A call that a worker requests. It has no id yet."""
 
     function: str
     args: list[Any]
@@ -30,7 +30,7 @@ class WorkerCall:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDone:
-    """A finished cell as a worker reports it."""
+    """A worker's report of a finished cell."""
 
     stdout: str
     stdout_chars: int
@@ -44,7 +44,7 @@ def parse_calls(message: Message, offered: Collection[str]) -> list[WorkerCall]:
     """The calls of a ``call`` frame.
 
     Raises:
-        ProtocolError: It is malformed, or calls what was not offered.
+        ProtocolError: It is malformed, or calls a function that was not offered.
     """
     calls = _typed(message.get("calls"), list)
     if not 0 < len(calls) <= _MAX_CALLS:
@@ -53,7 +53,7 @@ def parse_calls(message: Message, offered: Collection[str]) -> list[WorkerCall]:
 
 
 def parse_place(message: Message) -> int:
-    """Where in the cell the calls of a ``call`` frame are made: a number that is equal for equal places.
+    """The place in the cell of the calls of a ``call`` frame, as a number that is equal for equal places.
 
     Raises:
         ProtocolError: It is malformed.
@@ -62,7 +62,7 @@ def parse_place(message: Message) -> int:
 
 
 def parse_taken(message: Message) -> list[str]:
-    """Keys of the answers that the cell has taken from its stock since the frame before.
+    """Keys of the answers that the cell has taken from its stock since the previous frame.
 
     Raises:
         ProtocolError: It is malformed.
@@ -74,7 +74,7 @@ def parse_call(wire: object, offered: Collection[str]) -> WorkerCall:
     """One call.
 
     Raises:
-        ProtocolError: It is malformed, or calls what was not offered.
+        ProtocolError: It is malformed, or calls a function that was not offered.
     """
     call: dict[str, Any] = _typed(wire, dict)
     function = _typed(call.get("f"), str)
@@ -120,7 +120,7 @@ def parse_file_piece(message: Message) -> tuple[str, bytes] | None:
 
 
 def _checked_path(path: str) -> str:
-    """A path that stays below whatever directory it is joined to."""
+    """Check that a path stays below any directory to which it is joined."""
     parts = path.split("/")
     if not path or len(path) > _MAX_PATH or "\0" in path or "\\" in path or ":" in parts[0] or ".." in parts:
         raise ProtocolError("a file with an impossible path")

@@ -1,4 +1,4 @@
-"""The host's side: how far to run ahead, what it found, and what of that was in vain."""
+"""The host's side of run-ahead: how far to run ahead, the calls that were found, and the unused ones."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from rlm_adapters.sandbox.protocol.journal import answer_to_json, call_hash
 from rlm_adapters.sandbox.protocol.types import Answer, HostCall
 
 Parallel: TypeAlias = Literal["ahead", "stream", "off"]
-"""Whether the calls of a plain loop are found ahead and made together (``stream``: those of finished statements while
-the root LM still writes the rest of the cell), or made one after the other."""
+"""``ahead``: the calls of a plain loop are found ahead and made together. ``stream``: also while the root LM is still
+writing the cell, for its finished statements. ``off``: one after the other."""
 
 DEFAULT_WIDTH: Final = 128
-"""Most calls that go out together."""
+"""Most calls that are sent together."""
 MAX_WASTE: Final = 0.10
-"""Share of the calls made ahead that may be in vain before run-ahead is stopped."""
+"""If a larger share of the calls made ahead is not used, run-ahead stops."""
 _FREE_WASTE: Final = 4
-"""Calls in vain that are not yet a sign of anything."""
+"""Number of unused calls that is always accepted."""
 _FIRST_WINDOW: Final = 32
 _SMALLEST_WINDOW: Final = 4
 _GROWTH: Final = 4
@@ -34,10 +34,10 @@ _REHEARSAL_SECONDS: Final = 0.25
 
 
 def check_parallel(value: Any) -> Parallel:
-    """A user's choice.
+    """Check the argument ``parallel=``.
 
     Raises:
-        InputError: it is none.
+        InputError: it is unknown.
     """
     choices: tuple[Parallel, ...] = get_args(Parallel)
     for choice in choices:
@@ -47,17 +47,17 @@ def check_parallel(value: Any) -> Parallel:
 
 
 def runs_ahead(value: Any) -> bool:
-    """Whether a sandbox that was given this choice runs ahead.
+    """Whether a sandbox with this ``parallel`` option runs ahead.
 
     Raises:
-        InputError: it is none.
+        InputError: it is unknown.
     """
     return check_parallel(value) != "off"
 
 
 @dataclass(frozen=True, slots=True)
 class AheadTerms:
-    """How far a session may run ahead now, for one whose account is in another process."""
+    """How far a session can run ahead now, if its account is in another process."""
 
     window: int
     limit: int | None
@@ -67,12 +67,12 @@ class AheadTerms:
 class AheadAccount:
     """Counts the run-ahead of one session, or of all sessions of a run that share it. Thread-safe.
 
-    Like a congestion window, the number of calls that go out together starts small, grows while all that was found
-    was also used, and is halved when something was not: a loop whose first answer raises an error costs
-    31 calls, not 127, and a long loop soon goes at full width.
+    Like a congestion window, the number of calls that are sent together starts small. It grows while all found calls
+    are used, and is halved if some are not. So a loop whose first answer raises an error costs 31 calls, not 127, and a
+    long loop soon runs at full width.
 
     Args:
-        max_ahead: most calls that go out together, the one that the cell waits for included.
+        max_ahead: most calls that are sent together, with the one that the cell waits for.
         enabled: False: never run ahead.
     """
 
@@ -84,47 +84,47 @@ class AheadAccount:
         self.calls = 0
         self.wasted = 0
         self.limit: int | None = None
-        """Calls ahead that the budget of the run has room for; None: no bound."""
+        """Calls ahead that the limits of the run allow; None: no limit."""
 
     @property
     def enabled(self) -> bool:
-        """Whether a cell may be run ahead: neither switched off nor stopped for waste."""
+        """Whether a cell can be run ahead: not switched off, and not stopped because of unused calls."""
         return self._enabled
 
     @property
     def most(self) -> int:
-        """Most calls that go out together."""
+        """Most calls that are sent together."""
         return self._most
 
     @property
     def stopped(self) -> bool:
-        """Whether too much of it was in vain."""
+        """Whether too many calls were not used."""
         return not self._enabled and self.wasted > 0
 
     def terms(self) -> AheadTerms:
-        """How far may be run ahead now."""
+        """How far to run ahead now."""
         with self._lock:
             return AheadTerms(self._window, self.limit, self._enabled)
 
     def keep_to(self, terms: AheadTerms) -> None:
-        """Go by the terms of another account, which counts for this one too."""
+        """Use the terms of another account, which counts for this one, too."""
         with self._lock:
             self._window, self.limit, self._enabled = terms.window, terms.limit, terms.enabled
 
     def room(self, waiting: int) -> int:
-        """Calls that may be made ahead beside those that the cell waits for."""
+        """Number of calls that can be made ahead, in addition to those that the cell waits for."""
         with self._lock:
             room = self._window - waiting if self._enabled else 0
             return max(0, room if self.limit is None else min(room, self.limit))
 
     def found(self, count: int, room: int) -> None:
-        """A wave has found ``count`` calls of the ``room`` that there was."""
+        """A look has found ``count`` calls; ``room`` calls were allowed."""
         with self._lock:
             if count >= room:
                 self._window = min(self._most, _GROWTH * self._window)
 
     def settle(self, answered: int, wasted: int) -> None:
-        """A cell has ended: of the calls that were answered ahead so many were never asked for."""
+        """A cell has ended: count the calls that were answered ahead, and the unused ones."""
         with self._lock:
             self.calls += answered
             self.wasted += wasted
@@ -140,8 +140,8 @@ class CellAhead:
     Args:
         account: of the session.
         cell: index of the cell, as in the ids of its calls.
-        functions: names of the functions that may be called ahead.
-        given: calls whose answers are there from the start, found by an earlier worker of the same cell.
+        functions: names of the functions that can be called ahead.
+        given: calls with answers from the start, which an earlier worker of the same cell found.
     """
 
     def __init__(
@@ -165,21 +165,21 @@ class CellAhead:
         return self._open
 
     def close(self) -> None:
-        """Run this cell ahead no more."""
+        """Stop running this cell ahead."""
         self._open = False
         self._reserve.clear()
 
     def restart(self) -> None:
-        """The cell starts over in a new worker, which knows nothing yet."""
+        """The cell starts again in a new worker."""
         self._told.clear()
 
     def request(self, waiting: Collection[HostCall], known: Mapping[str, Answer], place: int = 0) -> Message | None:
-        """The frame that has a worker look ahead of the calls that the cell waits for; None: not now.
+        """The frame that makes a worker look ahead; None: not now.
 
         Args:
-            waiting: those calls.
-            known: all answers that there are.
-            place: where in the cell it waits.
+            waiting: the calls that the cell waits for.
+            known: all known answers.
+            place: place in the cell at which it waits.
         """
         room = self._account.room(len(waiting))
         if not self._open or room <= 0 or not self._backoff_at(place).is_due():
@@ -191,9 +191,9 @@ class CellAhead:
         return {"t": "look", "answers": answers, "waiting": waits, "most": self._account.most}
 
     def reserved(self, waiting: Collection[HostCall]) -> tuple[HostCall, ...]:
-        """Calls that an earlier look has found and that did not go out then, if the cell has come to the first of them.
+        """Calls that an earlier look found but did not send, if the cell has reached the first of them.
 
-        A loop whose calls do not need each other is so looked at once, not once for each of its waves.
+        So a loop of independent calls needs one look, and not one for each of its waves.
         """
         room = self._account.room(len(waiting))
         asked = [call.id for call in waiting]
@@ -202,7 +202,7 @@ class CellAhead:
         for call_id in asked:
             del self._reserve[call_id]
         if len(self._reserve) < room and self._cut:
-            return ()  # there is more to be found
+            return ()  # there are more calls to find
         return self._send(room)
 
     def _backoff_at(self, place: int) -> _Backoff:
@@ -213,16 +213,16 @@ class CellAhead:
     def take(
         self, message: Message, waiting: Collection[HostCall], known: Collection[str], place: int = 0
     ) -> tuple[HostCall, ...]:
-        """The calls that a worker's answer to a `request` names, with the ids that the cell itself would give them.
+        """The calls in a worker's answer to a `request`, with the ids that they have in the cell.
 
         Args:
             message: the worker's answer.
             waiting: the calls that the cell waits for.
-            known: ids of the calls whose answers there are.
-            place: where in the cell it waits.
+            known: ids of the calls with answers.
+            place: place in the cell at which it waits.
 
         Raises:
-            ProtocolError: It is malformed, or names what may not be called ahead.
+            ProtocolError: It is malformed, or names a function that must not be called ahead.
         """
         most = self._account.most
         calls, more = parse_found(message, self._functions, self._cell, most)
@@ -234,7 +234,7 @@ class CellAhead:
         return self._send(self._account.room(len(waiting)))
 
     def _send(self, room: int) -> tuple[HostCall, ...]:
-        """The next calls of the reserve, no more than there is room for."""
+        """The next reserved calls, at most ``room``."""
         sent = list(islice(self._reserve, room))
         calls = tuple(self._reserve.pop(key) for key in sent)
         self._account.found(len(calls), room)
@@ -242,7 +242,7 @@ class CellAhead:
         return calls
 
     def answered(self, calls: Collection[str], waiting: Collection[HostCall]) -> None:
-        """Answers to some calls have come, while the cell waits for ``waiting``."""
+        """Note answers to some calls, while the cell waits for ``waiting``."""
         self._offered -= {call.id for call in waiting}
         self._answered |= self._offered.intersection(calls)
 
@@ -250,9 +250,9 @@ class CellAhead:
         """The cell has ended.
 
         Returns:
-            How many calls were made ahead, and how many of those in vain.
+            Number of calls made ahead, and number of unused ones.
         """
-        # What an earlier worker was answered and this one did not ask for can only have been made ahead.
+        # An answer that an earlier worker got and this one did not ask for was made ahead.
         answered = self._answered | self._given.difference(used)
         wasted = len(answered.difference(used))
         self._account.settle(len(answered), wasted)
@@ -262,19 +262,19 @@ class CellAhead:
 def parse_found(
     message: Message, functions: Collection[str], cell: int, most: int
 ) -> tuple[tuple[HostCall, ...], bool]:
-    """The calls of a ``found`` frame, with the ids that the cell itself would give them.
+    """The calls of a ``found`` frame, with the ids that they have in the cell.
 
     Args:
         message: of the worker.
-        functions: names of those that may be called ahead.
+        functions: names of the functions that can be called ahead.
         cell: index of the cell.
-        most: calls that are read.
+        most: largest number of calls that are read.
 
     Returns:
         The calls, and whether another look may find more.
 
     Raises:
-        ProtocolError: It is malformed, or names what may not be called ahead.
+        ProtocolError: It is malformed, or names a function that must not be called ahead.
     """
     if message["t"] != "found" or type(message.get("more")) is not bool or type(message.get("calls")) is not list:
         raise ProtocolError("calls found ahead were expected")
@@ -289,15 +289,15 @@ def parse_found(
 def rehearsal(
     code: str, new: str, answers: Mapping[str, Answer], waiting: Collection[str], *, most: int, inputs: int
 ) -> Message:
-    """The frame that has a worker run the beginning of the next cell ahead.
+    """The frame that makes a worker run the beginning of the next cell ahead.
 
     Args:
-        code: it.
-        new: the statements at its end at which no look has been taken yet, and the functions of the cell that they use.
-        answers: those that there are, by the ids of their calls.
-        waiting: ids of the calls that were found before and have no answer yet.
-        most: calls that are reported.
-        inputs: the round of inputs that the cell has.
+        code: the beginning of the cell.
+        new: its last statements, which were not part of an earlier look, and the functions of the cell that they use.
+        answers: known answers by the ids of their calls.
+        waiting: ids of calls that were found before and have no answer yet.
+        most: largest number of reported calls.
+        inputs: the round of the cell's inputs.
     """
     return {
         "t": "rehearse",
@@ -312,7 +312,7 @@ def rehearsal(
 
 
 class _Backoff:
-    """When to look ahead at one place of a cell: a chain of calls that need each other has nothing to find there."""
+    """Decides when to look ahead at one place of a cell. In a chain of dependent calls there is nothing to find."""
 
     def __init__(self) -> None:
         self._skip = 0
@@ -326,7 +326,7 @@ class _Backoff:
         return True
 
     def looked(self, *, found: bool) -> None:
-        """It was looked: when nothing was found, less and less often from here on."""
+        """Note a look. If nothing was found, later looks become less frequent."""
         self._skip, self._vain = (0, 0) if found else (4**self._vain, self._vain + 1)
 
 

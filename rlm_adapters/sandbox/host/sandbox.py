@@ -1,4 +1,4 @@
-"""The sandbox: where sessions come from."""
+"""`Sandbox`: the executor that starts workers on this machine."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ _PLAIN_MODULES: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IsolationReport:
-    """What confines the workers on this machine, found by trying.
+    """How workers are confined on this machine, as measured.
 
     Attributes:
-        level: ``os`` when all layers hold, else ``process``.
-        layers: those that hold, of rlimits, landlock and seccomp.
-        notes: why others do not.
+        level: ``os`` if all layers hold, else ``process``.
+        layers: the layers that hold, of rlimits, landlock and seccomp.
+        notes: why other layers do not hold.
     """
 
     level: Isolation
@@ -57,21 +57,21 @@ class IsolationReport:
 class Sandbox:
     """Runs untrusted Python in confined worker processes, one per session. Thread-safe.
 
-    Keep it for as long as sessions are opened: they start in milliseconds from a process that all sandboxes of
-    this host share, and that ends with the last of them.
+    Keep it as long as you open sessions. They start in milliseconds from a process that all sandboxes of this host
+    process share. It ends with the last of them.
 
     Args:
         limits: limits of every session.
-        require: ``"os"`` refuses a machine on which the operating system does not confine the workers.
-        allow_modules: real modules that cells may import besides the sandbox's own facades (``["numpy"]``). This
-            gives up the language policy for them: whatever such a module can reach, a cell can reach, up to what
-            the operating system's layers leave.
-        parallel: ``"ahead"``: while a cell waits for an LM call, the calls that it will make later are found and
-            offered together with it (``HostCall.ahead``; see `runahead`). ``"off"``: one after the other.
-        max_ahead: most calls that go out together; default: what `ahead_account` is asked for.
+        require: ``"os"``: raise an error if the operating system does not confine the workers.
+        allow_modules: real modules that cells can import in addition to the facades (``["numpy"]``). The language
+            policy does not apply to them: a cell can reach everything that such a module can reach, within the
+            confinement of the operating system.
+        parallel: ``"ahead"``: while a cell waits for an LM call, its later calls are found and offered together with
+            it (``HostCall.ahead``; see `runahead`). ``"off"``: one after the other.
+        max_ahead: most calls that are sent together; default: the ``width`` of `ahead_account`.
 
     Raises:
-        InputError: A limit makes no sense.
+        InputError: A limit is wrong.
         IsolationError: ``require`` cannot be met.
     """
 
@@ -120,12 +120,12 @@ class Sandbox:
 
     @property
     def isolation(self) -> Isolation:
-        """The level that was achieved on this machine."""
+        """The isolation level on this machine."""
         return self.report.level
 
     @property
     def report(self) -> IsolationReport:
-        """What confines the workers, and why no more does."""
+        """The layers that confine the workers, and why others do not."""
         hello = self._zygote.hello()
         layers = tuple(layer for layer in ALL_LAYERS if layer in hello["layers"] and self._wants(layer))
         notes = [*hello["notes"], *(f"{layer} is switched off" for layer in ALL_LAYERS if not self._wants(layer))]
@@ -145,25 +145,25 @@ class Sandbox:
         ahead: AheadAccount | None = None,
         later: Sequence[LaterInputs] = (),
     ) -> Session:
-        """Open a session; its worker is running when this returns, the journal replayed in it.
+        """Open a session: start its worker, and replay the journal in it.
 
         Args:
-            variables: inputs by name: JSON types, bytes, or `FileVariable`, which hands over a file's content.
-            files: read-only files of the workspace by their path there: bytes, or the path of a file here.
-            functions: what cells may call: callables by name for `Session.run`, or descriptions for a host that
-                answers by `Session.start` and `Session.resume`.
-            output_fields: names that positional arguments of SUBMIT are bound to.
-            seed: of the session's random numbers.
-            epoch: instant, in seconds, at which its clock starts; None: now. A replay needs the same.
-            journal: finished cells of an earlier session with the same inputs, run again with their answers.
+            variables: inputs by name: JSON types, bytes, or `FileVariable` for the content of a file.
+            files: read-only files of the workspace by their path there: bytes, or the path of a local file.
+            functions: functions that cells can call: callables by name for `Session.run`, or descriptions for a host
+                that answers with `Session.start` and `Session.resume`.
+            output_fields: names for the positional arguments of SUBMIT.
+            seed: seed of the session's random numbers.
+            epoch: start time of its clock, in seconds; None: now. A replay needs the same time.
+            journal: finished cells of an earlier session with the same inputs. They are run again with their answers.
             scope: sessions of one scope (a run and its children) with the same big texts share one copy of them.
-            ahead: counts and bounds the run-ahead of this session together with others; None: one of its own.
-            later: inputs that came when some cells of the journal had been run, in order.
+            ahead: counts and limits the run-ahead of this session together with others; None: a new account.
+            later: inputs that were added after some cells of the journal, in order.
 
         Raises:
-            InputError: An input, file or function cannot be offered.
-            SandboxError: No worker can be had.
-            ReplayDivergenceError: The journal does not rebuild what it did before.
+            InputError: An input, file or function cannot be used.
+            SandboxError: There is no worker.
+            ReplayDivergenceError: The replay of the journal differs from the first run.
         """
         described, callables = describe_functions(functions)
         inputs = Inputs(variables, files, later)
@@ -191,19 +191,19 @@ class Sandbox:
         return session
 
     def ahead_account(self, width: int = DEFAULT_WIDTH) -> AheadAccount:
-        """A new account for the run-ahead of some sessions, as this sandbox was told to run ahead.
+        """A new account for the run-ahead of some sessions, with this sandbox's ``parallel`` option.
 
         Args:
-            width: most calls that go out together, unless the sandbox was given ``max_ahead``.
+            width: most calls that are sent together, unless the sandbox has ``max_ahead``.
         """
         return AheadAccount(self._max_ahead or width, enabled=self._ahead)
 
     def thread_pool(self) -> Threads:
-        """Threads for the asynchronous forms of the sessions' methods, apart from asyncio's own."""
+        """Threads for the async methods of sessions, separate from those of asyncio."""
         return self._threads
 
     def forget_parent(self) -> Any:
-        """In a forked copy of the host: no threads, no sessions, no held inputs yet."""
+        """Start again in a forked child, without threads, sessions and held inputs."""
         inherited = (list(self._sessions), self._held_inputs, self._threads)
         self._sessions = weakref.WeakSet()
         self._threads = Threads("rlm-sandbox")
@@ -211,11 +211,11 @@ class Sandbox:
         return inherited
 
     async def in_pool(self, work: Callable[[], _T]) -> _T:
-        """Do something that blocks (opening a session, say) without blocking the event loop."""
+        """Do blocking work (such as opening a session) without blocking the event loop."""
         return await asyncio.wrap_future(self.thread_pool().submit(work))
 
     def close(self) -> None:
-        """Close all sessions; harmless when done twice."""
+        """Close all sessions. Can be called twice."""
         for session in list(self._sessions):
             session.close()
         self._threads.shutdown(wait=True, cancel_futures=True)

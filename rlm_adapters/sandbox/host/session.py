@@ -1,8 +1,8 @@
-"""A session: one REPL namespace, driven cell by cell, that outlives its worker.
+"""`Session`: one REPL namespace that runs cells one by one and can outlive its worker.
 
-``start`` runs a cell until it ends or waits for the host; ``resume`` goes on with answers. The worker behind it may
-be killed at any time: what counts is the journal, from which a new worker is built when the next one is needed.
-A cell that hits a limit leaves no trace: its worker is replaced, and the replay skips it.
+``start`` runs a cell until it ends or waits for the host; ``resume`` continues with answers. The worker can be killed
+at any time: when a new worker is needed, it is built from the journal. If a cell reaches a limit, nothing of it is
+kept: its worker is replaced, and the replay skips the cell.
 """
 
 from __future__ import annotations
@@ -49,25 +49,25 @@ _LOOK_SECONDS: Final = 30.0  # of wall time; a worker gives its child far less
 
 
 class WorkerSource(Protocol):
-    """Where a session gets its workers."""
+    """Makes the workers of a session."""
 
     spec: SessionSpec
 
     def start(self) -> WorkerProcess:
-        """A worker that has the session's inputs and waits for a cell."""
+        """Start a worker with the session's inputs, which waits for a cell."""
 
     def close(self) -> None:
         """No more workers are needed."""
 
 
 class Session(JournaledSession[Cell]):
-    """One REPL of a sandbox; made by `Sandbox.open`.
+    """One REPL of a sandbox. `Sandbox.open` makes it.
 
-    Use it from one thread at a time; `kill` and `close` may come from any.
+    Use it from one thread at a time; `kill` and `close` can be called from any thread.
 
     Attributes:
-        epoch: the instant, in seconds, at which the session's clock started: part of what a replay needs.
-        seed: its random seed.
+        epoch: start time of the session's clock, in seconds. A replay needs it.
+        seed: its random seed. A replay needs it.
     """
 
     def __init__(
@@ -88,13 +88,13 @@ class Session(JournaledSession[Cell]):
         weakref.finalize(self, self._slot.abandon)
 
     def run(self, code: str) -> Done:
-        """Run a cell to its end, answering its calls with the functions that the session was opened with.
+        """Run a cell to its end, and answer its calls with the session's functions.
 
         Calls of a batch run at the same time. An exception of a function becomes a `Failure`.
 
         Raises:
-            InputError: The session was opened with descriptions of functions instead of functions.
-            SandboxError: No worker can be had.
+            InputError: The session has descriptions of functions instead of functions.
+            SandboxError: There is no worker.
         """
         self._check_callables()
         step = self.start(code)
@@ -103,7 +103,7 @@ class Session(JournaledSession[Cell]):
         return step
 
     async def arun(self, code: str) -> Done:
-        """`run` without blocking the event loop; the functions may be coroutine functions."""
+        """`run` without blocking the event loop. The functions can be coroutine functions."""
         self._check_callables()
         step = await self.astart(code)
         while isinstance(step, Pending):
@@ -120,23 +120,23 @@ class Session(JournaledSession[Cell]):
         answers: Mapping[str, Answer] = {},
         waiting: Collection[str] = (),
     ) -> tuple[tuple[HostCall, ...], bool]:
-        """Look which LM calls the next cell will make that begins with this code; nothing of the session changes.
+        """Find the LM calls of the next cell, which begins with this code. The session does not change.
 
         Args:
-            code: complete statements, the beginning of the cell.
-            new: the statements at its end at which no look has been taken yet, and the functions of the cell that they
+            code: complete statements at the beginning of the cell.
+            new: its last statements, which were not part of an earlier look, and the functions of the cell that they
                 use.
-            most: calls that are reported.
-            answers: those that there are already, by the ids of their calls.
-            waiting: ids of the calls that were found before and have no answer yet; they are not reported again.
+            most: largest number of reported calls.
+            answers: known answers by the ids of their calls.
+            waiting: ids of calls that were found before and have no answer yet. They are not reported again.
 
         Returns:
-            The calls, with the ids that the cell itself would give them, and whether another look, with more code or
-            more answers, may find others.
+            The calls, with the ids that they have in the cell, and whether another look, with more code or more
+            answers, may find others.
 
         Raises:
-            SandboxError: No worker can be had, or a cell waits.
-            ReplayDivergenceError: The journal does not rebuild what it did before.
+            SandboxError: There is no worker, or a cell waits.
+            ReplayDivergenceError: The replay of the journal differs from the first run.
         """
         with self._exclusively():
             self._check_that_none_waits("a cell can be rehearsed between cells")
@@ -152,14 +152,14 @@ class Session(JournaledSession[Cell]):
                 worker.channel.send(frame, deadline=deadline)
                 return parse_found(worker.channel.receive(deadline=deadline), self._spec.pure, index, most)
             except (ChannelClosedError, ChannelTimeoutError, ProtocolError):
-                self._slot.drop(worker)  # the cell itself gets a new one
+                self._slot.drop(worker)  # the cell gets a new one
                 return (), False
 
     def files_written(self) -> dict[str, bytes]:
         """The workspace files that cells have written, by path.
 
         Raises:
-            SandboxError: A cell is waiting, or no worker can be had.
+            SandboxError: A cell is waiting, or there is no worker.
         """
         with self._exclusively():
             self._check_that_none_waits("files can be fetched between cells")
@@ -171,7 +171,7 @@ class Session(JournaledSession[Cell]):
                 raise SandboxError(f"the worker did not hand over its files: {error or 'it took too long'}") from None
 
     def kill(self) -> None:
-        """Kill the worker, from any thread. The journal stays: the session can go on with a new one."""
+        """Kill the worker, from any thread. The journal is kept, so the session can continue with a new worker."""
         self._slot.kill()
 
     def close(self) -> None:
@@ -244,7 +244,7 @@ class Session(JournaledSession[Cell]):
         self._variables = report.variables
 
     def _take_files(self, worker: WorkerProcess) -> dict[str, bytes]:
-        """Collect the files that the worker sends, up to what cells may write."""
+        """Collect the files that the worker sends, up to the limit of written files."""
         files: dict[str, bytearray] = {}
         left = self._spec.limits.file_bytes
         deadline = time.monotonic() + self._spec.limits.wall_seconds
@@ -261,7 +261,7 @@ class Session(JournaledSession[Cell]):
         kills = self._slot.kills
         try:
             step = self._advance(cell)
-        except BaseException:  # Ctrl-C, no worker to be had, a divergence
+        except BaseException:  # Ctrl-C, no worker, a divergence
             self._cell = None
             self._slot.kill()
             raise
@@ -283,7 +283,7 @@ class Session(JournaledSession[Cell]):
         try:
             try:
                 return self._converse(worker, cell)
-            except ChannelUnsentError:  # it was killed while it had nothing to do
+            except ChannelUnsentError:  # it was killed while it was idle
                 self._slot.drop(worker)
                 cell.restart(self._spec.limits.wall_seconds)
                 worker = self._ready_worker()
@@ -298,22 +298,22 @@ class Session(JournaledSession[Cell]):
         except ChannelClosedError:
             status = self._slot.drop(worker, wait=True)
             if killed_from_outside(status) and not cell.killed and self._slot.kills == kills:
-                cell.killed = True  # once: should it be the kernel, out of memory, it does it again
+                cell.killed = True  # only once: if the kernel killed it because of memory, it will do so again
                 cell.restart(self._spec.limits.wall_seconds)
                 return self._advance(cell)
             return self._lost(cell, CellError(*death(status)))
 
     def _converse(self, worker: WorkerProcess, cell: Cell) -> Pending | Done:
-        """Answer what is known until the cell ends or asks for something new."""
+        """Send known answers until the cell ends or makes an unknown call."""
         while (report := self._exchange(worker, cell)) is None:
             if unknown := cell.unknown():
                 return Pending(unknown + self._look_ahead(worker, cell))
         return self._finished(worker, cell, report)
 
     def _look_ahead(self, worker: WorkerProcess, cell: Cell) -> tuple[HostCall, ...]:
-        """Calls that the cell will ask for later, as far as that can be told now.
+        """Calls that the cell will make later, as far as they can be found now.
 
-        Whatever goes wrong with it is not the cell's fault: it goes on without, in a new worker if need be.
+        An error here does not affect the cell: it continues without these calls, in a new worker if necessary.
         """
         unknown = cell.unknown()
         if reserved := cell.ahead.reserved(unknown):
@@ -332,13 +332,13 @@ class Session(JournaledSession[Cell]):
             return ()
 
     def _exchange(self, worker: WorkerProcess, cell: Cell) -> WorkerDone | None:
-        """Send the cell, or the answers that it waits for, and take what comes back.
+        """Send the cell, or the answers that it waits for, and read the reply.
 
         Returns:
-            The report of the cell's end; None when it waits for calls, which are then ``cell.waiting``.
+            The report of the cell's end; None if it waits for the calls in ``cell.waiting``.
         """
         message = cell.message(self._spec.limits.cpu_seconds, ahead=cell.ahead.wanted)
-        # The time in which the host waits for the worker, and not the other way round, counts for the wall limit.
+        # Only the time in which the host waits for the worker counts for the wall limit.
         started = time.monotonic()
         deadline = started + cell.seconds_left
         worker.channel.send(message, deadline=deadline)
@@ -358,7 +358,7 @@ class Session(JournaledSession[Cell]):
     def _finished(self, worker: WorkerProcess, cell: Cell, report: WorkerDone) -> Done:
         error = report.error
         if error is not None and error.kind in LIMIT_KINDS:
-            # How far it got depends on the machine, so no replay could repeat it: it leaves no trace.
+            # Its progress depends on the machine, so a replay could not repeat it: nothing of it is kept.
             self._slot.drop(worker)
             return replace(
                 self._lost(cell, error),
@@ -379,7 +379,7 @@ class Session(JournaledSession[Cell]):
         )
 
     def _lost(self, cell: Cell, error: CellError) -> Done:
-        """The end of a cell whose worker is gone; the next one is built when it is needed."""
+        """The end of a cell whose worker was lost. A new worker is made when it is needed."""
         told = with_loss(error, cell.code, self._variables)
         return Done(stdout="", error=told, variables=self._variables, replaced=True)
 

@@ -1,4 +1,4 @@
-"""What a session is opened with."""
+"""`SessionSpec`: the settings of a session."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rlm_adapters.sandbox.protocol.types import HostFunction, SandboxLimits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSpec:
-    """What a session was opened with: all that a new worker needs besides the journal."""
+    """The settings of a session: everything that a new worker needs in addition to the journal."""
 
     inputs: Inputs
     functions: tuple[HostFunction, ...]
@@ -23,21 +23,21 @@ class SessionSpec:
     layers: tuple[str, ...]
     plain: bool = False
     ahead: bool = False
-    """Workers may fork themselves to run cells ahead."""
+    """Whether workers can fork themselves to run cells ahead."""
 
     @property
     def offered(self) -> frozenset[str]:
-        """Names of the functions that a call may name: a batch comes as calls of the function that it is of."""
+        """Names of the functions that a call can have. A batch arrives as calls of its single function."""
         return frozenset(function.batch_of or function.name for function in self.functions)
 
     @property
     def pure(self) -> frozenset[str]:
-        """Names of the functions that are LM calls without effects: they may be called ahead."""
+        """Names of the functions that are LM calls without effects. They can be called ahead."""
         effects = {function.name for function in self.functions if function.effects}
         return frozenset(f.batch_of or f.name for f in self.functions if not f.effects) - effects
 
     def begin(self) -> Message:
-        """The frame that begins a session in a worker that has its inputs."""
+        """The frame that starts a session in a worker with its inputs."""
         return {
             "t": "begin",
             "functions": [

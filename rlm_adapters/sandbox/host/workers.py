@@ -1,9 +1,9 @@
-"""Making workers for a session: from the zygote, or from a process that already holds the session's big inputs.
+"""Make workers for a session: from the zygote, or from a holder of the session's big inputs.
 
-Decoding 100 MB of text takes some 200 ms; a fork of a process that has it takes 10, and the pages are shared. So a
-session with big texts gets them into a holder first and its workers from there: the first one, the one that
-replaces it after a kill, and those of other sessions of the same scope with the same inputs. A holder belongs to one
-scope: inputs of one run are never in a process from which a worker of another run is forked.
+Decoding 100 MB of text takes about 200 ms. Forking a process that has it takes 10 ms, and the pages are shared. So big
+texts are first loaded into a holder, which forks the workers: the first one, its replacement after a kill, and those of
+other sessions of the same scope with the same inputs. A holder belongs to one scope, so a worker is never forked from
+a process with inputs of another run.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _START_SECONDS: Final = 600.0
 
 
 class Held:
-    """Some big inputs and the process that holds them, made when first needed and again when it dies."""
+    """Some big inputs and their holder. The holder is started at the first use, and again if it dies."""
 
     def __init__(self, zygote: SharedZygote, bigs: Sequence[Big]) -> None:
         self._zygote = zygote
-        self._bigs = bigs  # keeps the objects alive, and so the keys made of their ids true
+        self._bigs = bigs  # keeps the objects alive, so that keys from their ids stay valid
         self._lock = threading.Lock()
         self._holder: Holder | None = None
 
@@ -41,7 +41,7 @@ class Held:
 
         Raises:
             InputError: One of them cannot be read or decoded.
-            SandboxError: No holder can be had.
+            SandboxError: There is no holder.
         """
         for _ in range(2):
             with self._lock:
@@ -60,7 +60,7 @@ class Held:
 
 
 class HeldInputs:
-    """The big inputs that are held for the sessions of a sandbox, by scope and content."""
+    """The big inputs in holders for the sessions of a sandbox, by scope and content."""
 
     def __init__(self, zygote: SharedZygote) -> None:
         self._zygote = zygote
@@ -68,7 +68,7 @@ class HeldInputs:
         self._held: weakref.WeakValueDictionary[tuple[Hashable, frozenset[str]], Held] = weakref.WeakValueDictionary()
 
     def get(self, scope: Hashable | None, bigs: Sequence[Big]) -> Held:
-        """The holder for these inputs in this scope; without a scope, one of its own."""
+        """The holder for these inputs in this scope; without a scope, a new one."""
         unique = list({big.key: big for big in bigs}.values())
         if scope is None:
             return Held(self._zygote, unique)
@@ -92,7 +92,7 @@ class WorkerFactory:
         self._held: Held | None = held_inputs.get(scope, self._bigs) if self._bigs else None
 
     def start(self) -> WorkerProcess:
-        """A worker that has the session's inputs, is confined and waits for a cell.
+        """Start a confined worker with the session's inputs, which waits for a cell.
 
         Raises:
             InputError: An input cannot be read or decoded.
@@ -102,7 +102,7 @@ class WorkerFactory:
         worker = source.fork(max_frame_bytes=self.spec.limits.frame_bytes)
         deadline = time.monotonic() + _START_SECONDS
         try:
-            with contextlib.suppress(ChannelUnsentError):  # it has given up, and has said why
+            with contextlib.suppress(ChannelUnsentError):  # it has given up and sent the reason
                 for load in self.spec.inputs.loads(held=self._bigs):
                     worker.channel.send({"t": "load", "items": list(load.items)}, deadline=deadline, fds=load.fds)
                 worker.channel.send(self.spec.begin(), deadline=deadline)
@@ -115,11 +115,11 @@ class WorkerFactory:
         return worker
 
     def close(self) -> None:
-        """Let go of the inputs: with the last session that has them, their holder ends."""
+        """Release the inputs. The holder ends with the last session that uses it."""
         self._held = None
 
     def _check_ready(self, message: Message) -> None:
-        """Refuse inputs that could not be decoded, and a worker without a layer that this machine has."""
+        """Refuse inputs that could not be decoded, and workers without a layer that this machine has."""
         if message["t"] == "refused":
             raise InputError(parse_failure(message))
         if message["t"] == "failed":

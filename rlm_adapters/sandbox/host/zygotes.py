@@ -1,4 +1,4 @@
-"""The zygote as the host sees it: started when first needed, shared, started anew when it dies."""
+"""The zygote: started at the first use, shared, and started again if it dies."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _ENVIRONMENT: Final = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
 }
-"""The whole environment of the zygote: nothing of the host's, so no key of the user's can be read in a worker."""
+"""The environment of the zygote. It has no variables of the host, so a worker cannot read the user's keys."""
 
 
 class Zygote(ForkClient):
-    """The zygote process. Returns at once: it imports while the host goes on.
+    """The zygote process. The constructor returns at once, and the zygote imports its modules in the background.
 
     Args:
-        modules: imported by the zygote for every worker.
+        modules: modules that the zygote imports for every worker.
     """
 
     def __init__(self, modules: Sequence[str]) -> None:
@@ -55,7 +55,7 @@ class Zygote(ForkClient):
         arguments = json.dumps([path, theirs.fileno(), list(modules)])
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
         with theirs:
-            # Not -I: it would ignore PYTHONHASHSEED too.
+            # Not -I, because it would also ignore PYTHONHASHSEED.
             self._process = subprocess.Popen(  # noqa: S603 - our own code
                 [sys.executable, "-s", "-P", "-c", _BOOT, arguments],
                 env=_ENVIRONMENT | {k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"},
@@ -64,12 +64,12 @@ class Zygote(ForkClient):
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
                 cwd="/",
-                start_new_session=True,  # Ctrl-C in the terminal is the host's
+                start_new_session=True,  # Ctrl-C in the terminal is only for the host
             )
         self._hello: Message | None = None
 
     def hello(self) -> Message:
-        """What the zygote said when it was ready: the layers that hold on this machine.
+        """The first message of the zygote, with the layers that hold on this machine.
 
         Raises:
             SandboxError: It could not start.
@@ -89,7 +89,7 @@ class Zygote(ForkClient):
             return self._hello
 
     def close(self) -> None:
-        """End the zygote with all its workers, and reap it."""
+        """End the zygote and all its workers, and reap it."""
         super().close()
         self._errors.close()
         try:
@@ -99,7 +99,7 @@ class Zygote(ForkClient):
             self._process.wait()
 
     def forget(self) -> None:
-        """In a forked copy of the host: let go of the parent's zygote without ending it."""
+        """In a forked child: forget the parent's zygote without ending it."""
         self._gone = True
         self._channel.detach()
         self._errors.close()
@@ -107,7 +107,7 @@ class Zygote(ForkClient):
 
 
 class SharedZygote:
-    """One zygote for all sandboxes of this process that import the same modules; started anew when it dies."""
+    """One zygote for all sandboxes of this process with the same modules. It is started again if it dies."""
 
     def __init__(self, modules: tuple[str, ...]) -> None:
         self._modules = modules
@@ -117,7 +117,7 @@ class SharedZygote:
         forget_in_children(self)
 
     def acquire(self) -> None:
-        """Count one more user, and have the zygote starting."""
+        """Count one more user, and start the zygote if necessary."""
         with self._lock:
             self._users += 1
             if self._zygote is not None:
@@ -128,7 +128,7 @@ class SharedZygote:
         threading.Thread(target=self._current, daemon=True, name="rlm-zygote").start()  # starting it blocks
 
     def release(self) -> None:
-        """Count one user less; with the last one the zygote ends."""
+        """Count one user less. The zygote ends with its last user."""
         with self._lock:
             self._users -= 1
             if self._users > 0 or self._zygote is None:
@@ -137,14 +137,14 @@ class SharedZygote:
         zygote.close()
 
     def hello(self) -> Message:
-        """What the zygote found out about this machine."""
+        """The zygote's report about this machine."""
         return self._current().hello()
 
     def fork(self, *, max_frame_bytes: int) -> WorkerProcess:
         """A new worker, from a new zygote if the old one has died.
 
         Raises:
-            SandboxError: None can be had.
+            SandboxError: It cannot be started.
         """
         return self._ask(lambda zygote: zygote.fork(max_frame_bytes=max_frame_bytes))
 
@@ -162,7 +162,7 @@ class SharedZygote:
         """A new holder, from a new zygote if the old one has died.
 
         Raises:
-            SandboxError: None can be had.
+            SandboxError: It cannot be started.
         """
         return self._ask(Zygote.fork_holder)
 
@@ -180,7 +180,7 @@ class SharedZygote:
         dead.close()
 
     def forget_parent(self) -> None:
-        """In a forked copy of the host: start over with a zygote of its own."""
+        """In a forked child: start again with a new zygote."""
         self._lock = threading.RLock()
         if self._zygote is not None:
             self._zygote.forget()
@@ -199,7 +199,7 @@ _shared: Final[weakref.WeakValueDictionary[tuple[str, ...], SharedZygote]] = wea
 
 
 def shared_zygote(modules: Sequence[str]) -> SharedZygote:
-    """The zygote of this process that imports these modules. It holds no inputs, so runs cannot meet in it."""
+    """The zygote of this process with these modules. It holds no inputs, so it does not connect runs."""
     key = tuple(modules)
     with _shared_lock.lock:
         zygote = _shared.get(key)
@@ -209,7 +209,7 @@ def shared_zygote(modules: Sequence[str]) -> SharedZygote:
 
 
 class _SharedLock:
-    """The lock around `_shared`: in a child a new one, since the old one may be held by a thread that is not there."""
+    """The lock for `_shared`. A child gets a new one, because a missing thread may hold the old one."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

@@ -1,8 +1,8 @@
-"""A second executor: pydantic-monty, a Python interpreter of its own, written in Rust (extra ``monty``).
+"""A second executor: pydantic-monty, a Python interpreter written in Rust (extra ``monty``).
 
-Its language boundary is stronger than any filter before CPython can be, since there is nothing behind it to reach;
-in exchange it runs less of Python (no ``yield``, no inheritance, fewer modules), and there is no run-ahead. Its own
-worker processes are not confined by the operating system here.
+Without CPython there are no objects that a cell could reach, so its language boundary is stronger than any filter. But
+it runs less of Python (no ``yield``, no inheritance, fewer modules), and has no run-ahead. The operating system does
+not confine its worker processes here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Driving one cell through a monty worker: from one call to the host to the next."""
+"""Run one cell in a monty worker, from one call of the host to the next."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EXIT: Final = "the cell has handed in its answer"
 
 
 class _NoScheduler:
-    """Calls are planned here and made by the session."""
+    """Used to plan calls. The session makes them."""
 
     def call_host(self, calls: Sequence[WireCall]) -> list[Answer]:
         raise NotImplementedError
@@ -34,17 +34,17 @@ class CellRun:
     """One run of one cell.
 
     Args:
-        worker: in which it runs.
+        worker: its worker.
         code: the cell.
-        index: its place in the journal.
-        functions: what it may call.
-        finish: the finishing functions.
-        names: names that are bound already.
-        output: takes what it prints.
+        index: its index in the journal.
+        functions: functions that it can call.
+        finish: the functions that submit an answer.
+        names: names that are already defined.
+        output: gets its output.
 
     Attributes:
         error: why it ended early.
-        lost: the worker is of no use any more.
+        lost: whether the worker cannot be used any more.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class CellRun:
         self._promised: dict[int, HostCall] = {}
 
     def drive(self) -> Generator[Calls, Sequence[Answer], None]:
-        """Run it: gives the calls that it waits for and takes their answers, until it ends."""
+        """Run the cell. Yields the calls that it waits for, and gets their answers, until it ends."""
         self._finish.final = None
         self._sources.begin(self._code)
         try:
@@ -131,14 +131,14 @@ class CellRun:
         return step.resume(_settle(answer))
 
     def _want(self, variable: Any = None, *_: Any) -> None:
-        """Note the variable that FINAL_VAR names: its value can only be read when the cell has ended."""
+        """Note the variable that FINAL_VAR names. Its value can be read only after the cell has ended."""
         name = variable.strip() if isinstance(variable, str) else ""
         if name.isidentifier() and self._finish.final is None and self._wanted is None:
             self._wanted = name
             raise FinalSignal
 
     def _hand_in(self) -> None:
-        """What is to be known when the cell has ended: the value that FINAL_VAR named, and the ``answer`` dict."""
+        """Read the values at the end of the cell: the variable of FINAL_VAR, and the ``answer`` dict."""
         try:
             self._hand_in_by_name()
         except (TypeError, ValueError) as error:  # it is not data
@@ -156,7 +156,7 @@ class CellRun:
             text = f"FINAL_VAR: there is no variable {wanted!r}"
             self.error = CellError("exception", "NameError", text, traceback=f"NameError: {text}")
         if finish.final is None and "answer" in self._code and not self.lost:
-            with contextlib.suppress(monty.MontyError):  # there is no such name
+            with contextlib.suppress(monty.MontyError):  # the name does not exist
                 finish.take_answer_dict(self._worker.value("answer"))
 
     def _failed(self, error: monty.MontyError) -> None:
@@ -196,7 +196,7 @@ def _raising(kind: str, message: str) -> Any:
 
 
 def _stub(name: str) -> Any:
-    """Stands for a host function where a cell uses its name without calling it."""
+    """Replaces a host function if a cell uses its name without a call."""
 
     def stub(*_: Any, **__: Any) -> None:
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Where monty sessions come from."""
+"""`MontySandbox`: the executor that opens monty sessions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _INPUT_FACTOR: Final = 6
 
 @dataclass(slots=True)
 class _Library:
-    """What has become of pydantic-monty, whose threads are its own and one set for the whole process."""
+    """State of pydantic-monty, which has one set of threads for the whole process."""
 
     used_in: int | None = None
 
@@ -44,14 +44,14 @@ _library: Final = _Library()
 
 
 class MontySandbox:
-    """Runs cells in pydantic-monty, an interpreter of its own. Thread-safe.
+    """Runs cells in pydantic-monty, another Python interpreter. Thread-safe.
 
-    Differences to `Sandbox`: less of Python runs; no run-ahead (calls that a cell awaits together do go out
-    together); the clock stands still; in a batch, None stands for a failed call; files are read-only copies.
+    Differences to `Sandbox`: it runs less of Python; it has no run-ahead (but calls that a cell awaits together are
+    sent together); the clock does not move; in a batch, a failed call is None; files are read-only copies.
 
     Args:
-        limits: limits of every session. ``cpu_seconds`` bounds the time that a cell executes.
-        require: ``"os"`` is refused: monty's workers are not confined by the operating system here.
+        limits: limits of every session. ``cpu_seconds`` limits the time in which a cell executes.
+        require: ``"os"`` is refused, because the operating system does not confine monty's workers here.
 
     Raises:
         MissingExtraError: pydantic-monty is not installed.
@@ -97,15 +97,15 @@ class MontySandbox:
         scope: Hashable | None = None,  # noqa: ARG002
         later: Sequence[LaterInputs] = (),
     ) -> MontySession:
-        """Open a session, with the journal replayed in it.
+        """Open a session, and replay the journal in it.
 
         Args:
             variables: inputs by name: JSON types, bytes, or `FileVariable`.
-            files: files of the workspace by their path there: bytes, or the path of a file here.
-            functions: what cells may call.
+            files: files of the workspace by their path there: bytes, or the path of a local file.
+            functions: functions that cells can call.
             output_fields: names that positional arguments of SUBMIT are bound to.
             seed: of the session's random numbers.
-            epoch: instant, in seconds, at which its clock stands; None: now. A replay needs the same.
+            epoch: time of its clock, in seconds, which does not move; None: now. A replay needs the same time.
             journal: finished cells of an earlier session with the same inputs.
             ahead: not used.
             scope: not used.
@@ -147,11 +147,11 @@ class MontySandbox:
         return session
 
     def ahead_account(self, width: int = DEFAULT_WIDTH) -> AheadAccount:  # noqa: ARG002 - there is no run-ahead
-        """One that is not enabled: there is no run-ahead."""
+        """An account that is not enabled, because there is no run-ahead."""
         return AheadAccount(enabled=False)
 
     def forget_parent(self) -> Any:
-        """In a forked copy of the host: no threads and no sessions yet."""
+        """Start again in a forked child, without threads and sessions."""
         inherited = (self._threads, self._pool, list(self._sessions))
         self._threads, self._pool = Threads("rlm-monty"), None
         self._sessions = weakref.WeakSet()
@@ -159,11 +159,11 @@ class MontySandbox:
         return inherited
 
     def thread_pool(self) -> Threads:
-        """Threads for the asynchronous forms of the sessions' methods, apart from asyncio's own."""
+        """Threads for the async methods of sessions, separate from those of asyncio."""
         return self._threads
 
     def close(self) -> None:
-        """Close all sessions and end the workers; harmless when done twice."""
+        """Close all sessions and end the workers. Can be called twice."""
         for session in list(self._sessions):
             session.close()
         with self._lock:
@@ -218,7 +218,7 @@ class MontySandbox:
 
 
 def _value(name: str, value: object) -> Any:
-    """An input as the exact types that may enter."""
+    """An input in the exact types that are allowed in the sandbox."""
     if isinstance(value, FileVariable):
         data = _read(name, value.path)
         try:
@@ -241,7 +241,7 @@ def _read(name: str, path: object) -> bytes:
 
 
 def _text(data: bytes) -> str | bytes:
-    """Text where it is text: monty's files are either."""
+    """The data as text if it is UTF-8, else as bytes: a file of monty has one of the two types."""
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -249,7 +249,7 @@ def _text(data: bytes) -> str | bytes:
 
 
 def _size(value: Any) -> int:
-    """About how much memory a value takes."""
+    """The approximate memory of a value."""
     if isinstance(value, (str, bytes)):
         return len(value)
     if isinstance(value, (list, tuple)):

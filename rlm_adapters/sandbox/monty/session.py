@@ -41,7 +41,7 @@ class _Cell:
         self.restart()
 
     def restart(self) -> None:
-        """It will be run from its start, in a new worker."""
+        """Start again in a new worker."""
         self.used: dict[str, Answer] = {}
         self.run: CellRun | None = None
         self.steps: Generator[Calls, Sequence[Answer], None] | None = None
@@ -49,10 +49,10 @@ class _Cell:
 
 
 class MontySession(JournaledSession[_Cell]):
-    """One namespace in a monty worker; made by `MontySandbox.open`.
+    """One namespace in a monty worker. `MontySandbox.open` makes it.
 
     Attributes:
-        epoch: the instant, in seconds, at which the session's clock stands.
+        epoch: time of the session's clock, in seconds.
         seed: its random seed.
     """
 
@@ -83,12 +83,12 @@ class MontySession(JournaledSession[_Cell]):
         self._kills = 0
 
     def kill(self) -> None:
-        """Kill the worker, from any thread. The journal stays: the session can go on with a new one."""
+        """Kill the worker, from any thread. The journal is kept, so the session can continue with a new worker."""
         self._kills += 1
         worker = self._worker
         if worker is not None:
             worker.kill()
-            if self._busy.acquire(blocking=False):  # else the thread that uses it will see that it is gone
+            if self._busy.acquire(blocking=False):  # otherwise the thread that uses it will notice
                 try:
                     self._drop()
                 finally:
@@ -133,7 +133,7 @@ class MontySession(JournaledSession[_Cell]):
         return self._worker
 
     def _take_inputs(self, cells: int) -> None:
-        """Bind the inputs that count when so many cells were run."""
+        """Set the inputs that apply after this number of cells."""
         assert self._worker is not None
         while self._given < len(self._inputs) and self._inputs[self._given][0] <= cells:
             _, given = self._inputs[self._given]
@@ -174,7 +174,7 @@ class MontySession(JournaledSession[_Cell]):
         return self._finished(cell)
 
     def _advance(self, cell: _Cell, output: Output) -> bool:
-        """Run the cell as far as known answers go; True if it waits for more."""
+        """Run the cell until it needs an unknown answer. Returns True if it waits for one."""
         if cell.steps is None:
             assert self._worker is not None
             self._take_inputs(cell.index)
@@ -231,7 +231,7 @@ class MontySession(JournaledSession[_Cell]):
         return with_loss(error, cell.code, self._variables)
 
     def _bind(self, code: str) -> None:
-        """Note what the cell has bound, and ask the worker for types and sizes."""
+        """Note the names that the cell has defined, with their types and sizes from the worker."""
         worker = self._worker
         assert worker is not None
         self._names = list(dict.fromkeys([*self._names, *bound_names(code)]))

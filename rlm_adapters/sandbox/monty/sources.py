@@ -1,7 +1,7 @@
-"""What the spelling of a cell tells: whether a call is awaited.
+"""Find out from the text of a cell whether a call is awaited.
 
-A call that is awaited must be answered with a promise, any other with its value; the interpreter does not say which
-it is. Cells are not parsed in the host (see `loss`).
+An awaited call must be answered with a promise, any other call with its value, but the interpreter does not report
+which it is. Cells are not parsed in the host (see `loss`).
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ _GATHERING: Final = ("gather(", "create_task(", "wait_for(", "as_completed(", "w
 
 
 class Sources:
-    """The cells of a session, by the file names that their frames have."""
+    """The cells of a session, by the file names in their frames."""
 
     def __init__(self) -> None:
         self._cells: dict[str, str] = {}
         self._latest = ""
 
     def begin(self, code: str) -> None:
-        """A cell is about to run."""
+        """Add a cell before it runs."""
         self._latest = code
 
     def is_awaited(self, snapshot: Any) -> bool:
-        """Whether the call at which the execution stands is awaited, or handed to something that awaits it."""
+        """Whether the current call is awaited, or passed to a function that awaits it."""
         position = snapshot.position
         code = self._cells.setdefault(position.filename, self._latest)
         before = code.encode()[: position.start].decode("utf-8", "replace").rstrip()

@@ -1,4 +1,4 @@
-"""One monty worker process, checked out of a pool for one session."""
+"""A monty worker process, taken from a pool for one session."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Printer = Callable[[str], None]
 
 
 class Worker:
-    """A checked-out worker with the state of one session.
+    """A worker with the state of one session.
 
     Args:
-        session: a checkout that was not entered yet.
-        files: what ``open`` and ``os`` see.
+        session: a session from the pool that is not entered yet.
+        files: the files for ``open`` and ``os``.
     """
 
     def __init__(self, session: monty.MontySession, files: monty.OSAccess) -> None:
@@ -36,7 +36,7 @@ class Worker:
         self._open = True
 
     def feed(self, code: str, write: Printer, inputs: Mapping[str, Any] | None = None) -> Any:
-        """Run code up to its first call to the host; a snapshot, or a ``MontyComplete``."""
+        """Run code up to its first call of the host. Returns a snapshot, or a ``MontyComplete``."""
         return self._session.feed_start(
             code,
             inputs=None if inputs is None else dict(inputs),
@@ -45,18 +45,18 @@ class Worker:
         )
 
     def value(self, code: str) -> Any:
-        """The value of code that calls nobody."""
+        """The value of code without calls of the host."""
         return self._session.feed_run(code, print_callback=lambda _stream, _text: None)
 
     def kill(self) -> None:
-        """End the process, from any thread: whoever waits for it gets an error."""
+        """End the process, from any thread. Threads that wait for it get an error."""
         with self._lock:
             if self._open and self._pid is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self._pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """End the process and give its place back. Never reused: a cell may have run in it."""
+        """End the process and release its place. It is never reused, because a cell may have run in it."""
         self.kill()
         with self._lock:
             opened, self._open = self._open, False

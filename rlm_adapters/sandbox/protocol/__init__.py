@@ -1,1 +1,1 @@
-"""Both sides: frames, types, encodings and exit codes that the host and the worker share."""
+"""Code of both sides: frames, types, encodings and exit codes that host and worker share."""

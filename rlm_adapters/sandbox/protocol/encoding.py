@@ -1,8 +1,8 @@
-"""Encoding of inputs: small ones inside a frame, big ones by descriptor.
+"""Encode inputs: small ones inside a frame, big ones as a descriptor.
 
-The host gives a read-only descriptor of a file, or of an anonymous memory file into which it encodes piece by piece;
-the worker maps it and decodes straight from the mapping. So the host holds no second copy and the worker one. Sent
-as a JSON frame, 100 MB of text took 650 ms and three times its size at the peak; this way 230 ms.
+The host sends a read-only descriptor of a file, or of an anonymous memory file into which it encodes piece by piece.
+The worker maps it and decodes from the mapping. So the host has no second copy, and the worker has one. As a JSON
+frame, 100 MB of text took 650 ms and three times its size at the peak; this way it takes 230 ms.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _MAX_ITEMS: Final = 10_000
 
 
 def encode(name: str, value: object, stack: ExitStack) -> tuple[str, str | int]:
-    """The kind of a value, and its content: base64 if it is small, else a descriptor that lives with ``stack``.
+    """The kind of a value, and its content: base64 if it is small, else a descriptor that ``stack`` closes.
 
-    Kinds are ``text``, ``bytes``, ``json``, and ``wire`` for JSON with bytes in it (see `frames.to_wire`).
+    Kinds are ``text``, ``bytes``, ``json``, and ``wire`` for JSON with bytes (see `frames.to_wire`).
 
     Raises:
-        InputError: It is of a type that cannot enter the sandbox.
+        InputError: Its type is not allowed in the sandbox.
     """
     if isinstance(value, str):
         return "text", _store(_text_pieces(value), stack)
@@ -42,7 +42,7 @@ def encode(name: str, value: object, stack: ExitStack) -> tuple[str, str | int]:
     try:
         return "json", _store(_json_pieces(value, _as_it_is), stack)
     except (TypeError, ValueError, RecursionError):
-        pass  # there are bytes in it, or something that cannot enter: the slow walk will tell
+        pass  # it has bytes, or types that are not allowed: the slow conversion below will tell
     try:
         return "wire", _store(_json_pieces(value, _with_bytes), stack)
     except (TypeError, ValueError) as error:
@@ -50,7 +50,7 @@ def encode(name: str, value: object, stack: ExitStack) -> tuple[str, str | int]:
 
 
 def sealed_memory(data: bytes | bytearray | memoryview) -> IO[bytes]:
-    """A memory file with this content, which nobody changes any more; it lives until it is closed."""
+    """A memory file with this content, which cannot be changed. It exists until it is closed."""
     memory = _memory_file()
     try:
         _write(memory, data)
@@ -63,10 +63,10 @@ def sealed_memory(data: bytes | bytearray | memoryview) -> IO[bytes]:
 
 
 def load_value(item: Mapping[str, Any], fds: Sequence[int]) -> Any:
-    """In the worker: the value that an item with a kind and a content describes.
+    """In the worker: the value of an item with a kind and a content.
 
     Raises:
-        ValueError: The content is not what its kind says.
+        ValueError: The content does not fit the kind.
     """
     if "inline" in item:
         return _decode(item["kind"], binascii.a2b_base64(item["inline"]))
@@ -81,7 +81,7 @@ def load_value(item: Mapping[str, Any], fds: Sequence[int]) -> Any:
 def _decode(kind: str, data: mmap.mmap | bytes) -> Any:
     if kind == "bytes":
         return bytes(data)
-    # No bytes object in between: one copy, the text itself.
+    # Without a bytes object in between, so there is only one copy.
     text = codecs.utf_8_decode(data, "surrogatepass", True)[0]  # type: ignore[arg-type,unused-ignore]
     if kind == "text":
         return text
@@ -90,7 +90,7 @@ def _decode(kind: str, data: mmap.mmap | bytes) -> Any:
 
 
 def _store(pieces: Iterable[bytes | bytearray | memoryview], stack: ExitStack) -> str | int:
-    """Keep the pieces: in a str if they are few, else in a memory file."""
+    """Store the pieces: in a str if they are small, else in a memory file."""
     head = bytearray()
     memory: IO[bytes] | None = None
     for piece in pieces:
@@ -113,7 +113,7 @@ def _text_pieces(text: str) -> Iterator[bytes]:
 
 
 def _json_pieces(value: object, convert: Callable[[Any], Any]) -> Iterator[bytes]:
-    """The JSON text of a value, long lists and dicts in pieces, every part of it converted first."""
+    """The JSON text of a value in pieces, each part converted first."""
     count = _items_per_piece(value)
     if isinstance(value, (list, tuple)) and len(value) > count:
         opening = "["
@@ -132,7 +132,7 @@ def _json_pieces(value: object, convert: Callable[[Any], Any]) -> Iterator[bytes
 
 
 def _items_per_piece(value: object) -> int:
-    """How many items of a list or dict make a piece, if they are all about as large."""
+    """Number of items of a list or dict in a piece, if all have about the same size."""
     items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
     try:
         size = sum(map(len, items))
@@ -176,7 +176,7 @@ def _write(memory: IO[bytes], piece: bytes | bytearray | memoryview) -> None:
 
 
 def _seal(fd: int) -> None:
-    """Nobody changes the content any more, the worker included."""
+    """Make the content read-only, also for the worker."""
     if sys.platform == "linux":
         import fcntl  # noqa: PLC0415 - not on every platform
 

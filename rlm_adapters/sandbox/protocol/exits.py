@@ -1,4 +1,4 @@
-"""Exit codes of a worker, and what they tell."""
+"""Exit codes of a worker, and their meaning."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Final
 EXIT_HOST_GONE: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_MEMORY: Final = 70
-"""Not even the report of a cell fitted into the memory limit."""
+"""Even the report of a cell did not fit into the memory limit."""
 
 
 def death(status: int | None) -> tuple[str, str, str]:
-    """Kind, type and message of the error for a worker that has died by itself, by its exit status."""
-    if status in (EXIT_MEMORY, -signal.SIGKILL):  # only the kernel, out of memory, kills it besides the host
+    """Kind, type and message of the error for a worker that died, by its exit status."""
+    if status in (EXIT_MEMORY, -signal.SIGKILL):  # apart from the host, only the kernel kills it, if there is no memory
         return "memory", "MemoryError", "the cell used more memory than there is"
     if status is not None and status < 0:
         return "crash", "WorkerError", f"the worker died in this cell ({signal.Signals(-status).name})"
@@ -21,8 +21,8 @@ def death(status: int | None) -> tuple[str, str, str]:
 
 
 def killed_from_outside(status: int | None) -> bool:
-    """Whether it was no doing of the cell's: it was killed, or died with the process that forked it.
+    """Whether the cell is not the cause: the worker was killed, or died with the process that forked it.
 
-    A cell cannot send signals. The kernel, out of memory, looks the same.
+    A cell cannot send signals. If the kernel killed the worker because of memory, the status is the same.
     """
     return status in (None, -signal.SIGKILL)

@@ -1,12 +1,11 @@
 """Frames: length-prefixed JSON between the host and a worker.
 
-The host never trusts a frame: it may have been sent by a cell that broke out of the language policy. So a frame
-is data and nothing else (JSON, never a pickle), has a size cap and a cap on how much memory its parsing can take,
-and carries no descriptor, path, pid or code that the host would act upon. In the worker frames are built only from
-values of exact types by an encoder that was captured before any cell ran: replacing ``json.JSONEncoder.encode`` (or
-a ``__str__``, or an ``items``) does not change what is sent.
+The host never trusts a frame, because a cell that has bypassed the language policy may have sent it. So a frame is only
+data (JSON, never a pickle). Its size is limited, and so is the memory for parsing it. It has no descriptor, path, pid
+or code that the host would use. In the worker, frames are made only from values of exact types, by an encoder that was
+saved before any cell ran. So replacing ``json.JSONEncoder.encode`` (or a ``__str__``, or an ``items``) has no effect.
 
-``bytes`` travel as ``{"$bytes": base64}``. A dict of the caller that happens to look like that is wrapped as
+``bytes`` are sent as ``{"$bytes": base64}``. A dict of the caller that looks like this is wrapped as
 ``{"$escaped": dict}``.
 """
 
@@ -20,32 +19,32 @@ from _json import encode_basestring, make_encoder
 from typing import Any, Final, Literal
 
 Message = dict[str, Any]
-"""A decoded frame: a JSON object with the key ``t`` naming its type."""
+"""A decoded frame: a JSON object with its type in the key ``t``."""
 
 HEADER: Final = struct.Struct(">I")
-"""A frame is this length, then that many bytes of UTF-8 JSON."""
+"""A frame is this length, then as many bytes of UTF-8 JSON."""
 
 MAX_DEPTH: Final = 256
-"""Deepest nesting of a value that crosses the border."""
+"""Deepest nesting of a value in a frame."""
 
 MAX_ITEMS: Final = 4_000_000
-"""Most items in a frame from a worker. ``[],`` becomes an object of 56 bytes: this caps what parsing can take at
-some 400 MB, while one long string may fill the whole frame."""
+"""Most items in a frame from a worker. ``[],`` becomes an object of 56 bytes, so parsing can take about 400 MB at most.
+One long string may fill the whole frame."""
 
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
-"""A JSON string. One that never ends takes all the rest: failing there would start again at each of its quotes."""
+"""A JSON string. A string without an end matches all the rest; a failure would be retried at each of its quotes."""
 _TAGS: Final = ("$bytes", "$escaped")
 
 
 class ProtocolError(Exception):
-    """The other side sent something that is not a frame, or not one that was expected."""
+    """The other side sent something that is not a frame, or not the expected frame."""
 
 
 def _refuse(value: object) -> None:
     raise TypeError(f"cannot send a value of type {type(value).__name__}")
 
 
-# The C encoder called directly: it asks exact str, int, float, list and dict nothing that Python code could answer.
+# The C encoder is called directly. For exact str, int, float, list and dict it calls no Python code.
 _chunks = make_encoder(None, _refuse, encode_basestring, None, ":", ",", False, False, True)
 
 
@@ -58,8 +57,8 @@ def encode_body(message: Message, *, errors: Literal["replace", "surrogatepass"]
     """The body of a frame.
 
     Args:
-        message: made of what `to_wire` returns.
-        errors: ``replace`` in a worker: lone surrogates become ``?``. The host hands over what it was given.
+        message: made of results of `to_wire`.
+        errors: ``replace`` in a worker: lone surrogates become ``?``. The host does not change them.
     """
     return dumps(message).encode("utf-8", errors)
 
@@ -67,7 +66,7 @@ def encode_body(message: Message, *, errors: Literal["replace", "surrogatepass"]
 def has_too_many_items(body: bytes | bytearray) -> bool:
     """Whether parsing this JSON text would take more memory than a frame may."""
     if len(body) <= MAX_ITEMS or _count_items(body) <= MAX_ITEMS:
-        return False  # nearly always decided by the first count, which takes commas in strings for items
+        return False  # nearly always decided by the first count, which also counts commas in strings
     return _count_items(_STRING.sub(b"", body)) > MAX_ITEMS
 
 
@@ -76,10 +75,10 @@ def _count_items(body: bytes | bytearray) -> int:
 
 
 def decode_frame(body: bytes | bytearray) -> Message:
-    """The message in the body of a frame that a hostile worker may have made.
+    """The message in the body of an untrusted frame.
 
     Raises:
-        ProtocolError: It is not UTF-8, not JSON, nested too deeply, would take too much memory, or is no object.
+        ProtocolError: It is not UTF-8, not JSON, nested too deeply, would take too much memory, or is not an object.
     """
     if has_too_many_items(body):
         raise ProtocolError("a frame has too many items")
@@ -93,16 +92,16 @@ def decode_frame(body: bytes | bytearray) -> Message:
 
 
 def decode_trusted(body: bytes | bytearray) -> Message:
-    """The message in the body of a frame from the host, lone surrogates kept."""
+    """The message in the body of a frame from the host, with lone surrogates."""
     message: Message = json.loads(body.decode("utf-8", "surrogatepass"))
     return message
 
 
 def to_wire(value: Any, depth: int = MAX_DEPTH) -> Any:
-    """A value of exact JSON types and bytes, as JSON types alone.
+    """Convert a value of exact JSON types and bytes to JSON types.
 
     Raises:
-        TypeError: A value is of another type, subclasses included, or a key is no ``str``.
+        TypeError: A value has another type (also a subclass), or a key is not a ``str``.
         ValueError: It is nested too deeply.
     """
     kind = type(value)
@@ -125,12 +124,12 @@ def to_wire(value: Any, depth: int = MAX_DEPTH) -> Any:
 
 
 def from_wire(value: Any, depth: int = MAX_DEPTH, *, trusted: bool = False) -> Any:
-    """What `to_wire` was given.
+    """The reverse of `to_wire`.
 
     Args:
         value: parsed JSON.
         depth: deepest nesting.
-        trusted: it comes from the host. Otherwise lone surrogates (JSON can hold them as escapes) become ``?``.
+        trusted: it comes from the host. Otherwise lone surrogates (JSON can have them as escapes) become ``?``.
 
     Raises:
         ProtocolError: It is nested too deeply, or a tag is wrong.
@@ -157,10 +156,10 @@ def from_wire(value: Any, depth: int = MAX_DEPTH, *, trusted: bool = False) -> A
 
 
 def to_plain(value: Any, depth: int = MAX_DEPTH) -> Any:
-    """A value of the host with subclasses and tuples turned into the exact types that may cross.
+    """Convert subclasses and tuples in a value of the host to the exact types that are allowed in frames.
 
     Raises:
-        TypeError: There is no such type for a value in it.
+        TypeError: A value in it cannot be converted.
         ValueError: It is nested too deeply, or contains itself.
     """
     if type(value) in (str, int, float, bool, bytes, type(None)):
@@ -183,7 +182,7 @@ def to_plain(value: Any, depth: int = MAX_DEPTH) -> Any:
 
 
 def _key(key: object) -> str:
-    """A key as ``json.dumps`` would write it."""
+    """A key as ``json.dumps`` writes it."""
     if isinstance(key, str):
         return str.__str__(key)
     if key is None or isinstance(key, (bool, int, float)):

@@ -1,8 +1,8 @@
 """The journal of a session: ids of calls, hashes of outputs, and its form as JSON.
 
-A worker is only a cache. The finished cells and the answers that they were given are the truth, and running them
-again in a new worker gives the same namespace: hash seed, random seed and clock are pinned, an answer is found by
-an id that says what was asked, and a hash of the output tells when a replay has gone another way.
+A worker is only a cache. Running the finished cells again in a new worker, with the answers that they got, gives the
+same namespace. For this, hash seed, random seed and clock are fixed, an answer is found by an id that depends on the
+call, and a hash of the output shows whether a replay differs.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def output_hash(stdout: str, error: CellError | None = None) -> str:
-    """SHA-256 of what a cell showed: its output, and the type and line of its error.
+    """SHA-256 of a cell's output, and of the type and line of its error.
 
-    Addresses in default reprs are masked, they differ between processes. The text of an error is left out: it
-    differs between versions of Python.
+    Addresses in default reprs are removed, because they differ between processes. The text of an error is left out,
+    because it differs between versions of Python.
     """
     shown = _ADDRESS.sub(" at 0x...", stdout)
     if error is not None:
@@ -35,7 +35,7 @@ def output_hash(stdout: str, error: CellError | None = None) -> str:
 
 
 class CallKeys:
-    """Gives the calls of one cell their keys, in the order in which the cell asks."""
+    """Makes the keys of one cell's calls, in the order of the calls."""
 
     def __init__(self) -> None:
         self._seen: Counter[str] = Counter()
@@ -45,7 +45,7 @@ class CallKeys:
         return self._next(call_hash(function, args, kwargs))
 
     def expect(self, key: str) -> bool:
-        """Count a call by its key alone; whether it can be the next one."""
+        """Count a call by its key. Returns whether it can be the next call."""
         return self._next(key.rpartition(":")[0]) == key
 
     def _next(self, digest: str) -> str:
@@ -55,7 +55,7 @@ class CallKeys:
 
 
 class CallIds:
-    """Gives the calls of one cell their ids.
+    """Makes the ids of one cell's calls.
 
     Args:
         cell: index of the cell in the journal.
@@ -70,16 +70,16 @@ class CallIds:
         return HostCall(self._prefix + self._keys.call(function, args, kwargs), function, tuple(args), kwargs)
 
     def expect(self, key: str) -> str | None:
-        """Count a call by its key alone; its id, None if it cannot be the next one."""
+        """Count a call by its key. Returns its id; None if it cannot be the next call."""
         return self._prefix + key if self._keys.expect(key) else None
 
     def key(self, call: str) -> str | None:
-        """The key in an id, None if it is one of another cell."""
+        """The key in an id; None if the id belongs to another cell."""
         return call.removeprefix(self._prefix) if call.startswith(self._prefix) else None
 
 
 def call_hash(function: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    """The first 16 hex digits of the SHA-256 of what is asked."""
+    """The first 16 hex digits of the SHA-256 of a call."""
     text = _encode([function, list(args), dict(kwargs)])
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
@@ -94,10 +94,10 @@ _encode: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default
 
 
 def check_answers(answers: Mapping[str, Answer]) -> dict[str, Answer]:
-    """The answers with their values in the exact types that may enter the sandbox.
+    """The answers, with their values in the exact types that are allowed in the sandbox.
 
     Raises:
-        InputError: An answer is of another type, or cannot be handed over.
+        InputError: An answer has another type, or is not allowed in the sandbox.
     """
     return {call: check_answer(call, answer) for call, answer in answers.items()}
 
@@ -122,14 +122,14 @@ def answer_to_json(answer: Answer) -> dict[str, Any]:
 
 
 def answer_from_json(data: Mapping[str, Any]) -> Answer:
-    """The answer that `answer_to_json` was given."""
+    """The reverse of `answer_to_json`."""
     if "value" in data:
         return Value(from_wire(data["value"], trusted=True))
     return Failure(message=data["message"], kind=data["kind"], retryable=data["retryable"])
 
 
 def journal_to_json(records: Iterable[CellRecord]) -> list[dict[str, Any]]:
-    """A journal as JSON types, to be stored."""
+    """A journal as JSON types."""
     return [
         {
             "code": record.code,
@@ -142,7 +142,7 @@ def journal_to_json(records: Iterable[CellRecord]) -> list[dict[str, Any]]:
 
 
 def journal_from_json(data: Iterable[Mapping[str, Any]]) -> tuple[CellRecord, ...]:
-    """The journal that `journal_to_json` was given."""
+    """The reverse of `journal_to_json`."""
     return tuple(
         CellRecord(
             code=record["code"],

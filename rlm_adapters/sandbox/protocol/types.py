@@ -1,7 +1,7 @@
-"""What crosses the border between the host and a sandbox session.
+"""Types of the data between the host and a sandbox session.
 
-Everything here is plain, frozen and free of any framework. A cell's life is
-``Session.start(code) -> Pending | Done`` and ``Session.resume(answers) -> Pending | Done``.
+All types are plain and frozen, and use no framework. A cell runs by ``Session.start(code) -> Pending | Done`` and
+``Session.resume(answers) -> Pending | Done``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeAlias
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 Isolation: TypeAlias = Literal["os", "process"]
-"""``os``: the operating system confines the worker (rlimits, Landlock, seccomp). ``process``: a separate,
-killable process with what limits the platform has."""
+"""``os``: the operating system confines the worker (rlimits, Landlock, seccomp). ``process``: a separate process that
+can be killed, with the limits that the platform has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,31 +24,32 @@ class SandboxLimits:
     cpu_seconds: float = 60.0
     """CPU time of one cell."""
     wall_seconds: float = 300.0
-    """Active wall time of one cell, without the time spent waiting for the host. Far above the CPU limit: on a
-    loaded machine wall time runs faster than CPU time."""
+    """Wall time of one cell, without the time in which it waits for the host. It is much higher than the CPU limit,
+    because on a loaded machine wall time is longer than CPU time."""
     memory_bytes: int | None = None
     """Address space of the worker; None: 512 MB + 6 x the size of the inputs."""
     output_chars: int = 200_000
-    """Characters of output that the worker keeps of one cell (head and tail)."""
+    """Characters of one cell's output that the worker keeps (head and tail)."""
     file_bytes: int = 64 << 20
-    """Sum of the files that cells write into the in-memory file system."""
+    """Total bytes that cells can write into the in-memory file system."""
     frame_bytes: int = 256 << 20
-    """Largest single message from the worker that the host accepts."""
+    """Largest message from a worker that the host accepts, in bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostFunction:
-    """A function that cells may call and the host answers."""
+    """A function that cells can call and the host answers."""
 
     name: str
     effects: bool = True
-    """True: a tool, called exactly once where the cell calls it. False: a pure LM call, which may be run ahead."""
+    """True: a tool, called exactly once where the cell calls it. False: an LM call without effects, which can be run
+    ahead."""
     batch_of: str | None = None
-    """Set for a batch form: its first argument is a list and becomes one HostCall of function ``batch_of`` per
-    item; the answers come back as a list in order."""
+    """Set for a batch form: its first argument is a list. Each item becomes one HostCall of the function ``batch_of``.
+    The answers are returned as a list, in order."""
     parameters: tuple[str, ...] | None = None
-    """Names of the parameters in order, a trailing ``=`` marks an optional one (``("prompt", "model=")``); positional
-    arguments are bound to them inside the worker so that a wrong call raises TypeError in the cell. None: any."""
+    """Names of the parameters in order, with ``=`` after optional ones (``("prompt", "model=")``). The worker binds
+    positional arguments to them, so that a wrong call raises TypeError in the cell. None: any arguments."""
     doc: str = ""
     """One line, shown by ``help(f)`` and ``f.__doc__``."""
 
@@ -57,8 +58,8 @@ class HostFunction:
 class HostCall:
     """A call that a cell waits for.
 
-    ``id`` is ``"<cell>:<hash of function and arguments>:<occurrence>"``: deterministic, so the same call of a
-    replayed or run-ahead cell has the same id, and an answer found under it is the right one.
+    ``id`` is ``"<cell>:<hash of function and arguments>:<occurrence>"``. It is deterministic: the same call has the
+    same id in a replay or in run-ahead, so an answer with this id belongs to it.
     """
 
     id: str
@@ -66,7 +67,7 @@ class HostCall:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     ahead: bool = False
-    """True: found by running ahead; the cell itself does not wait for it yet."""
+    """True: run-ahead found it, and the cell does not wait for it yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class Value:
 class Failure:
     """The host could not answer.
 
-    It is raised in the cell as ``SubCallError`` (for tools: ``ToolError``); in a batch it stands in its place.
+    It is raised in the cell as ``SubCallError`` (for tools: ``ToolError``). In a batch it is an item of the result.
     """
 
     message: str
@@ -113,13 +114,12 @@ class CellError:
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """What a cell submitted, recorded when it was called.
+    """The value that a cell submitted, recorded at the call.
 
     Attributes:
         function: ``SUBMIT``, ``FINAL`` or ``FINAL_VAR``.
         value: plain JSON types; for ``SUBMIT(a=1, b=2)`` the dict of fields.
-        fields: True when it was given as fields (keyword arguments, or positional ones bound to the declared output
-            fields).
+        fields: True if it was given as fields: keyword arguments, or positional ones for the output fields.
     """
 
     function: str
@@ -129,17 +129,17 @@ class Final:
 
 @dataclass(frozen=True, slots=True)
 class VariableInfo:
-    """One name of the REPL as the model may see it."""
+    """One name of the REPL that the model may see."""
 
     name: str
     type: str
     size: int | None = None
-    """len() where the value has one (characters, items)."""
+    """len() of the value, if it has one (characters, items)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The cell waits for these calls; those with ``ahead=True`` are offered to be answered together with them."""
+    """The cell waits for these calls. Calls with ``ahead=True`` can be answered together with them."""
 
     calls: tuple[HostCall, ...]
 
@@ -152,27 +152,27 @@ class Done:
     error: CellError | None = None
     final: Final | None = None
     stdout_chars: int = 0
-    """Characters written before capping."""
+    """Characters of the output before it was cut."""
     cpu_seconds: float = 0.0
     variables: tuple[VariableInfo, ...] = ()
-    """The names that the model's code has bound so far, functions and classes included."""
+    """The names that the model's code has defined so far, also functions and classes."""
     replaced: bool = False
-    """True: the worker was killed or died, and a new one was rebuilt from the journal."""
+    """True: the worker was killed or died, and a new one was built from the journal."""
     ahead_calls: int = 0
-    """Calls found by running ahead in this cell."""
+    """Calls that run-ahead found in this cell."""
     ahead_wasted: int = 0
-    """Of those, answered but never asked for by the real run."""
+    """Number of these calls that were answered but not used by the real run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaterInputs:
-    """Inputs that came when some cells had been run, in place of earlier ones of the same name.
+    """Inputs that were added after some cells. They replace earlier ones of the same name.
 
     Attributes:
-        after: how many cells of the journal were run before, those that failed included.
-        variables: by name, as those that a session is opened with.
-        files: of the workspace, likewise.
-        epoch: instant, in seconds, to which the session's clock moves on with them; None: it does not.
+        after: number of cells of the journal before them, with failed ones.
+        variables: by name, as for a new session.
+        files: files of the workspace, as for a new session.
+        epoch: new time of the session's clock, in seconds; None: not changed.
     """
 
     after: int
@@ -183,11 +183,11 @@ class LaterInputs:
 
 @dataclass(frozen=True, slots=True)
 class CellRecord:
-    """One entry of the journal: with the variables it is all that is needed to rebuild a session."""
+    """One entry of the journal. The entries and the variables are enough to rebuild a session."""
 
     code: str
     answers: Mapping[str, Answer] = field(default_factory=dict)
     failed: bool = False
-    """The worker was killed in this cell: a replay skips it."""
+    """Whether the worker was killed in this cell. A replay skips it."""
     stdout_sha256: str = ""
-    """Hash of the output, addresses masked, to detect a replay that diverges."""
+    """Hash of the output without addresses, to detect a replay that differs."""

@@ -1,1 +1,1 @@
-"""The worker's side: the namespace that cells share, and what is loaded before the first one."""
+"""The worker's side: the namespace that cells share, and modules that are loaded before the first cell."""

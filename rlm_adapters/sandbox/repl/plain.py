@@ -1,7 +1,7 @@
-"""Test mode: cells as plain Python, with no policy at all.
+"""Test mode: run cells as plain Python, without the policy.
 
-It proves that the operating system's layers alone keep a cell that has beaten the language policy from files,
-processes and the network. Never offered to users.
+Tests use it to show that the layers of the operating system are enough to keep a cell from files, processes and the
+network, if the cell has bypassed the language policy. Not for users.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ class PlainRepl:
             self._namespace[function.name] = self._make(function)
 
     def expect(self, values: Sequence[object]) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def advance_to(self, epoch: float) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def set_variable(self, name: str, value: object) -> None:
-        """Bind an input."""
+        """Set the variable of an input."""
         self._namespace[name] = value
 
     def add_file(self, path: str, data: bytes) -> None:
-        """Keep a file, to be given back by `files_written`."""
+        """Keep a file for `files_written`."""
         self._files[path] = data
 
     def files_written(self) -> dict[str, bytes]:

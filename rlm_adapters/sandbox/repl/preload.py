@@ -1,4 +1,4 @@
-"""Loads what cells may come to need. A confined worker can open no file, so it can import nothing."""
+"""Load modules that cells may need, because a confined worker can open no file and import nothing."""
 
 from __future__ import annotations
 
@@ -33,34 +33,37 @@ _LAZY: Final = words(
     encodings.euc_kr encodings.unicode_escape encodings.raw_unicode_escape encodings.charmap encodings.hex_codec
     encodings.base64_codec encodings.rot_13"""
 )
-"""What the standard library imports inside of functions, or C code on first use. Not all exist in all versions."""
+"""Modules that the standard library imports inside functions, or C code at the first use. Some exist only in some
+versions."""
 
 
 _TOOLS: Final = words("conftest distutils f2py testing tests typing setup")
-"""Parts of packages that serve those who develop them."""
+"""Parts of packages for their developers."""
 
 
 @functools.cache
 def preload() -> None:
-    """Import the modules behind the facades, and compile the guests, once for this process."""
+    """Import the modules of the facades, and compile the guest modules, once for this process."""
     for name in _LAZY:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     for name in ("blake2b", "blake2s", "sha3_256"):
         hashlib.new(name)
-    for source in files("rlm_adapters.sandbox.language.guest").iterdir():  # some are not modules that cells import
+    for source in files("rlm_adapters.sandbox.language.guest").iterdir():  # cells cannot import some of them
         if source.name.endswith(".py"):
             guest_code(source.name.removesuffix(".py"))
     zones.zone_data()
     modules = _throwaway_modules()
-    for name in BUILDERS.keys() - pdf.MODULES.keys():  # pypdf is large: loaded for sessions that have a PDF file
+    for name in (
+        BUILDERS.keys() - pdf.MODULES.keys()
+    ):  # pypdf is large, so it is loaded only for sessions with a PDF file
         with contextlib.suppress(ImportError):
             modules.load(name)
 
 
 @functools.cache
 def load_package(name: str) -> None:
-    """Import a package that the user has allowed, with the parts that it would import when they are first used.
+    """Import a package that the user has allowed, with parts that it would import at the first use.
 
     Raises:
         ImportError: it is not installed.
@@ -68,7 +71,7 @@ def load_package(name: str) -> None:
     package = importlib.import_module(name)
     for part in pkgutil.iter_modules(getattr(package, "__path__", ())):
         if not part.name.startswith("_") and part.name not in _TOOLS:
-            # Some parts need what is not installed, or say that they are deprecated.
+            # Some parts need other packages, or are deprecated.
             with contextlib.suppress(Exception), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 importlib.import_module(f"{name}.{part.name}")

@@ -37,7 +37,7 @@ from rlm_adapters.sandbox.runtime.output import Output
 from rlm_adapters.sandbox.runtime.quiet import quiet_interpreter
 from rlm_adapters.sandbox.runtime.tasks import Scheduler, run_coroutine
 
-preload()  # a confined worker can import nothing, so what cells may need comes with this module
+preload()  # a confined worker cannot import, so modules that cells may need are loaded with this module
 
 _TIMEOUT: Final = "the cell has used up its CPU time and was stopped; do less per cell, or find a faster way"
 
@@ -49,11 +49,11 @@ def cell_name(number: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CellOutcome:
-    """What a cell left behind."""
+    """The outcome of a cell."""
 
     stdout: str
     stdout_chars: int = 0
-    """Characters written before capping."""
+    """Characters of the output before it was cut."""
     error: CellError | None = None
     final: FinalValue | None = None
     variables: tuple[VariableInfo, ...] = ()
@@ -63,15 +63,15 @@ class Repl:
     """A namespace in which cells run.
 
     Args:
-        call_host: takes calls of host functions to the host; only called from the thread that calls `run`.
+        call_host: sends calls to the host. It is called only from the thread that calls `run`.
         functions: the host functions that cells can call.
-        output_chars: characters of output to keep of a cell, head and tail.
-        file_bytes: bytes that cells may write to files.
+        output_chars: characters of a cell's output that are kept, head and tail.
+        file_bytes: bytes that cells can write to files.
         output_fields: names of the fields of the answer, for SUBMIT.
-        seed: of everything that is random.
-        epoch: where the session's clock starts, in seconds since 1970.
-        allow_modules: real modules that cells may import. Through them a cell can reach everything that the
-            process can: then only the operating system's confinement is left.
+        seed: seed of all random numbers.
+        epoch: start time of the session's clock, in seconds since 1970.
+        allow_modules: real modules that cells can import. With them a cell can reach everything that the process can,
+            within the confinement of the operating system.
 
     Raises:
         ImportError: one of ``allow_modules`` is not installed.
@@ -138,14 +138,14 @@ class Repl:
 
     @property
     def cells(self) -> int:
-        """How many cells were run."""
+        """Number of cells that were run."""
         return self._cells
 
     def set_variable(self, name: str, value: object) -> None:
-        """Bind an input.
+        """Set the variable of an input.
 
         Raises:
-            ValueError: the name means something else in a cell.
+            ValueError: the name has another meaning in a cell.
         """
         if is_reserved(name) or name in self._machine or name in REFUSED_NAMES or not name.isidentifier():
             raise ValueError(f"an input cannot be called {name!r}: choose another name")
@@ -153,25 +153,25 @@ class Repl:
         self._references.add(name, value)
 
     def add_file(self, path: str, data: bytes) -> None:
-        """Add a file that cells can read and not write."""
+        """Add a file that cells can read but not write."""
         self._files.add(path, data)
 
     def advance_to(self, epoch: float) -> None:
-        """Move the clock on to an instant, in seconds since 1970; it never goes back."""
+        """Set the clock to a time, in seconds since 1970. It never goes back."""
         self._environment.clock.advance_to(epoch - self._epoch)
 
     def expect(self, values: Sequence[object]) -> None:
-        """Inputs that will come: load what it takes to read them, while the process can still import."""
+        """Load modules that later inputs need, while the process can still import."""
         if any(map(is_pdf, values)):
             with contextlib.suppress(ImportError):
                 load_pypdf()
 
     def files_written(self) -> dict[str, bytes]:
-        """The files that cells wrote, by path."""
+        """The files that cells have written, by path."""
         return self._files.written()
 
     def run(self, code: str) -> CellOutcome:
-        """Run a cell to its end. Raises nothing that the cell has done."""
+        """Run a cell to its end. Exceptions of the cell are not raised."""
         self._cells += 1
         filename = cell_name(self._cells)
         self._output.clear()
@@ -225,7 +225,7 @@ class Repl:
 
     def _outcome(self, error: CellError | None) -> CellOutcome:
         for name in self._machine:
-            # Bound by the cell, it would hide the function of this name from the next cell.
+            # If the cell has defined it, it would hide the function of this name in the next cell.
             self.namespace.pop(name, None)
         self.namespace["__name__"] = "__main__"
         self._builtins["id"].forget()
@@ -233,7 +233,7 @@ class Repl:
         return CellOutcome(self._output.getvalue(), self._output.chars, error, self._finish.final, variables)
 
     def _variables(self) -> dict[str, Any]:
-        """What cells have bound, and the inputs."""
+        """The variables of cells, and the inputs."""
         return {
             name: value
             for name, value in self.namespace.items()
@@ -241,7 +241,7 @@ class Repl:
         }
 
     def _own_variables(self) -> dict[str, Any]:
-        """What cells have bound, inputs only if bound to something else."""
+        """The variables of cells. Inputs only if a cell has changed their variable."""
         inputs = self._inputs
         missing = object()
         return {

@@ -1,4 +1,4 @@
-"""What the model may know of its variables without printing them."""
+"""Describe variables to the model without printing them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _MAX_NAMES: Final = 200
 
 
 def describe_variables(variables: Mapping[str, Any]) -> tuple[VariableInfo, ...]:
-    """Names, types and sizes, in the order in which the names were bound."""
+    """Names, types and sizes, in the order in which the names were defined."""
     infos = [VariableInfo(name, _type_name(value), _size(value)) for name, value in variables.items()]
     return tuple(infos[-_MAX_NAMES:])
 
 
 def show_variables(variables: Mapping[str, Any]) -> str:
-    """The same as text, one line each."""
+    """The same as text, one line for each."""
     infos = describe_variables(variables)
     if not infos:
         return "no variables yet"
@@ -34,7 +34,7 @@ def _type_name(value: object) -> str:
 
 
 def _size(value: Any) -> int | None:
-    """``len(value)``, by the method of the builtin class: a cell's own ``__len__`` must not run here."""
+    """``len(value)`` with the method of the builtin class, because a ``__len__`` of a cell must not run here."""
     for base in _SIZED:
         if isinstance(value, base):
             size: int = base.__len__(value)

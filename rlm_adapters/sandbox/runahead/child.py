@@ -1,4 +1,4 @@
-"""The child: runs a cell again from its start, with placeholders for what is not known, and reports what it asks."""
+"""The child: run a cell again from its start, with placeholders for unknown answers, and report its calls."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from rlm_adapters.sandbox.runahead.unknown import EAGER, UNKNOWN, Operations, Un
 from rlm_adapters.sandbox.runtime.hostcalls import WireCall
 
 _UNKNOWN_CALL: Final = WireCall("")
-"""Stands for a call whose arguments are not known yet."""
+"""Replaces a call with unknown arguments."""
 _HOPELESS: Final = 2_000
-"""Calls with unknown arguments after which a child stops looking for one that it could report."""
+"""After this number of calls with unknown arguments, a child stops."""
 
 AT_EFFECT: Final = b"0"
-"""Reported by a child that ends where the cell would call a tool, if it is to tell that."""
+"""The report of a child that ends where the cell would call a tool, if ``tells_effect``."""
 
 
 class Rehearsal:
-    """Makes a copy of the worker's REPL run a cell ahead. Everything here happens in a forked process.
+    """Runs a cell ahead in a copy of the worker's REPL. All of this happens in a forked process.
 
     Args:
-        repl: the REPL as it was before the cell.
+        repl: the REPL before the cell.
         code: the cell.
-        earlier: the cells before it by the names under which they were compiled.
-        effects: names of the functions that are no pure LM calls: the child ends where it would call one.
+        earlier: the earlier cells by their file names.
+        effects: names of the functions with effects. The child ends where it would call one.
         tells_effect: report `AT_EFFECT` there.
     """
 
@@ -80,7 +80,7 @@ class Rehearsal:
         repl.compile = lambda _code, _filename: compiled
 
     def run(self, request: Message, reporter: Reporter) -> None:
-        """In a child: run the cell, reporting at most ``request["most"]`` calls."""
+        """In a child: run the cell, and report at most ``request["most"]`` calls."""
         self._answers = request["answers"]
         self._waiting = frozenset(request["waiting"])
         self._left = request["most"]
@@ -88,7 +88,7 @@ class Rehearsal:
         self._repl.run(self._code)
 
     def call_host(self, calls: Sequence[WireCall]) -> list[Answer]:
-        """In a child: answer what is known, report what is not."""
+        """In a child: answer known calls, and report unknown ones."""
         return [self._answer(call) for call in calls]
 
     def _answer(self, call: WireCall) -> Answer:
@@ -104,7 +104,7 @@ class Rehearsal:
         if key in self._answers:
             return answer_from_json(self._answers[key])
         if call.function in self._effects:
-            self._end_at_effect()  # what comes after may depend on it, and it is the real run's to call
+            self._end_at_effect()  # only the real run may call it, and later code may depend on it
         if key in self._waiting:
             return Value(UNKNOWN)
         self._hopeless = 0
@@ -129,7 +129,7 @@ class Rehearsal:
             return None
 
     def _describe_unknown(self, plan: Callable[..., list[WireCall]], methods: dict[str, Any]) -> None:
-        """Let calls with unknown arguments be planned: they become `_UNKNOWN_CALL`."""
+        """Allow calls with unknown arguments. They become `_UNKNOWN_CALL`."""
 
         def plan_unknown(function: HostFunction, args: Sequence[Any], kwargs: dict[str, Any]) -> list[WireCall]:
             if not (holds_unknown(args) or holds_unknown(kwargs)):
@@ -144,7 +144,7 @@ class Rehearsal:
             known = iter(single)
             return [_UNKNOWN_CALL if holds_unknown(item) else next(known)[0] for item in args[0]]
 
-        methods["plan"] = plan_unknown  # over the method of the class, for this one object
+        methods["plan"] = plan_unknown  # overrides the method for this object
 
 
 def _line(call: WireCall, occurrence: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Can a cell gain by running ahead? Only then is a snapshot worth its milliseconds."""
+"""Find out whether run-ahead can help a cell, because a snapshot takes some milliseconds."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _MAX_VISITED: Final = 500
 
 
 def can_gain(code: str, namespace: Mapping[str, Any], functions: Collection[str]) -> bool:
-    """Whether a cell may ask more than one LM call that does not depend on the one before. Errs on the side of yes.
+    """Whether a cell may make more than one independent LM call. In doubt, True.
 
     Args:
         code: the cell.
-        namespace: the variables as they are before it.
+        namespace: the variables before the cell.
         functions: names of the functions that are LM calls.
     """
     words = _NAME.findall(code)
@@ -31,11 +31,11 @@ def can_gain(code: str, namespace: Mapping[str, Any], functions: Collection[str]
 
 
 def may_ask(code: str, namespace: Mapping[str, Any], functions: AbstractSet[str]) -> bool:
-    """Whether statements of a cell may make an LM call. Errs on the side of yes.
+    """Whether statements of a cell may make an LM call. In doubt, True.
 
     Args:
         code: the statements.
-        namespace: the variables as they are before the cell.
+        namespace: the variables before the cell.
         functions: names of the functions that are LM calls.
     """
     words = dict.fromkeys(_NAME.findall(code))
@@ -45,12 +45,12 @@ def may_ask(code: str, namespace: Mapping[str, Any], functions: AbstractSet[str]
 
 
 def reaches_call(value: Any, namespace: Mapping[str, Any], functions: Collection[str]) -> bool:
-    """Whether a function, class or object that a cell has made leads to an LM call."""
+    """Whether a function, class or object of a cell may make an LM call."""
     return any(not set(_names_in(code)).isdisjoint(functions) for code in codes_of(value, namespace))
 
 
 def codes_of(value: Any, namespace: Mapping[str, Any]) -> Iterator[types.CodeType]:
-    """The code that a value can run, as far as it was written in cells."""
+    """The code of cells that a value can run."""
     for function in functions_of([value], namespace):
         yield function.__code__
 
@@ -58,12 +58,12 @@ def codes_of(value: Any, namespace: Mapping[str, Any]) -> Iterator[types.CodeTyp
 def functions_of(
     values: Collection[Any], namespace: Mapping[str, Any], *, follow: bool = True
 ) -> Iterator[types.FunctionType]:
-    """The functions of cells that values hold or lead to.
+    """The functions of cells that can be reached from values.
 
     Args:
-        values: where to begin.
+        values: start values.
         namespace: the variables of the cells.
-        follow: go on to the global functions that they name.
+        follow: also follow the global functions that they name.
     """
     seen: set[int] = set()
     queue = list(values)
@@ -80,7 +80,7 @@ def functions_of(
 
 
 def _parts(value: Any) -> list[Any]:
-    """What a value may call, without running any code of its own."""
+    """Objects that a value may call, found without running its code."""
     kind = type(value)
     if isinstance(value, types.FunctionType):
         cells = [_content(cell) for cell in value.__closure__ or ()]
@@ -123,9 +123,9 @@ def replace_code(
     """Give the functions of earlier cells their rewritten code, in this process.
 
     Args:
-        values: where to look for functions.
+        values: values that are searched for functions.
         namespace: the variables of the cells.
-        recompile: the rewritten module of a cell by its file name; None if there is none.
+        recompile: returns the rewritten module of a cell by its file name, or None.
     """
     tables: dict[str, dict[tuple[Any, ...], types.CodeType]] = {}
     for function in functions_of(values, namespace, follow=False):

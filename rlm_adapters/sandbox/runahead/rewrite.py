@@ -1,12 +1,12 @@
-"""Rewrites a cell's syntax tree for the child that runs ahead, after the policy has checked it.
+"""Rewrite a cell's syntax tree for the child that runs ahead, after the policy has checked it.
 
-Two things are added. Expressions in which Python would have to decide by an unknown answer give an unknown instead
-(`unknown.Operations`). And each statement is put into a ``try``: one that cannot be carried out because of an unknown
-is skipped, and what it would have bound or changed becomes unknown. What must not be skipped is how control leaves:
-an unknown ``if`` around ``break``, ``return``, ``raise`` or ``SUBMIT`` ends the loop or the function there, since the
-real run may never come to what follows.
+Two things are changed. If Python would have to decide an expression with an unknown answer, the expression becomes
+unknown (`unknown.Operations`). And each statement is put into a ``try``: if it fails because of an unknown, it is
+skipped, and all names and objects that it would have changed become unknown. Statements that leave a block must not be
+skipped: an unknown ``if`` around ``break``, ``return``, ``raise`` or ``SUBMIT`` ends the loop or the function there,
+because the real run may never reach the code after it.
 
-Nothing here has to be right for the cell to give the right result: the real run never sees this code.
+The result of a cell does not depend on this code, because the real run does not use it.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _UNGUARDED: Final = (
 _FINISHING: Final = frozenset({"SUBMIT", "FINAL", "FINAL_VAR", "exit", "quit"})
 _CATCH_ALL: Final = frozenset({"_Exception_", "Exception", "BaseException"})
 _PASSED_HOOKS: Final = frozenset({"_getattr_", "_private_", "_format_"})
-"""Hooks of the policy whose results are looked at; the others are left as they are."""
+"""Hooks of the policy whose results are checked. Other hooks are not changed."""
 _EXHAUSTING: Final = frozenset(
     {"sum", "list", "tuple", "set", "sorted", "max", "min", "dict", "frozenset", "Counter", "join", "extend", "update"}
 )
-"""Callables that go through all of a generator: one may as well be a list, which can be unknown as a whole."""
+"""Callables that use all items of a generator. It can be replaced by a list, which can be unknown as a whole."""
 
 
 def rewrite(tree: ast.Module) -> None:
@@ -42,10 +42,10 @@ def rewrite(tree: ast.Module) -> None:
 class _Rewriter(ast.NodeTransformer):
     def __init__(self) -> None:
         self._functions: list[set[str]] = []
-        """Own names of the enclosing functions, from the outside in."""
+        """Local names of the enclosing functions, from the outside in."""
         self._in_class = False
         self._facts: dict[ast.stmt, tuple[bool, set[str], set[str]]] = {}
-        """Of each statement as it was written: whether control may leave by it, what it binds, what it changes."""
+        """For each original statement: whether it may leave the block, which names it binds, and which it changes."""
 
     def visit(self, node: ast.AST) -> Any:
         """Rewrite a node."""
@@ -134,7 +134,7 @@ class _Rewriter(ast.NodeTransformer):
         return _try([statement], self._lose(stored, changed) or [ast.Pass()])
 
     def _lose(self, stored: set[str], changed: set[str]) -> list[ast.stmt]:
-        """Statements that make names unknown: those that would have been bound, and those whose objects changed."""
+        """Statements that make names unknown: names that would have been bound, and names of changed objects."""
         lines: list[ast.stmt] = [self._spoil(name) for name in sorted(changed - stored)]
         return lines + [self._set(name) for name in sorted(stored)]
 
@@ -164,7 +164,7 @@ class _Rewriter(ast.NodeTransformer):
             and node.func.attr in MUTATORS
             and isinstance(node.func.value, ast.Subscript)
         ):
-            # ``d[label].append(x)`` with an unknown label changes ``d``: let it fail, so that ``d`` becomes unknown.
+            # ``d[label].append(x)`` with an unknown label changes ``d``. It must fail, so that ``d`` becomes unknown.
             owner = node.func.value
             owner.value, owner.slice = self.visit(owner.value), self.visit(owner.slice)
         else:
@@ -279,7 +279,7 @@ def _assign(name: str) -> ast.stmt:
 
 
 def _spoil(name: str, *, rebind: bool = False) -> ast.stmt:
-    """``name = _spoil_(name)``, or only the call where the name belongs to another scope; it may be unbound."""
+    """``name = _spoil_(name)``, or only the call if the name belongs to another scope. It may be unbound."""
     lost = _hook("_spoil_", _load(name))
     statement: ast.stmt = ast.Assign([ast.Name(name, ast.Store())], lost) if rebind else ast.Expr(lost)
     return ast.Try([statement], [ast.ExceptHandler(_load("NameError"), None, [ast.Pass()])], [], [])
@@ -292,7 +292,7 @@ def _called_name(node: ast.Call) -> str:
 
 
 def _base(node: ast.expr) -> str | None:
-    """The name at the root of ``name.a[b].c``; policy hooks around parts of it are looked through."""
+    """The first name of ``name.a[b].c``, also inside policy hooks."""
     while True:
         if isinstance(node, (ast.Attribute, ast.Subscript, ast.Starred)):
             node = node.value
@@ -312,7 +312,7 @@ def _is_hook(name: str) -> bool:
 
 
 def _own_scope(body: list[Any]) -> list[ast.AST]:
-    """The nodes of a scope, without what is inside of functions and classes defined in it."""
+    """The nodes of a scope, without those inside its functions and classes."""
     found: list[ast.AST] = []
 
     def walk(node: ast.AST) -> None:
@@ -327,7 +327,7 @@ def _own_scope(body: list[Any]) -> list[ast.AST]:
 
 
 def _own_names(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> set[str]:
-    """Names that belong to a function or that it may bind elsewhere: assigning them in it changes no scope."""
+    """Names that are local in a function, or declared global or nonlocal. Assigning them changes no scope."""
     arguments = node.args
     names = {one.arg for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
     names |= {one.arg for one in (arguments.vararg, arguments.kwarg) if one is not None}
@@ -349,12 +349,12 @@ def _joined(body: list[Any]) -> tuple[set[str], set[str]]:
 
 
 def _changed_names(statement: ast.AST) -> tuple[set[str], set[str]]:
-    """Names that a statement binds in its own scope, and names whose objects it changes."""
+    """Names that a statement binds in its scope, and names whose objects it changes."""
     stored: set[str] = set()
     changed: set[str | None] = set()
 
     def scan(node: ast.AST, *, inside: bool) -> None:
-        """``inside``: of a comprehension, whose own variables are nobody else's."""
+        """``inside``: inside a comprehension, whose variables are local."""
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and not inside:
             stored.add(node.id)
         elif isinstance(node, ast.NamedExpr):
@@ -390,7 +390,7 @@ def _contains(body: list[Any], kinds: tuple[type[ast.AST], ...]) -> bool:
 
 
 def _leaves(node: ast.AST, kinds: tuple[type[ast.AST], ...]) -> bool:
-    """Whether control may leave a statement by one of these kinds, by ``yield``, or by submitting an answer."""
+    """Whether a statement may leave its block by one of these kinds, by ``yield``, or by submitting an answer."""
 
     def walk(node: ast.AST, kinds: tuple[type[ast.AST], ...]) -> bool:
         if isinstance(node, _SCOPES):

@@ -1,8 +1,8 @@
-"""The worker's side: an idle fork of the worker, taken before a cell, from which children run ahead.
+"""The snapshot: an idle fork of the worker, made before a cell. It forks the children that run ahead.
 
-The snapshot and its children hold no end of the channel to the host. They talk to the worker through two pipes, and
-the worker passes on what they report without looking into it. They end with the worker (its process group is killed
-as a whole, and the kernel kills a child whose parent has died), and with the cell (the pipes are closed).
+The snapshot and its children do not have the channel to the host. They communicate with the worker through two pipes,
+and the worker passes their reports on without reading them. They end with the worker (its process group is killed, and
+the kernel kills a child whose parent has died) and with the cell (the pipes are closed).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MAX_REPORT: Final = 64 << 20
 
 
 class Reporter:
-    """Sends what a child finds, some of it at a time: each write wakes the worker up."""
+    """Sends the calls that a child finds, several at a time, because each write wakes the worker."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -43,35 +43,35 @@ class Reporter:
             self.flush()
 
     def flush(self) -> None:
-        """Send what there is."""
+        """Send the collected calls."""
         try:
             _write(self._fd, b"".join(self._lines))
-        except OSError:  # nobody waits for it any more
+        except OSError:  # the worker does not wait any more
             os._exit(0)
         self._lines.clear()
         self._flushed = time.monotonic()
 
     def end(self) -> NoReturn:
-        """Send what there is and end the child."""
+        """Send the collected calls and end the child."""
         self.flush()
         os._exit(0)
 
 
 Run: TypeAlias = Callable[[Message, Reporter], None]
-"""Runs the cell in a child, with the request for it."""
+"""Runs the cell in a child, for a request."""
 
 
 class Snapshot:
     """An idle copy of this process.
 
     Args:
-        channel_fd: the channel to the host, which the copy closes.
-        prepare: called in the copy before its first child: makes the cell ready to be run ahead.
-        run: called in each child with its request; runs the cell, reports each call that nobody has answered by the
-            function that it is given, and need not return.
+        channel_fd: the channel to the host. The copy closes it.
+        prepare: called in the copy before its first child, to prepare the cell.
+        run: called in each child with its request and a reporter. It runs the cell, reports each unknown call, and need
+            not return.
 
     Raises:
-        OSError: This process may not fork, or there is no room for another one.
+        OSError: This process cannot fork.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Snapshot:
                 linux.die_with_parent(parent)
                 for fd in (channel_fd, self._requests, self._reports):
                     os.close(fd)
-                random.setstate(state)  # Python seeds it anew after a fork
+                random.setstate(state)  # Python sets a new seed after a fork
                 signal.signal(signal.SIGPROF, signal.SIG_DFL)
                 gc.disable()
                 _Server(requests, reports, prepare, run).serve()
@@ -107,20 +107,18 @@ class Snapshot:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked."""
+        """Whether it can be used."""
         return self._alive
 
     def look(self, request: bytes, wall_seconds: float = _WAVE_SECONDS) -> tuple[list[bytes], float]:
-        """Have a child run ahead.
+        """Let a child run ahead.
 
         Args:
-            request: JSON with the new ``answers``, the CPU seconds ``cpu`` that the child may take, and what else
-                the cell's runner wants to know.
+            request: JSON with the new ``answers``, the CPU seconds ``cpu`` of the child, and other data for ``run``.
             wall_seconds: how long to wait for it.
 
         Returns:
-            What the child has reported, and the CPU seconds that it took. When something is wrong with it the
-            snapshot is given up.
+            The reports of the child, and its CPU seconds. After an error the snapshot is closed.
         """
         data = b""
         try:
@@ -141,7 +139,7 @@ class Snapshot:
         return lines, float(seconds)
 
     def close(self) -> None:
-        """End it, and the child that may be running."""
+        """End the snapshot, and its running child."""
         if self._alive:
             self._alive = False
             os.close(self._requests)
@@ -149,12 +147,12 @@ class Snapshot:
 
 
 def _whole_lines(data: bytes) -> list[bytes]:
-    """The reports that came through before something went wrong."""
+    """The complete reports before an error."""
     return data.split(b"\n")[:-1]
 
 
 class _Server:
-    """What the snapshot does."""
+    """The loop of the snapshot."""
 
     def __init__(
         self,
@@ -183,14 +181,14 @@ class _Server:
             _write(self._reports, f"{seconds:.6f}\n\n".encode())
 
     def _fork(self, request: Message) -> float:
-        """Run one child to its end; its CPU seconds."""
+        """Run one child to its end. Returns its CPU seconds."""
         parent, state = os.getpid(), random.getstate()
         pid = os.fork()
         if not pid:
             try:
                 linux.die_with_parent(parent)
                 random.setstate(state)
-                # The default action of both signals is to end the process, wherever it is.
+                # The default action of both signals ends the process at any place.
                 signal.signal(signal.SIGALRM, signal.SIG_DFL)
                 signal.setitimer(signal.ITIMER_PROF, request["cpu"])
                 signal.setitimer(signal.ITIMER_REAL, _WAVE_SECONDS - 0.5)

@@ -1,7 +1,7 @@
-"""The placeholder of an answer that is not known yet, and operations that pass it on.
+"""The placeholder for an unknown answer, and operations that propagate it.
 
-What is computed from an unknown answer is unknown. Only where Python itself must decide (a branch, a loop, a hash) is
-`Observed` raised; the rewritten cell then skips what cannot be known (see `rewrite`).
+A value that is computed from an unknown answer is unknown. Only if Python must decide (a branch, a loop, a hash),
+`Observed` is raised. Then the rewritten cell skips the statement (see `rewrite`).
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from rlm_adapters.sandbox.runtime.control import ControlFlow
 _SEARCH_DEPTH: Final = 4
 _SEARCH_ITEMS: Final = 2_000
 _LONGEST_SEARCHED: Final = 4 << 20
-"""Characters of a text that is searched for the mark: a result larger than this was hardly made of answers."""
+"""Longest text that is searched for the mark, in characters. A longer result probably has no answers in it."""
 
 MUTATORS: Final = frozenset({
     "add", "append", "appendleft", "clear", "difference_update", "discard", "extend", "extendleft", "insert",
     "intersection_update", "move_to_end", "pop", "popitem", "popleft", "put", "remove", "reverse", "rotate",
     "setdefault", "sort", "subtract", "symmetric_difference_update", "update", "write", "writelines",
 })  # fmt: skip
-"""Methods that change their object: when one fails on an unknown, its object becomes unknown."""
+"""Methods that change their object. If one fails because of an unknown, its object becomes unknown."""
 
 _IMMUTABLE: Final = (str, bytes, int, float, complex, bool, tuple, frozenset, type(None), range, type, Facade)
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType)
 
 
 class Observed(ControlFlow):
-    """Python has to decide by an answer that is not known. No ``except`` of a cell catches it."""
+    """Python must decide with an unknown answer. No ``except`` of a cell catches it."""
 
 
 class Unknown:
-    """An answer that is not there yet, or anything computed from one.
+    """An unknown answer, or a value that is computed from one.
 
-    It passes for a ``str`` with ``isinstance``, and is none: C code that wants text refuses it, which is noticed.
+    ``isinstance(value, str)`` is true, but it is not a ``str``: C code that needs text refuses it, and this is noticed.
     """
 
     __slots__ = ()
     mark = "\ue000unknown\ue001"
-    """What it becomes in a text; a random one is set in each child, so that no prompt holds it by accident."""
+    """Its form in a text. Each child sets a random mark, so that no prompt contains it by accident."""
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -75,7 +75,7 @@ class Unknown:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Swallow nothing."""
+        """Suppress no exception."""
 
     def __call__(self, *_args: object, **_kwargs: object) -> Unknown:  # noqa: D102 - it means what Python says
         return UNKNOWN
@@ -106,7 +106,7 @@ for _name in _OBSERVED:
 
 
 def is_unknown(value: object) -> bool:
-    """Whether this is the placeholder, or a text that it got into."""
+    """Whether this is the placeholder, or a text that contains it."""
     kind = type(value)
     if kind is Unknown:
         return True
@@ -117,7 +117,7 @@ def is_unknown(value: object) -> bool:
 
 
 def holds_unknown(value: object) -> bool:
-    """Whether there is an unknown somewhere in a value; looks into containers, but not for ever."""
+    """Whether a value contains an unknown. Containers are searched up to a limit."""
     left = [_SEARCH_ITEMS]
 
     def look(value: object, depth: int) -> bool:
@@ -149,7 +149,7 @@ def _attributes(value: object) -> dict[str, Any]:
 
 
 class Operations:
-    """The hooks of the rewritten cell, by the names that it calls them.
+    """The hooks of the rewritten cell, by name.
 
     Args:
         forget: makes a global name of the cells unknown.
@@ -161,7 +161,7 @@ class Operations:
         self._comprehensions: dict[int, list[bool]] = {}
 
     def names(self) -> dict[str, Any]:
-        """What to add to the builtins of the cells."""
+        """Names to add to the builtins of the cells."""
         return {
             "_Observed_": Observed,
             "_UNK_": UNKNOWN,
@@ -233,11 +233,11 @@ class Operations:
             return UNKNOWN
 
     def stop_and(self, value: Any) -> bool:
-        """In ``value and rest``: whether ``value``, which is kept, is the result."""
+        """For ``value and rest``: whether ``value`` is the result. The value is kept."""
         return not self._decided(value, keep_if=False)
 
     def stop_or(self, value: Any) -> bool:
-        """In ``value or rest``: whether ``value``, which is kept, is the result."""
+        """For ``value or rest``: whether ``value`` is the result. The value is kept."""
         return not self._decided(value, keep_if=True)
 
     def _decided(self, value: Any, *, keep_if: bool) -> bool:
@@ -250,7 +250,7 @@ class Operations:
         return False
 
     def undecided(self, test: Any) -> bool:
-        """In ``a if test else b``: whether nobody knows; otherwise the truth is kept."""
+        """For ``a if test else b``: whether the truth of ``test`` is unknown. If not, it is kept."""
         try:
             self._kept.append(bool(test))
         except Observed:
@@ -264,26 +264,26 @@ class Operations:
         except Observed:
             return UNKNOWN
 
-    # Comprehensions: with a filter or an iterable that is unknown, the whole result is
+    # Comprehensions: if a filter or an iterable is unknown, the whole result is unknown
 
     def _open(self) -> list[bool]:
         return self._comprehensions.setdefault(threading.get_ident(), [])
 
     def begin(self) -> int:
-        """A comprehension begins."""
+        """Start a comprehension."""
         frames = self._open()
         frames.append(False)
         return len(frames)
 
     def end(self, depth: int, result: Any) -> Any:
-        """It has ended with this result."""
+        """End a comprehension with this result."""
         frames = self._open()
         lost = any(frames[depth - 1 :])
         del frames[depth - 1 :]
         return UNKNOWN if lost else result
 
     def truth(self, value: Any) -> bool:
-        """A filter of it."""
+        """The truth of its filter."""
         try:
             return bool(value)
         except Observed:
@@ -294,7 +294,7 @@ class Operations:
             return False
 
     def iterable(self, value: Any) -> Any:
-        """What it goes over."""
+        """Its iterable."""
         frames = self._open()
         if type(value) is Unknown and frames:
             frames[-1] = True
@@ -302,16 +302,16 @@ class Operations:
         return value
 
     def set(self, items: Any) -> Any:
-        """A set comprehension, whose items came as a list."""
+        """A set comprehension, from a list of items."""
         return call(set, items)
 
     def dict(self, items: Any) -> Any:
-        """A dict comprehension, whose items came as a list of pairs."""
+        """A dict comprehension, from a list of pairs."""
         return call(dict, items)
 
 
 def call(function: Any, /, *args: Any, **kwargs: Any) -> Any:
-    """``function(*args, **kwargs)``; unknown when it could not work because of an unknown."""
+    """``function(*args, **kwargs)``; the result is unknown if an unknown argument makes it fail."""
     try:
         result = function(*args, **kwargs)
     except Observed:
@@ -336,10 +336,10 @@ def _changes_its_object(function: Any) -> bool:
 
 
 def spoil(value: Any) -> Any:
-    """Make an object unknown that a skipped statement would have changed, in place where that is possible.
+    """Make an object unknown that a skipped statement would have changed, if possible in place.
 
     Returns:
-        What its name should stand for from now on.
+        The new value of its name.
     """
     if isinstance(value, (Facade, type, *_FUNCTIONS)):
         return value
@@ -357,7 +357,7 @@ def spoil(value: Any) -> Any:
     return UNKNOWN
 
 
-# Builtins that would stop at the first unknown, in a form that goes through all items. What they give is the same.
+# Builtins that would stop at the first unknown, in a form that uses all items. The result is the same.
 
 
 def eager_filter(function: Any, items: Iterable[Any]) -> Any:
@@ -382,7 +382,7 @@ def _eager_extreme(choose: Callable[..., Any]) -> Callable[..., Any]:
         if any(is_unknown(one) for one in keys):
             raise Observed
         best = iter(keys)
-        # The keys come in the order in which the real function asks for them: once for each item.
+        # The keys are computed in the same order as in the real function: once for each item.
         return choose(items, key=lambda _item: next(best), **options)
 
     return extreme

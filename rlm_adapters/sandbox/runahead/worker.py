@@ -1,4 +1,4 @@
-"""Run-ahead in one worker: when a snapshot is taken, and what the host's frame ``look`` is answered with."""
+"""Run-ahead in one worker: decide when to take a snapshot, and answer the host's frame ``look``."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from rlm_adapters.sandbox.runahead.snapshot import Snapshot
 from rlm_adapters.sandbox.runtime.hostcalls import CallHost
 
 _PREFIX_SECONDS: Final = 0.5
-"""CPU time of a cell up to a call beyond which it is not run again for it: each wave would pay it once more."""
+"""If a cell takes more CPU time up to a call, it is not run ahead there: each wave would need this time again."""
 _CHILD_SECONDS: Final = 0.5
-"""CPU time that a child has, besides three times what the cell took so far: instrumented code is slower."""
+"""CPU time of a child, in addition to three times that of the cell so far, because instrumented code is slower."""
 
 _REHEARSAL_SECONDS: Final = 1.0
-"""Wall time of a look at the beginning of a cell that is still being written: the cell may have to wait for it."""
+"""Wall time of a look at the beginning of an unfinished cell. The cell may have to wait for it."""
 FOUND_NOTHING: Final = b'{"t":"found","more":false,"calls":[]}'
-"""The body of the frame that says that no call was found and that there is no use in looking again."""
+"""The body of the frame for: no call was found, and another look would find none."""
 
 
 class Ahead:
@@ -33,7 +33,7 @@ class Ahead:
     Args:
         channel_fd: the channel to the host.
         repl: runs the cells.
-        functions: what they can call.
+        functions: functions that cells can call.
 
     Attributes:
         answer: answers the calls of the cell in a child; None in the worker itself.
@@ -52,13 +52,13 @@ class Ahead:
         self.answer: CallHost | None = None
 
     def begin(self, code: str, cpu_seconds: float, *, wanted: bool) -> None:
-        """A cell is about to begin, which may take ``cpu_seconds``: take a snapshot if it can gain by one."""
+        """Before a cell with the limit ``cpu_seconds``: take a snapshot if run-ahead can help."""
         earlier = dict(self._codes)
         self._codes[cell_name(self._repl.cells + 1)] = code
         self._reap()
         if wanted and can_gain(code, self._repl.namespace, self._pure):
             rehearsal = Rehearsal(self._repl, code, earlier, self._effects)
-            with contextlib.suppress(OSError):  # no process to be had: the cell runs without
+            with contextlib.suppress(OSError):  # without a process the cell runs without run-ahead
                 self._snapshot = Snapshot(self._channel_fd, self._prepare(rehearsal), rehearsal.run)
         self._started = time.process_time()
         self._seconds = cpu_seconds
@@ -88,7 +88,7 @@ class Ahead:
     def rehearse(self, message: Message) -> bytes:
         """The body of the frame that answers the host's frame ``rehearse``: a look at the beginning of the next cell.
 
-        The snapshot is of now, since no cell runs, and serves one child: the next look has more code to run.
+        No cell runs, so the snapshot is taken now. It serves one child, because the next look has more code to run.
         """
         code = message["code"]
         if not may_ask(message["new"], self._repl.namespace, self._pure):
@@ -113,10 +113,10 @@ class Ahead:
             self._snapshot = None
 
     def _reap(self) -> None:
-        """Collect the snapshots that have ended; unmapping a large one takes a while, so nobody waits for it."""
+        """Reap the ended snapshots. Freeing a large one takes time, so nothing waits for it."""
         self._ended = [pid for pid in self._ended if os.waitpid(pid, os.WNOHANG)[0] == 0]
 
 
 def _found(lines: Sequence[bytes], *, more: bool) -> bytes:
-    """The body of the frame with calls, each as JSON; ``more``: another look may find others."""
+    """The body of the frame with found calls, each as JSON; ``more``: another look may find others."""
     return b'{"t":"found","more":' + (b"true" if more else b"false") + b',"calls":[' + b",".join(lines) + b"]}"

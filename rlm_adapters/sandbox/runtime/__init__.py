@@ -1,1 +1,1 @@
-"""The worker's side: what the language stands on: output, files, calls to the host, the clock."""
+"""The worker's side, below the language: output, files, calls to the host, the clock."""

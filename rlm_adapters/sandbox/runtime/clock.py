@@ -1,6 +1,6 @@
-"""The clock of a session: it starts at a pinned time and moves only when a cell sleeps or looks at it.
+"""The clock of a session. It starts at a fixed time and moves only when a cell sleeps or reads it.
 
-A cell that is replayed in a new worker must see the same times, or the prompts that it builds would differ.
+A cell that is replayed in a new worker must see the same times. Otherwise its prompts would differ.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import datetime as dt
 from typing import Final
 
 _TICK: Final = 1e-6
-"""Seconds per look: ``while time.time() < deadline`` comes to an end, the same way each time."""
+"""Seconds per read, so that ``while time.time() < deadline`` ends, and always in the same way."""
 
 
 class VirtualClock:
@@ -29,14 +29,14 @@ class VirtualClock:
         return self._elapsed
 
     def sleep(self, seconds: float, /) -> None:
-        """Move on without waiting."""
+        """Move the clock without waiting."""
         seconds = float(seconds)
         if not seconds >= 0:
             raise ValueError("sleep length must be non-negative")
         self._elapsed += seconds
 
     def advance_to(self, moment: float) -> None:
-        """Move on to ``moment`` on the scale of `monotonic`, if it is in the future."""
+        """Move the clock to ``moment`` on the scale of `monotonic`, if it is in the future."""
         self._elapsed = max(self._elapsed, moment)
 
     def now(self, cls: type[dt.datetime], tz: dt.tzinfo | None = None) -> dt.datetime:

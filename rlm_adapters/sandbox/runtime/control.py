@@ -1,4 +1,4 @@
-"""Signals that end a cell. Code in a cell can neither name nor swallow them."""
+"""Exceptions that end a cell. Code in a cell can neither name nor catch them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import sys
 
 
 class ControlFlow(BaseException):
-    """Base of what ends a cell from outside its own logic.
+    """Base class of exceptions that end a cell from outside.
 
-    Not an ``Exception``: ``except Exception`` and a bare ``except`` (which the policy turns into the former) let
-    it pass, and so do the context managers and ``finally`` blocks that cells can write.
+    It is not an ``Exception``, so ``except Exception`` and a bare ``except`` (which the policy turns into the former)
+    do not catch it, and neither do context managers and ``finally`` blocks of cells.
     """
 
 
 class CellTimeout(ControlFlow):
-    """The cell has used up its CPU time. Raised by the signal handler of the worker's CPU timer."""
+    """The cell has used its CPU time. The signal handler of the worker's CPU timer raises it."""
 
 
 class FinalSignal(ControlFlow):
@@ -22,14 +22,14 @@ class FinalSignal(ControlFlow):
 
 
 class TaskCancelled(ControlFlow):
-    """The cell has ended while this task of it was still waiting."""
+    """The cell has ended while this task was still waiting."""
 
 
 def reraise_control_flow() -> None:
-    """Raise the control-flow exception again that is on its way through a ``finally`` block.
+    """Raise the current control-flow exception again in a ``finally`` block.
 
-    The policy calls this before a ``return``, ``break`` or ``continue`` in a ``finally`` block, which would
-    swallow it.
+    The policy calls this before a ``return``, ``break`` or ``continue`` in a ``finally`` block, which would drop the
+    exception.
     """
     exception = sys.exc_info()[1]
     if isinstance(exception, ControlFlow):

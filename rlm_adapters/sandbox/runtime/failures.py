@@ -1,4 +1,4 @@
-"""What a cell gets for a call that failed."""
+"""Exceptions of a cell for a failed call."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NoReturn
 
 
 class SubCallError(RuntimeError):
-    """A sub-call failed, after all retries. A RuntimeError, as failed calls are in other REPLs for LMs.
+    """A sub-call failed, after all retries. It is a RuntimeError, as in other REPLs for LMs.
 
     Attributes:
         kind: ``rate_limit``, ``timeout``, ``server``, ``auth``, ``context_length``, ``refusal``, ``budget``, ...
@@ -28,13 +28,13 @@ class ToolError(SubCallError):
 
 
 class FailedAnswer(SubCallError):  # noqa: N818 - it is an answer that is an error
-    """Stands in a batch for the answer that could not be had: falsy, and refuses to be used as text.
+    """A missing answer in a batch. It is falsy, and cannot be used as text.
 
-    Silently joined into a prompt, the message of an error would be taken for an answer of the model.
+    Otherwise the message of an error could be joined into a prompt and be read as an answer of the model.
     """
 
     def refuse(self, *_args: object) -> NoReturn:
-        """Raise the failure that this stands for."""
+        """Raise the failure of the call."""
         raise SubCallError(self.message, self.kind, self.retryable)
 
     __str__ = __format__ = __len__ = __iter__ = __getitem__ = __contains__ = refuse

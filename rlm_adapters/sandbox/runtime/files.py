@@ -1,5 +1,5 @@
 # ruff: noqa: PLR0917 - the signatures and names of open() and os
-"""The files of a session, in memory: the user's, read-only, and the cell's own, up to a quota."""
+"""The files of a session, in memory: read-only files of the user, and files of cells up to a quota."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ ROOT: Final = "/workspace"
 """The working directory of the cells."""
 
 _ENTRY_BYTES: Final = 256
-"""What an entry costs of the quota besides its content, so that a million empty files hit it as well."""
+"""Bytes of the quota for an entry in addition to its content, so that a million empty files reach the limit, too."""
 
 
 class FileSystem:
-    """A tree of files that exists in this process only.
+    """A tree of files that exists only in this process.
 
     Args:
         quota: bytes that cells may write.
@@ -38,15 +38,15 @@ class FileSystem:
     # The host's side
 
     def add(self, path: str, data: bytes) -> None:
-        """Add a file that cells can read and not write."""
+        """Add a file that cells can read but not write."""
         full = _normal(path)
-        if (written := self._written.pop(full, None)) is not None:  # by a cell, before this came
+        if (written := self._written.pop(full, None)) is not None:  # a cell wrote it before
             self._used -= len(written) + _ENTRY_BYTES + len(full)
         self._given[full] = data
         self._add_parents(full)
 
     def written(self) -> dict[str, bytes]:
-        """The files that cells wrote, by path relative to the working directory."""
+        """The files that cells have written, by path relative to the working directory."""
         return {_relative(path): bytes(data) for path, data in sorted(self._written.items())}
 
     # The cells' side
@@ -116,7 +116,7 @@ class FileSystem:
         """The content of a file.
 
         Raises:
-            FileNotFoundError: there is none; the message says which files there are.
+            FileNotFoundError: it does not exist. The message lists the existing files.
         """
         data = self._written.get(path)
         if data is None:
@@ -133,10 +133,10 @@ class FileSystem:
         return FileNotFoundError(errno.ENOENT, f"No such file or directory ({hint})", name)
 
     def charge(self, count: int) -> None:
-        """Take ``count`` bytes from the quota, or give them back.
+        """Take ``count`` bytes from the quota, or return them.
 
         Raises:
-            OSError: the quota is used up.
+            OSError: the quota is used.
         """
         if count > 0 and self._used + count > self._quota:
             raise OSError(errno.ENOSPC, f"No space left: cells can write {self._quota:,} bytes")
@@ -145,7 +145,7 @@ class FileSystem:
     # Paths and directories
 
     def full_path(self, path: object) -> str:
-        """The absolute form of what a cell gave as a path."""
+        """The absolute form of a path from a cell."""
         if not isinstance(path, str):
             path = os.fspath(path)  # type: ignore[call-overload]
         text = exact_str(path, "open")
@@ -251,7 +251,7 @@ class FileSystem:
 
 
 class MemoryFile(io.RawIOBase):
-    """One open file: the raw layer under Python's own buffering and text layers."""
+    """One open file: the raw layer below Python's buffering and text layers."""
 
     def __init__(
         self,
@@ -353,7 +353,7 @@ class MemoryFile(io.RawIOBase):
 
 
 def _integer(value: Any) -> int:
-    """An exact integer: another object's own arithmetic must not get into the quota."""
+    """An exact integer, because arithmetic of other objects must not affect the quota."""
     return int.__pos__(operator.index(value))
 
 

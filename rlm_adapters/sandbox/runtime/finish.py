@@ -1,4 +1,4 @@
-"""How a cell hands in its answer: SUBMIT, FINAL, FINAL_VAR, or the ``answer`` dictionary."""
+"""How a cell submits its answer: SUBMIT, FINAL, FINAL_VAR, or the ``answer`` dictionary."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rlm_adapters.sandbox.runtime.wire import to_json
 
 
 class Finish:
-    """The finishing functions of one session.
+    """The functions of one session that submit an answer.
 
-    The value is recorded when a function is called: what a ``finally`` block or a context manager does on the way
-    out cannot lose it. The first call of a cell wins.
+    The value is recorded at the call, so a later ``finally`` block or context manager cannot lose it. The first call of
+    a cell counts.
 
     Args:
         variables: the current variables by name, for FINAL_VAR.
@@ -28,9 +28,9 @@ class Finish:
         self.final: Final | None = None
 
     def functions(self) -> dict[str, Callable[..., Any]]:
-        """The functions by the names that cells use."""
+        """The functions by their names in cells."""
 
-        # Closures: bound methods would lead to this object.
+        # Closures, because bound methods would give access to this object.
         def SUBMIT(*args: Any, **kwargs: Any) -> NoReturn:  # noqa: N802 - the name that cells use
             """Hand in the answer and end the cell."""
             value, has_fields = self._submitted(args, kwargs)
@@ -47,7 +47,7 @@ class Finish:
         return {"SUBMIT": SUBMIT, "FINAL": FINAL, "FINAL_VAR": FINAL_VAR}
 
     def take_answer_dict(self, answer: object) -> None:
-        """Count ``answer = {"content": ..., "ready": True}`` as handed in, at the end of a cell."""
+        """At the end of a cell, submit ``answer = {"content": ..., "ready": True}``."""
         if self.final is None and isinstance(answer, dict) and dict.get(answer, "ready") is True:
             self.final = Final("answer", to_json(dict.get(answer, "content")))
 
@@ -79,7 +79,7 @@ class Finish:
         if name in variables:
             return variables[name]
         if not name.isidentifier():
-            # Not a name: the model has passed the variable itself, which holds this text.
+            # Not a name: the model has passed the variable itself, whose value is this text.
             return variable
         if any(value is variable for value in variables.values()):
             return variable

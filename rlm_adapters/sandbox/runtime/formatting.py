@@ -1,4 +1,4 @@
-"""``str.format`` without its back door: ``"{0.__globals__}".format(f)`` reads attributes past every guard."""
+"""A safe ``str.format``: the original reads attributes without guards, as in ``"{0.__globals__}".format(f)``."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any, Final, TypeAlias
 GetAttribute: TypeAlias = Callable[[object, str], Any]
 
 _walks: Final = re.compile(r"\{[^{}:!.\[]*[.\[]").search
-"""Finds a replacement field that reads an attribute or an item."""
+"""Searches a replacement field that reads an attribute or an item."""
 
 
 class SafeFormat:
-    """Formats like ``str.format``, reading attributes through a guard.
+    """Formats like ``str.format``, but reads attributes through a guard.
 
-    The C version, which is 10 times faster, does the work whenever no field reads an attribute or an item.
+    If no field reads an attribute or an item, the C version is used, which is 10 times faster.
     """
 
     def __init__(self, get_attribute: GetAttribute) -> None:
@@ -51,7 +51,7 @@ class _GuardedFormatter(string.Formatter):
 
 
 def exact_str(text: object, method: str) -> str:
-    """The text as an exact ``str``: a subclass could answer differently each time it is asked."""
+    """The text as an exact ``str``, because a subclass could return another text at each read."""
     if type(text) is str:
         return text
     if not isinstance(text, str):

@@ -1,4 +1,4 @@
-"""Functions that a cell calls and the host answers: ``llm_query``, its batch form, and the user's tools."""
+"""Functions that cells call and the host answers: ``llm_query``, its batch form, and the user's tools."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from rlm_adapters.sandbox.runtime.failures import FailedAnswer, SubCallError, To
 from rlm_adapters.sandbox.runtime.wire import to_json
 
 _BY_REFERENCE_CHARS: Final = 256
-"""Shorter inputs are sent as they are."""
+"""Shorter inputs are sent as values, not as references."""
 
 
 @dataclass(frozen=True, slots=True)
 class WireCall:
     """One call for the host. Arguments are exact JSON types and exact bytes.
 
-    An argument that is an input of the session itself, not a copy or a part of it, stands as ``{"$input": name}``. A
-    dict of the cell that looks like that stands as ``{"$input": {"literal": dict}}``.
+    An argument that is an input of the session, not a copy or a part of it, is sent as ``{"$input": name}``. A dict of
+    the cell that looks like this is sent as ``{"$input": {"literal": dict}}``.
     """
 
     function: str
@@ -30,18 +30,18 @@ class WireCall:
 
 
 CallHost: TypeAlias = Callable[[Sequence[WireCall]], list[Answer]]
-"""Blocks until all of the calls are answered; gives the answers in order."""
+"""Blocks until all calls are answered. Returns the answers in order."""
 
 
 class Scheduler(Protocol):
-    """Takes the calls of whatever is running to the host (see `tasks`)."""
+    """Sends the calls of the running code to the host (see `tasks`)."""
 
     def call_host(self, calls: Sequence[WireCall]) -> list[Answer]:
-        """Block what is running until all of the calls are answered."""
+        """Block the running code until all calls are answered."""
 
 
 class InputReferences:
-    """Recognises the session's own inputs among the arguments of calls, so that they need not be sent back."""
+    """Recognises inputs of the session among the arguments of calls, so that they need not be sent back."""
 
     def __init__(self) -> None:
         self._inputs: dict[str, tuple[object, tuple[object, ...] | None]] = {}
@@ -52,11 +52,11 @@ class InputReferences:
             if len(value) >= _BY_REFERENCE_CHARS:
                 self._inputs[name] = value, None
         elif type(value) is list and value and all(type(item) is str for item in value):
-            # The cell can change a list: it is still the input while it holds the very same strings.
+            # A cell can change a list. It is still the input while it has the same string objects.
             self._inputs[name] = value, tuple(value)
 
     def convert(self, value: object) -> Any:
-        """The argument for the wire."""
+        """The argument for the frame."""
         for name, (original, items) in self._inputs.items():
             if value is original and (items is None or _same_items(value, items)):
                 return {"$input": name}
@@ -69,7 +69,7 @@ def _same_items(value: Any, items: tuple[object, ...]) -> bool:
 
 
 class HostFunctions:
-    """Makes the functions that stand for host functions in a cell."""
+    """Makes the functions with which cells call host functions."""
 
     def __init__(self, scheduler: Scheduler, inputs: InputReferences) -> None:
         self._scheduler = scheduler
@@ -77,7 +77,7 @@ class HostFunctions:
         self._plans: dict[int, tuple[Callable[..., Any], HostFunction]] = {}
 
     def bind(self, function: HostFunction) -> Callable[..., Any]:
-        """The callable that cells get for ``function``."""
+        """The callable for ``function`` in cells."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
             return self.finish(function, self._scheduler.call_host(self.plan(function, args, kwargs)))
@@ -88,12 +88,12 @@ class HostFunctions:
         return call
 
     def described(self, candidate: object) -> HostFunction | None:
-        """The host function that ``candidate`` stands for, if it is one of the callables made here."""
+        """The host function of ``candidate``, if this object made it."""
         call, function = self._plans.get(id(candidate), (None, None))
         return function if call is candidate else None
 
     def plan(self, function: HostFunction, args: Sequence[Any], kwargs: dict[str, Any]) -> list[WireCall]:
-        """The calls for the host that a call in the cell amounts to.
+        """The host calls for a call in the cell.
 
         Raises:
             TypeError: the arguments do not fit, or cannot be sent.
@@ -123,15 +123,15 @@ class HostFunctions:
         ]
 
     def _column(self, value: object, count: int) -> Sequence[Any]:
-        """A further argument of a batch, item by item: a list of the batch's length is taken apart."""
+        """A further argument of a batch for each item. A list with the length of the batch is split."""
         if isinstance(value, (range, KeysView, ValuesView, ItemsView, Iterator)) and not hasattr(value, "read"):
-            value = list(itertools.islice(value, count))  # it need not end
+            value = list(itertools.islice(value, count))  # it may be endless
         if isinstance(value, (list, tuple)) and len(value) == count:
             return [self._convert(item) for item in value]
         return [self._convert(value)] * count
 
     def finish(self, function: HostFunction, answers: Sequence[Answer]) -> Any:
-        """What the call in the cell returns.
+        """The result of the call in the cell.
 
         Raises:
             SubCallError: the call failed.
@@ -152,7 +152,7 @@ class HostFunctions:
 
 
 def _singular(name: str) -> str:
-    """Name of a batch's argument in the call of one item: ``contexts`` holds one ``context`` each."""
+    """Name of a batch argument in the call of one item: ``contexts`` becomes ``context``."""
     return name.removesuffix("s") if name == "contexts" else name
 
 
@@ -163,12 +163,12 @@ def _stand_in(failure: Failure) -> FailedAnswer:
 def bind_arguments(
     function: HostFunction, args: Sequence[Any], kwargs: dict[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Bind arguments to the declared parameters, in one form however they were given.
+    """Bind arguments to the declared parameters, always in the same form.
 
     ``f(p)`` and ``f(prompt=p)`` become the same call: leading parameters by position, the others by name.
 
     Raises:
-        TypeError: as Python would for a function with these parameters.
+        TypeError: as in Python for a function with these parameters.
     """
     if function.parameters is None:
         return list(args), dict(kwargs)

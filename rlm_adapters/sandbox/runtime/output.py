@@ -1,4 +1,4 @@
-"""What a cell prints, kept up to a limit: its head and its tail."""
+"""Keep the output of a cell up to a limit: its head and its tail."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 class Writer(Protocol):
-    """Anything that takes text."""
+    """An object that accepts text."""
 
     def write(self, text: str, /) -> object:
-        """Take the text."""
+        """Accept the text."""
 
 
 class Output:
@@ -43,13 +43,13 @@ class Output:
         self._tail_chars = 0
 
     def write(self, text: str) -> int:
-        """Take text, as ``sys.stdout.write`` of a cell."""
+        """Write text, as ``sys.stdout.write`` in a cell."""
         text = exact_str(text, "write")
         if self._redirects:
             self._redirects[-1].write(text)
             return len(text)
         if " at 0x" in text:
-            # Addresses differ from run to run, and a replayed cell must print the same.
+            # Addresses differ between runs, but a replayed cell must print the same.
             text = _ADDRESS.sub(" at 0x0", text)
         self.chars += len(text)
         if self._head_room:
@@ -80,7 +80,7 @@ class Output:
 
     @contextmanager
     def redirected(self, target: Writer) -> Iterator[Writer]:
-        """Send the output to ``target`` meanwhile (``contextlib.redirect_stdout``)."""
+        """Send the output to ``target`` inside the block (``contextlib.redirect_stdout``)."""
         self._redirects.append(target)
         try:
             yield target

@@ -1,4 +1,4 @@
-"""Keeps what the interpreter itself says away from the real streams of the process while a cell runs."""
+"""Keep messages of the interpreter away from the real streams of the process while a cell runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rlm_adapters.sandbox.runtime.output import Writer
 
 @contextmanager
 def quiet_interpreter(output: Writer) -> Iterator[None]:
-    """Send warnings about the running code to ``output``, and drop exceptions that nobody can catch."""
+    """Send warnings about the running code to ``output``, and drop exceptions that cannot be caught."""
     previous = sys.unraisablehook
 
     def show(message: Any, category: type[Warning], *_where: Any, **_more: Any) -> None:
@@ -34,7 +34,7 @@ def quiet_interpreter(output: Writer) -> Iterator[None]:
 
 @contextmanager
 def quiet_logger(name: str) -> Iterator[None]:
-    """Silence a library that reports what it finds in a file to the real standard error."""
+    """Silence a library that writes to the real standard error."""
     logger = logging.getLogger(name)
     previous, logger.propagate = logger.propagate, False
     handler = logging.NullHandler()

@@ -1,7 +1,7 @@
-"""The worker's side of answers that the host sends before the cell asks for them.
+"""The worker's stock of answers that the host sends before the cell asks for them.
 
-A cell that is replayed, or whose calls were run ahead, asks for many answers that the host has. With all of them in
-the worker none of these calls has to cross the border: the next frame tells by their keys which were taken.
+The host already has many answers of a cell that is replayed or was run ahead. If they are in the worker, these calls
+need no frames. The next frame reports the keys of the answers that were taken.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Stock:
         self._taken: list[str] = []
 
     def add(self, answers: Mapping[str, Any]) -> None:
-        """The host has sent more."""
+        """Add answers from the host."""
         self._answers.update(answers)
 
     def take(self, calls: Sequence[WireCall]) -> list[Answer] | None:
-        """The answers to the next calls of the cell; None when the host has to be asked."""
+        """The answers to the next calls of the cell; None if the host must be asked."""
         keys = [self._keys.call(call.function, call.args, call.kwargs) for call in calls]
         if not all(key in self._answers for key in keys):
             return None
@@ -35,6 +35,6 @@ class Stock:
         return [answer_from_json(self._answers.pop(key)) for key in keys]
 
     def taken(self) -> list[str]:
-        """Keys of the answers that were taken since the last time."""
+        """Keys of the answers that were taken since the last call."""
         keys, self._taken = self._taken, []
         return keys

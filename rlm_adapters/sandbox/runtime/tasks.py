@@ -1,9 +1,8 @@
-"""Concurrency in a cell, made deterministic: one task runs at a time, and calls to the host go out together.
+"""Deterministic concurrency in a cell: one task runs at a time, and calls to the host are sent together.
 
-``ThreadPoolExecutor``, ``threading`` and ``asyncio`` of the cells are built on this scheduler. A task runs on a
-thread of its own, but holds the baton: the others stand still until it blocks. When all are blocked, the calls that
-they wait for go to the host in one batch, in the order of the tasks. So a cell does the same each time it is run,
-and nothing of it goes on after its end.
+``ThreadPoolExecutor``, ``threading`` and ``asyncio`` in cells use this scheduler. Each task has its own thread, but
+only one thread runs: the others wait until it blocks. When all tasks are blocked, their calls are sent to the host in
+one batch, in the order of the tasks. So a cell does the same in each run, and none of its tasks runs after its end.
 """
 
 from __future__ import annotations
@@ -20,26 +19,26 @@ from rlm_adapters.sandbox.runtime.hostcalls import CallHost, HostFunctions, Wire
 
 _MAX_THREADS: Final = 128
 _MAX_STACK: Final = 8 << 20
-"""Enough for any recursion that Python itself allows, through C as well (3.13 needs more than 4 MB)."""
+"""Enough for any recursion that Python allows, also through C (3.13 needs more than 4 MB)."""
 _STACKS: Final = 192 << 20
-"""Address space for the stacks of all tasks together. With very many tasks each gets less: Python calling Python
-needs none of it."""
+"""Address space for the stacks of all tasks. With very many tasks each gets less; calls from Python to Python need no
+C stack."""
 
 
 class Waitable:
-    """Something that tasks wait for."""
+    """An object that tasks can wait for."""
 
     def __init__(self) -> None:
         self.waiting: deque[Task] = deque()
 
 
 class Task(Waitable):
-    """One piece of work: a function that runs, or a call that the host answers.
+    """One task: a function, or a call that the host answers.
 
     Attributes:
         done: whether it has ended.
-        value: what it returned.
-        error: what it raised.
+        value: its result.
+        error: its exception.
     """
 
     def __init__(self, work: Callable[[], Any] | None = None) -> None:
@@ -55,7 +54,7 @@ class Task(Waitable):
 
 
 class _HostWait(Waitable):
-    """Calls on their way to the host."""
+    """Calls that wait for the host."""
 
     def __init__(self, calls: Sequence[WireCall], then: Callable[[list[Answer]], None] | None = None) -> None:
         super().__init__()
@@ -68,9 +67,9 @@ class Scheduler:
     """Runs the tasks of one session.
 
     Args:
-        call_host: takes calls to the host; only ever called from the thread that runs the cell.
-        now: the session's clock.
-        advance_to: moves the clock on.
+        call_host: sends calls to the host. It is called only from the thread that runs the cell.
+        now: reads the session's clock.
+        advance_to: moves the clock.
     """
 
     def __init__(self, call_host: CallHost, now: Callable[[], float], advance_to: Callable[[float], None]) -> None:
@@ -92,7 +91,7 @@ class Scheduler:
     # Making tasks
 
     def submit(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Task:
-        """A task that will run ``work(*args, **kwargs)``; a host function needs no thread for it."""
+        """A task that runs ``work(*args, **kwargs)``. A host function needs no thread."""
         function = self.functions.described(work)
         if function is not None:
             return self._submit_call(function, args, kwargs)
@@ -127,7 +126,7 @@ class Scheduler:
     # Waiting
 
     def call_host(self, calls: Sequence[WireCall]) -> list[Answer]:
-        """Block what is running until the host has answered the calls."""
+        """Block the running code until the host has answered the calls."""
         self._refuse_when_ending()
         if self._current is None and not (self._ready or self._started or self._host_waits):
             return self._call_host(calls)
@@ -138,11 +137,11 @@ class Scheduler:
         return wait.answers
 
     def wait_for(self, task: Task) -> None:
-        """Block what is running until the task has ended."""
+        """Block the running code until the task has ended."""
         self.wait(task, lambda: task.done)
 
     def sleep(self, seconds: float) -> None:
-        """Let the others run, then go on when the clock has moved on by ``seconds``."""
+        """Let other tasks run, then continue when the clock has moved by ``seconds``."""
         timer = Waitable()
         moment = self._now() + max(0.0, seconds)
         self._order += 1
@@ -151,7 +150,7 @@ class Scheduler:
         self.wait(timer, lambda: entry not in self._sleepers)
 
     def wait(self, waitable: Waitable, ready: Callable[[], bool]) -> None:
-        """Block what is running until ``ready()``; whoever changes that calls `wake`."""
+        """Block the running code until ``ready()``. Code that changes its result must call `wake`."""
         self._refuse_when_ending()
         while not ready():
             task = self._current
@@ -162,7 +161,7 @@ class Scheduler:
                 raise RuntimeError("deadlock: everything in this cell waits for something else in it")
 
     def wake(self, waitable: Waitable) -> None:
-        """Let those who wait look again."""
+        """Let waiting tasks check again."""
         while waitable.waiting:
             self._ready.append(waitable.waiting.popleft())
 
@@ -173,7 +172,7 @@ class Scheduler:
     # The loop, on the thread that runs the cell
 
     def _step(self) -> bool:
-        """Let one task run until it blocks or ends; with none that can, ask the host. False: nothing to do."""
+        """Run one task until it blocks or ends. If none can run, ask the host. False: there is nothing to do."""
         if self._ready:
             task = self._ready[0]
             if task.thread is None and len(self._started) >= _MAX_THREADS and self._ask_host():
@@ -214,7 +213,7 @@ class Scheduler:
                 task.resume.release()
             self._baton.acquire()
         finally:
-            # A CellTimeout can strike while this thread waits for the baton; `end` deals with the task then.
+            # A CellTimeout may be raised while this thread waits for its turn. Then `end` ends the task.
             self._current = None
         if self._fatal is not None:
             fatal, self._fatal = self._fatal, None
@@ -252,16 +251,16 @@ class Scheduler:
     # The end of a cell
 
     def begin(self) -> None:
-        """A cell begins on this thread."""
+        """Start a cell on this thread."""
         self._main_thread = threading.get_ident()
 
     def drain(self) -> None:
-        """Run all that is left, as Python does when it waits for its threads."""
+        """Run all remaining tasks, as Python does when it waits for its threads."""
         while self._ready or self._host_waits or self._sleepers:
             self._step()
 
     def end(self) -> None:
-        """End every task that has not ended. Nothing of a cell runs on after it."""
+        """End every unfinished task, so that nothing of a cell runs after its end."""
         self._ending = True
         while left := list(self._started):
             try:
@@ -291,7 +290,7 @@ class Scheduler:
 
 
 def run_coroutine(coroutine: Any) -> Any:
-    """Run a coroutine of a cell to its end. What it awaits blocks its task, so it never has to be suspended."""
+    """Run a coroutine of a cell to its end. An ``await`` blocks its task, so the coroutine is never suspended."""
     try:
         coroutine.send(None)
     except StopIteration as stop:
@@ -301,7 +300,7 @@ def run_coroutine(coroutine: Any) -> Any:
 
 
 class Ready:
-    """An awaitable that has its value."""
+    """An awaitable with a known value."""
 
     __slots__ = ("_value",)
 
@@ -314,5 +313,5 @@ class Ready:
 
 
 def awaitable(value: Any) -> Any:
-    """What ``await value`` awaits: a plain value, as from ``llm_query``, counts as an answer that is there."""
+    """The awaitable for ``await value``. A plain value, such as the result of ``llm_query``, is returned at once."""
     return value if hasattr(type(value), "__await__") else Ready(value)

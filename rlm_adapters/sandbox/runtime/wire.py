@@ -1,7 +1,7 @@
-"""Turning what a cell hands out into exact JSON types (and bytes), before it leaves the worker.
+"""Convert values of a cell to exact JSON types (and bytes) before they leave the worker.
 
-Subclasses of ``str`` or ``dict`` run code of the cell when they are read the usual way; here they are read by the
-methods of the base class, once, within the CPU time of the cell.
+Reading a subclass of ``str`` or ``dict`` in the usual way runs code of the cell. Here they are read once, with the
+methods of the base class, within the CPU time of the cell.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rlm_adapters.sandbox.runtime.failures import FailedAnswer
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _MAX_DEPTH: Final = 100
 _MAX_ITEMS: Final = 5_000_000
-"""Values in one message. Lists that share their items can name far more than there are."""
+"""Most values in one message. Lists that share their items can have many more values than objects."""
 _MAX_DIGITS: Final = 4_000
 """Python reads integers of up to 4,300 digits from JSON."""
 _MAX_BITS: Final = int(_MAX_DIGITS * math.log2(10))
@@ -28,16 +28,16 @@ _VIEWS: Final[tuple[Any, ...]] = (deque, range, type({}.keys()), type({}.values(
 
 
 def exact_text(text: str) -> str:
-    """An exact ``str`` without lone surrogates, which no UTF-8 channel takes."""
+    """An exact ``str`` without lone surrogates, which UTF-8 does not have."""
     text = str.__str__(text)
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def to_json(value: Any) -> Any:
-    """Convert an answer, or an argument of a call, to exact JSON types; exact bytes pass.
+    """Convert an answer, or an argument of a call, to exact JSON types. Exact bytes are allowed, too.
 
-    Sets, dict views, ranges, generators and other iterators become lists, mappings and dataclasses become dicts, and
-    a value with a ``__str__`` of its own (a date, a path, an exception) becomes its text.
+    Sets, dict views, ranges, generators and other iterators become lists, mappings and dataclasses become dicts, and a
+    value with its own ``__str__`` (a date, a path, an exception) becomes its text.
 
     Raises:
         TypeError: ``value`` is not data: a function, a class, an open file, a coroutine.
@@ -47,7 +47,7 @@ def to_json(value: Any) -> Any:
 
 
 class _Converter:
-    """Converts one value; counts what it has made of it."""
+    """Converts one value, and counts the results."""
 
     def __init__(self) -> None:
         self._items = 0
@@ -75,10 +75,10 @@ class _Converter:
             return [self.convert(item, depth + 1) for item in tuple.__iter__(value)]
         if isinstance(value, (bytes, bytearray)):
             return bytes.join(b"", [value])
-        if callable(getattr(value, "tolist", None)):  # numbers and arrays of numpy
+        if callable(getattr(value, "tolist", None)):  # numbers and arrays of NumPy
             return self.convert(value.tolist(), depth + 1)
         if isinstance(value, FailedAnswer):
-            value.refuse()  # neither an argument nor an answer: whoever hands it on must hear of the failure
+            value.refuse()  # it cannot be an argument or an answer: raise the failure
         return self._anything(value, depth)
 
     def _integer(self, value: int) -> int:
@@ -89,7 +89,7 @@ class _Converter:
 
     def _float(self, value: float) -> float | str:
         value = float.__pos__(value)
-        # JSON has no form for nan and inf.
+        # JSON has no nan and inf.
         return value if math.isfinite(value) else float.__repr__(value)
 
     def _key(self, key: Any) -> str:
@@ -127,7 +127,7 @@ class _Converter:
         raise TypeError(_not_data(value))
 
     def _bounded(self, values: Iterable[Any]) -> Iterator[Any]:
-        """The items of an iterator, which need not end."""
+        """The items of an iterator, which may be endless."""
         for value in values:
             if self._items >= _MAX_ITEMS:
                 raise _too_many()
@@ -139,12 +139,12 @@ def _too_many() -> ValueError:
 
 
 def _has_own_text(value: object) -> bool:
-    """Whether ``str(value)`` says what the value is, rather than where it lies."""
+    """Whether ``str(value)`` describes the value, and is not only its address."""
     return isinstance(value, complex) or type(value).__str__ is not object.__str__
 
 
 def _not_data(value: object) -> str:
-    """What is wrong with a value that cannot be handed over, and the way out."""
+    """Why a value cannot be sent, and what to do."""
     if isinstance(value, type) or callable(value):
         way = "call it and hand over what it gives"
     elif isinstance(value, Awaitable):
@@ -157,7 +157,7 @@ def _not_data(value: object) -> str:
 
 
 def text_of(value: object) -> str:
-    """``str(value)``, or a note if the cell's own ``__str__`` fails."""
+    """``str(value)``, or a note if a ``__str__`` of the cell fails."""
     try:
         return str(value)
     except ControlFlow:

@@ -1,1 +1,1 @@
-"""The worker's side: the confined process that runs cells, and the zygote that it is forked from."""
+"""The worker's side: the confined process that runs cells, and the zygote that forks it."""

@@ -14,18 +14,18 @@ _MAX_FDS: Final = 256
 
 
 class WorkerChannel:
-    """The inner end of the socket: the host is trusted, and waiting costs nothing."""
+    """The worker's end of the socket. The host is trusted, so there are no checks and deadlines."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._ahead = bytearray()
 
     def send(self, message: Message) -> None:
-        """Send one frame, whole."""
+        """Send one whole frame."""
         self.send_body(encode_body(message, errors="replace"))
 
     def send_body(self, body: bytes) -> None:
-        """Send an encoded frame with plain ``write``: a confined worker needs no socket call at all."""
+        """Send an encoded frame with ``write``, so a confined worker needs no socket calls."""
         left = memoryview(HEADER.pack(len(body)) + body)
         while left:
             left = left[os.write(self.fd, left) :]
@@ -34,18 +34,18 @@ class WorkerChannel:
         """The next frame.
 
         Raises:
-            EOFError: The host has closed the channel, or is dead.
+            EOFError: The host has closed the channel or has ended.
         """
         (length,) = HEADER.unpack(self._take(HEADER.size))
         return decode_trusted(self._take(length))
 
     def receive_fds(self) -> tuple[Message, list[int]]:
-        """The next frame and the descriptors that came with it. Not possible any more once confined.
+        """The next frame and its descriptors. Not possible after the confinement.
 
-        Reads not a byte more than that: the descriptors of the next frame would come along and be lost.
+        It reads not one byte more, because the descriptors of the next frame would arrive with it and be lost.
 
         Raises:
-            EOFError: The host has closed the channel, or is dead.
+            EOFError: The host has closed the channel or has ended.
         """
         with socket.socket(fileno=os.dup(self.fd)) as sock:
             header, fds, _, _ = socket.recv_fds(sock, HEADER.size, _MAX_FDS)
@@ -55,7 +55,7 @@ class WorkerChannel:
         return decode_trusted(self._exactly(HEADER.unpack(header)[0])), list(fds)
 
     def _take(self, count: int) -> bytearray:
-        """The next bytes, of which some may have been read before."""
+        """The next bytes. Some of them may be in the buffer."""
         data = self._ahead
         while len(data) < count:
             data += self._read(max(_READ_BYTES, min(count - len(data), _MAX_READ_BYTES)))

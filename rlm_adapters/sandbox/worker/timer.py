@@ -11,9 +11,9 @@ _REPEAT_SECONDS: Final = 0.5
 
 
 class CpuTimer:
-    """Raises `CellTimeout` in the cell when its CPU time is used up, and again every half second.
+    """Raises `CellTimeout` in the cell when its CPU time is used, and again every half second.
 
-    While a frame is on its way the exception is put off: half a frame would end the session.
+    While a frame is being sent, the exception is delayed, because an incomplete frame would end the session.
     """
 
     def __init__(self) -> None:
@@ -23,12 +23,12 @@ class CpuTimer:
         signal.signal(signal.SIGPROF, self._expire)
 
     def start(self, seconds: float) -> None:
-        """Give the cell so much CPU time from now; waiting for the host costs none."""
+        """Give the cell this CPU time from now on. Waiting for the host takes no CPU time."""
         self._armed = True
         signal.setitimer(signal.ITIMER_PROF, max(seconds, 1e-3), _REPEAT_SECONDS)
 
     def stop(self) -> None:
-        """The cell has ended; from here on nothing is raised."""
+        """The cell has ended: raise nothing more."""
         while self._armed:
             try:
                 self._armed = False

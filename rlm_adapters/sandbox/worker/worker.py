@@ -1,8 +1,8 @@
-"""The worker process: one session's namespace, confined, driven by frames from the host.
+"""The worker process: the confined namespace of one session, controlled by frames from the host.
 
-A worker is forked from the zygote (or from a holder of its inputs), takes its inputs, applies the hardening and
-then only ever reads and writes one descriptor. Nothing here decides anything about security at the host: what a
-worker says is checked there again (see ``messages``).
+A worker is forked from the zygote (or from a holder of its inputs). It reads its inputs, applies the hardening, and
+then reads and writes only one descriptor. The security of the host does not depend on code here: the host checks all
+messages of a worker again (see ``messages``).
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ _MAX_LINES: Final = 20
 
 
 class Interpreter(Protocol):
-    """What runs the cells: `repl.Repl`, or plain Python in the test mode."""
+    """Runs the cells: `repl.Repl`, or plain Python in the test mode."""
 
     def expect(self, values: Sequence[object]) -> None:
-        """Inputs that will come: load what it takes to read them, while the process can still import."""
+        """Load modules that later inputs need, while the process can still import."""
 
     def advance_to(self, epoch: float) -> None:
-        """Move the clock on to an instant, in seconds since 1970."""
+        """Set the clock to a later time, in seconds since 1970."""
 
     def set_variable(self, name: str, value: object) -> None:
-        """Bind an input."""
+        """Set the variable of an input."""
 
     def add_file(self, path: str, data: bytes) -> None:
         """Add a read-only file to the workspace."""
@@ -58,17 +58,17 @@ class Interpreter(Protocol):
         """Run a cell to its end."""
 
     def files_written(self) -> dict[str, bytes]:
-        """The files that cells wrote."""
+        """The files that cells have written."""
 
 
 @dataclass(slots=True)
 class Loaded:
-    """Inputs that this process holds decoded.
+    """Decoded inputs in this process.
 
     Attributes:
-        inputs: of the session by round: variables by name, files of the workspace by path.
-        held: values that a holder keeps for the workers forked from it, by key.
-        growth: by how many bytes decoding all this has grown the address space.
+        inputs: inputs of the session by round: variables by name, files of the workspace by path.
+        held: values that a holder keeps for its workers, by key.
+        growth: bytes by which decoding has increased the address space.
     """
 
     inputs: dict[int, dict[str, dict[str, Any]]] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class Loaded:
         """Decode the items of a load frame and close its descriptors.
 
         Raises:
-            ValueError: The content of one is not what its kind says.
+            ValueError: The content of an item does not fit its kind.
         """
         before = address_space()
         for item in items:
@@ -113,7 +113,7 @@ class Worker:
         self._interpreter: Interpreter
 
     def serve(self) -> None:
-        """Take the inputs, confine this process, then run what the host asks for."""
+        """Read the inputs, confine this process, then execute the requests of the host."""
         self._begin(self._take_inputs())
         while True:
             message = self._channel.receive()
@@ -125,7 +125,7 @@ class Worker:
                 self._send_files()
 
     def _send_files(self) -> None:
-        """Send all written files piece by piece: together they may be larger than a frame may be."""
+        """Send all written files in pieces, because together they may be larger than a frame."""
         size = min(_FILE_PIECE, self._frame_bytes // 4)
         for path, data in self._interpreter.files_written().items():
             for start in range(0, len(data) or 1, size):
@@ -133,7 +133,7 @@ class Worker:
         self._channel.send({"t": "end"})
 
     def _take_inputs(self) -> Message:
-        """Decode load frames until the frame that begins the session."""
+        """Decode load frames until the frame that starts the session."""
         while True:
             message, fds = self._channel.receive_fds()
             if message["t"] == "begin":
@@ -154,7 +154,7 @@ class Worker:
         memory = settings["memory_bytes"]
         self._loaded = Loaded(growth=self._loaded.growth)
         gc.collect()
-        gc.freeze()  # what is there now is never looked at again by the collector
+        gc.freeze()  # the collector never checks the current objects again
         held = confine(
             Confinement(
                 memory_bytes=memory,
@@ -166,7 +166,7 @@ class Worker:
         self._channel.send({"t": "ready", "layers": sorted(held)})
 
     def _take_round(self, number: int) -> None:
-        """Bind the inputs of a round."""
+        """Set the inputs of a round."""
         given = self._later.pop(number, {"variable": {}, "file": {}})
         for name, value in given["variable"].items():
             self._interpreter.set_variable(name, value)
@@ -198,7 +198,7 @@ class Worker:
         return interpreter
 
     def _call_host(self, calls: Sequence[WireCall]) -> list[Answer]:
-        """Have the host answer all of ``calls``; the cell waits here."""
+        """Let the host answer all calls. The cell waits here."""
         if self._ahead is not None and self._ahead.answer is not None:
             return self._ahead.answer(calls)
         answers = self._stock.take(calls)
@@ -220,7 +220,7 @@ class Worker:
         return [answer_from_json(answer) for answer in message["answers"]]
 
     def _run(self, message: Message) -> bytes:
-        """Run a cell; the body of the frame that reports it."""
+        """Run a cell. Returns the body of the frame with its report."""
         code, cpu_seconds = message["code"], message["cpu"]
         self._take_rounds(message["round"])
         self._stock = Stock(message["stock"])
@@ -230,7 +230,7 @@ class Worker:
         try:
             self._timer.start(cpu_seconds)
             outcome = self._interpreter.run(code)
-        except ControlFlow:  # on the last bytecode, outside what the interpreter catches
+        except ControlFlow:  # at the last bytecode, after the code that catches it
             outcome = _without_output(CellError("cpu", "TimeoutError", "the cell used too much CPU time"))
         finally:
             self._timer.stop()
@@ -239,14 +239,14 @@ class Worker:
         return self._report(outcome, time.process_time() - before)
 
     def _rehearse(self, message: Message) -> bytes:
-        """Run the beginning of the next cell ahead; the body of the frame with the calls that were found."""
+        """Run the beginning of the next cell ahead. Returns the body of the frame with the found calls."""
         self._take_rounds(message["round"])
         if self._ahead is None:
             return FOUND_NOTHING
         return self._ahead.rehearse(message)
 
     def _take_rounds(self, last: int) -> None:
-        """Bind the inputs of the rounds up to this one that came since the cell before."""
+        """Set the inputs of all rounds up to this one that were added after the previous cell."""
         while self._round < last:
             epoch = self._epochs[self._round]
             self._round += 1
@@ -255,7 +255,7 @@ class Worker:
                 self._interpreter.advance_to(epoch)
 
     def _report(self, outcome: CellOutcome, cpu_seconds: float) -> bytes:
-        """The frame of a finished cell; what cannot be sent becomes the cell's error."""
+        """The frame of a finished cell. A value that cannot be sent becomes the cell's error."""
         taken = self._stock.taken()
         try:
             body = _encode_outcome(outcome, cpu_seconds, taken)
@@ -269,7 +269,7 @@ class Worker:
 
 
 def _place() -> int:
-    """A number for the lines of the cell that lead to a call of the host."""
+    """A number for the lines of the cell in the call stack of a host call."""
     lines: list[str] = []
     frame = sys._getframe(2)  # noqa: SLF001 - the stack itself is what is asked for
     while frame is not None and len(lines) < _MAX_LINES:
@@ -305,7 +305,7 @@ def _encode_outcome(outcome: CellOutcome, cpu_seconds: float, taken: list[str]) 
 
 
 def main(fd: int, loaded: Loaded) -> NoReturn:
-    """Be a worker on this descriptor; does not return."""
+    """Run as a worker on this descriptor. Does not return."""
     channel = WorkerChannel(fd)
     status = EXIT_FAILED
     try:

@@ -1,11 +1,11 @@
-"""The zygote: a small single-threaded process that has everything imported and forks a worker on request.
+"""The zygote: a small single-threaded process with all imports, which forks workers on request.
 
-A fork takes 4 ms where a new interpreter takes 100. The host itself is never forked: it may have threads. The
-zygote keeps each worker's pid from being reused until the host lets go of it (an unreaped child), so the host can
-name a worker by the pid that the zygote told, and never by what a worker says.
+A fork takes 4 ms, a new interpreter 100 ms. The host is never forked, because it may have threads. The zygote does not
+reap a worker until the host allows it, so the pid of the worker is not reused. The host identifies a worker by the pid
+from the zygote, and never by a message of the worker.
 
-A *holder* is the same loop in a process that has taken the inputs of one session: the workers forked from it share
-the decoded inputs copy-on-write. The zygote itself never holds any input.
+A *holder* is the same loop in a process that has loaded the inputs of one session. Its workers share the decoded inputs
+copy-on-write. The zygote never has inputs.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ForkServer:
         self._dying: set[int] = set()
 
     def serve(self) -> NoReturn:
-        """Answer requests until the host closes the channel or dies; then end everything."""
+        """Answer requests until the host closes the channel or ends. Then end all processes."""
         with contextlib.suppress(EOFError, ConnectionError):
             while True:
                 timeout = _REAP_SECONDS if self._dying else None
@@ -56,13 +56,13 @@ class ForkServer:
                 self._reap()
         for pid in self._children:
             _kill_group(pid)
-        with contextlib.suppress(ChildProcessError):  # init may not reap what is left to it
+        with contextlib.suppress(ChildProcessError):  # init may not reap orphans
             while True:
                 os.waitpid(-1, 0)
         os._exit(0)
 
     def _answer(self, request: Message, fds: Sequence[int]) -> Message | None:
-        """What to answer; None: nobody waits for it."""
+        """The answer to a request; None: no answer is expected."""
         if request["t"] == "end":
             status = self._end(request["pid"], wait=request["wait"])
             return {"t": "ended", "status": status} if request["wait"] else None
@@ -88,17 +88,17 @@ class ForkServer:
             finally:
                 os._exit(EXIT_FAILED)
         os.close(fd)
-        with contextlib.suppress(OSError):  # the child does it too: whoever comes first
+        with contextlib.suppress(OSError):  # the child does the same; the first one wins
             os.setpgid(pid, pid)
         self._children.add(pid)
         return pid
 
     def _end(self, pid: int, *, wait: bool) -> int | None:
-        """Kill a worker with its whole group and reap it; its wait status if that was waited for."""
+        """Kill a worker with its process group and reap it. Returns its wait status, if ``wait``."""
         if pid not in self._children:
             return None
         status = None
-        if wait:  # it has closed its socket, so it is about to be dead by itself: ask why before killing it
+        if wait:  # it has closed its socket, so it is ending: get its status before killing it
             status = _status_soon(pid)
         _kill_group(pid)
         self._children.discard(pid)
@@ -107,7 +107,7 @@ class ForkServer:
         return status
 
     def _reap(self) -> None:
-        """Collect the dead of the groups that are ending (their orphans were given to this process)."""
+        """Reap the ended processes of groups that are ending (this process is the parent of their orphans)."""
         for group in list(self._dying):
             try:
                 while os.waitpid(-group, os.WNOHANG)[0]:
@@ -117,7 +117,7 @@ class ForkServer:
 
 
 def _settle(fd: int, parent: int) -> None:
-    """In a new child: an own process group, an end when the parent ends, no descriptor but ``fd`` and 0-2."""
+    """In a new child: set a new process group, end with the parent, and close all descriptors but ``fd`` and 0-2."""
     os.setpgid(0, 0)
     linux.die_with_parent(parent)
     os.closerange(3, fd)
@@ -125,13 +125,13 @@ def _settle(fd: int, parent: int) -> None:
 
 
 def _kill_group(pid: int) -> None:
-    for kill in (os.killpg, os.kill):  # it may not have made its group yet
+    for kill in (os.killpg, os.kill):  # its group may not exist yet
         with contextlib.suppress(ProcessLookupError, PermissionError):
             kill(pid, signal.SIGKILL)
 
 
 def _status_soon(pid: int) -> int | None:
-    """The exit status of a child that has just closed its socket, without reaping it; None: it still lives."""
+    """The exit status of a child that has just closed its socket, without reaping it; None: it still runs."""
     if not hasattr(os, "waitid"):  # macOS before Python 3.13
         return None
     for _ in range(_STATUS_TRIES):
@@ -143,11 +143,11 @@ def _status_soon(pid: int) -> int | None:
 
 
 def main(fd: int, modules: Sequence[str]) -> NoReturn:
-    """Be the zygote on this descriptor; does not return.
+    """Run as the zygote on this descriptor. Does not return.
 
     Args:
         fd: socket to the host.
-        modules: imported now, for every worker.
+        modules: modules to import now, for every worker.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = WorkerChannel(fd)
@@ -167,7 +167,7 @@ def main(fd: int, modules: Sequence[str]) -> NoReturn:
 
 
 def _quiet() -> None:
-    """Standard streams to the null device, a bounded number of descriptors, an environment with nothing in it."""
+    """Redirect the standard streams to the null device, limit the descriptors, and empty the environment."""
     sys.stdout.flush()
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):

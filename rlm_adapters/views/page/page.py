@@ -1,7 +1,7 @@
-"""A page made of entries: one self-contained HTML file.
+"""Write a page of entries as one HTML file that needs no other file.
 
-Whatever a cell or a model wrote is in the page as JSON that is parsed, never evaluated, and its script puts it into the
-document as text only. A policy in the page forbids every script, style and address but its own.
+Texts of cells and models are in the page as JSON. The page's script parses this JSON, never evaluates it, and inserts
+the texts into the document only as text. A policy in the page forbids all other scripts, styles and addresses.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ Kind: TypeAlias = Literal["run", "root", "cell", "call", "child", "tool", "note"
 Status: TypeAlias = Literal["ok", "failed", "running"]
 
 MAX_PART: Final = 60_000
-"""Characters of one text in a page."""
+"""Most characters of one text in a page."""
 MAX_PAGE: Final = 24_000_000
-"""Characters of all texts in a page; what comes after them is given by its head."""
+"""Most characters of all texts in a page. Of further texts the page has only the head."""
 _HEAD = 300
 _MAX_TITLE = 200
-_MAX_COLOURED = 60_000  # characters of a cell that are coloured
+_MAX_COLOURED = 60_000  # longest cell that is coloured, in characters
 
-# What would end the script that holds the JSON, or what an encoder refuses.
+# Characters that would end the script with the JSON, or that an encoder refuses.
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A text that belongs to an entry: its code, prompt, answer, output, error."""
+    """A text of an entry: its code, prompt, answer, output or error."""
 
     name: str
     text: str
     code: bool = False
-    """Python: shown in colours."""
+    """Whether it is Python, which is shown in colours."""
     chars: int | None = None
-    """Length of the whole text where `text` is only its head."""
+    """Length of the whole text, if `text` is only its head."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +55,13 @@ class Entry:
     kind: Kind
     title: str
     parent: int | None = None
-    """Index of the entry that it is shown under; less than its own."""
+    """Index of the entry under which it is shown. It is less than the entry's own index."""
     depth: int = 0
-    """Depth of the run that it belongs to."""
+    """Depth of its run."""
     start: float = 0.0
     """Seconds since the start of the outermost run."""
     end: float | None = None
-    """None: not finished when the trace ended."""
+    """Seconds since the start of the outermost run; None: not finished when the trace ended."""
     status: Status = "ok"
     model: str | None = None
     ahead: bool = False
@@ -87,7 +87,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A small table of the head of the page."""
+    """A small table in the head of the page."""
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -95,7 +95,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What a page shows."""
+    """The content of a page."""
 
     question: str
     answer: Answer | None
@@ -108,7 +108,7 @@ class Page:
 
 @dataclass(slots=True)
 class _Texts:
-    """The texts of a page, each once, within the bounds."""
+    """The texts of a page, each only once, within the limits."""
 
     kept: list[Any] = field(default_factory=list)
     _places: dict[tuple[bool, str], int] = field(default_factory=dict)
@@ -129,7 +129,7 @@ def render(page: Page) -> str:
     """Write a page as HTML.
 
     Returns:
-        A whole document, in characters that UTF-8 can encode.
+        A whole document. UTF-8 can encode all of it.
     """
     template, style, script = (_asset(f"report.{kind}") for kind in ("html", "css", "js"))
     return Template(template).substitute(
@@ -143,7 +143,7 @@ def render(page: Page) -> str:
 
 
 def coloured(code: str) -> list[list[str]]:
-    """Python code as runs of text, each with the name of its colour or an empty one."""
+    """Python code as pieces of text, each with the name of its colour or an empty name."""
     runs: list[list[str]] = []
     for kind, text in PythonLexer(stripnl=False, ensurenl=False).get_tokens(code):
         name = _colour(kind)
@@ -193,7 +193,7 @@ def _data(page: Page) -> dict[str, Any]:
 
 def _node(entry: Entry, number: int, texts: _Texts) -> dict[str, Any]:
     if entry.parent is not None and not 0 <= entry.parent < number:
-        raise ValueError(f"entry {number} lies under {entry.parent}; a parent comes before its children")
+        raise ValueError(f"entry {number} has the parent {entry.parent}; a parent must come before its children")
     start = _finite(entry.start) or 0.0
     end = _finite(entry.end)
     return {
@@ -229,7 +229,7 @@ _NO_SURROGATES: Final = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 
 
 def _json_for_script(value: object) -> str:
-    """JSON that holds no character that could end the script around it, and none that UTF-8 cannot encode."""
+    """JSON without characters that could end the script around it or that UTF-8 cannot encode."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return _UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 

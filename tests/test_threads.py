@@ -15,11 +15,11 @@ def pool():
     made.shutdown()
 
 
-def until(condition):
-    deadline = time.monotonic() + 20
+def until(condition, pause=0.01):
+    deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 def test_it_has_as_many_threads_as_work_and_none_after_a_while(pool):
@@ -36,10 +36,19 @@ def test_one_thread_does_what_comes_one_after_the_other():
     names = set()
     for _ in range(50):
         names.add(pool.submit(threading.get_ident).result())
-        until(lambda: pool._waiting == 1)
+        until(lambda: len(pool._idle) == 1)
     assert len(names) == 1
     pool.shutdown()
     assert len(pool) == 0
+
+
+def test_what_a_burst_needed_ends_though_a_little_work_goes_on():
+    pool, everybody = Threads("test", idle_seconds=0.2), threading.Barrier(40)
+    for one in [pool.submit(everybody.wait, 20) for _ in range(40)]:
+        one.result(20)
+    # One thing after the other, far more often than there are threads in the time after which an idle one ends.
+    until(lambda: pool.submit(lambda: len(pool)).result(20) == 1, pause=0)
+    pool.shutdown()
 
 
 def test_more_work_than_threads_waits_its_turn(pool):
