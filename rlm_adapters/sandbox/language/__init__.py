@@ -1,1 +1,1 @@
-"""The worker's side: what a cell may write. The policy, the guards, and the modules that cells import."""
+"""The worker's side: what code a cell may contain. The policy, the guards, and the modules that cells can import."""

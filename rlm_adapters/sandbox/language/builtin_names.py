@@ -1,4 +1,4 @@
-"""The builtins of the cells."""
+"""The builtins that cells have."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def make_builtins(
     namespace: dict[str, Any],
     variables: Callable[[], Mapping[str, object]],
 ) -> dict[str, Any]:
-    """The builtins of one session, the policy's hooks among them.
+    """Make the builtins of one session, including the policy's hooks.
 
     Args:
         environment: the parts of the session.
-        import_statement: what an import statement calls.
+        import_statement: the function that an import statement calls.
         namespace: the globals of the cells.
         variables: the variables of the cells, for ``globals()`` and ``dir()``.
     """
@@ -43,7 +43,7 @@ def make_builtins(
     names: dict[str, Any] = {name: getattr(builtins, name) for name in _PLAIN if hasattr(builtins, name)}
     names.update({cls.__name__: cls for cls in EXCEPTION_CLASSES})
     names.update({"IOError": OSError, "EnvironmentError": OSError})
-    # What ends a cell is a BaseException: nobody may catch all of those.
+    # The exceptions that end a cell are BaseExceptions, so no cell may catch every BaseException.
     names["BaseException"] = Exception
     classes.allow(ByteArray, shown_for=bytearray)
     names.update(
@@ -84,7 +84,7 @@ def make_builtins(
 
 
 class _Identities:
-    """``id`` without addresses: numbers in the order in which objects are asked for.
+    """``id`` without memory addresses: objects are numbered in the order in which cells ask.
 
     The objects are kept until the end of the cell, so that no two of them share a number.
     """

@@ -1,8 +1,8 @@
-"""``bytearray`` of the cells.
+"""``bytearray`` as cells have it.
 
-CPython's own calls ``__index__`` of an argument while it holds a pointer into its buffer, and a class of a cell can
-free the buffer meanwhile (python/cpython#91153 and relatives): twelve lines read and write all memory. So every
-method takes arguments of exact builtin types only.
+CPython's own ``bytearray`` calls ``__index__`` of an argument while it holds a pointer into its buffer. A class written
+in a cell can free the buffer in that call (python/cpython#91153 and similar), and then read and write all memory in
+twelve lines. So every method here takes only arguments of exact builtin types.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _EXACT: Final = frozenset({int, bool, str, bytes, type(None), float})
 
 
 def _exact(value: Any) -> Any:
-    """The argument, if no code of a cell can run when C code looks at it."""
+    """Return the argument if no code of a cell can run when C code reads it."""
     kind = type(value)
     if kind in _EXACT or kind is ByteArray or kind is bytearray:
         return value
@@ -40,7 +40,7 @@ def _exactly(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _checked(result: Any) -> Any:
-    """The result, with every plain ``bytearray`` in it turned into one of this class."""
+    """Return the result, with every plain ``bytearray`` in it converted to this class."""
     if type(result) is bytearray:
         return ByteArray(result)
     if type(result) in (list, tuple):

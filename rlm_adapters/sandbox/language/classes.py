@@ -1,8 +1,9 @@
-"""Classes in a cell: which can be subclassed, what ``type(x)`` tells, and who owns an object.
+"""Classes in a cell: which can be subclassed, what ``type(x)`` returns, and which objects belong to the cell.
 
-Everything here is an allowlist. ``type(x)`` gives a class only if the cell could have named it anyway: one it made,
-a builtin, or one that a facade module exports; any other is shown as an opaque stand-in. A base class must be one
-of those too. The metaclass ``type`` and the root class ``object`` never reach a cell; stand-ins play their part.
+Everything here is an allowlist. ``type(x)`` returns a class only if the cell could name it anyway: a class that the
+cell made, a builtin, or a class that a facade module exports. Any other class is shown as an opaque stand-in. A base
+class must be one of those too. Cells never get the metaclass ``type`` or the root class ``object``; stand-ins replace
+them.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ _PLAIN_BASES: Final = frozenset(
     {int, float, complex, str, bytes, list, tuple, dict, set, frozenset, abc.ABC, typing.Generic, typing.Protocol}
     | set(EXCEPTION_CLASSES)
 )
-"""Bases that bring no attributes with one underscore of their own, so that ``_x`` is always the cell's."""
+"""Bases without attributes that begin with one underscore: in their subclasses ``_x`` always belongs to the cell."""
 
 _BASES: Final = _PLAIN_BASES
 
 
 class OpaqueType:
-    """Stands for a class that a cell may see the name of and nothing else."""
+    """Stands for a class of which a cell may see only the name."""
 
     __slots__ = ("_name", "_real")
 
@@ -115,12 +116,12 @@ RootStandIn.__module__ = "builtins"
 
 
 class BaseStandIn:
-    """An object that a cell can use as a base although it is no class, or must not be had itself.
+    """An object that a cell can use as a base class, although it is not a class or the cell must not have the class.
 
     Args:
         name: how it prints.
-        real: the base that takes its place in the class statement.
-        call: what calling it does (``NamedTuple("P", [...])``); None: calling it is refused.
+        real: the base that replaces it in the class statement.
+        call: called when a cell calls it (``NamedTuple("P", [...])``); None: calling it raises an error.
     """
 
     __slots__ = ("_call", "_name", "_real")
@@ -131,13 +132,13 @@ class BaseStandIn:
         self._call = call
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Make a class by a call, where that is possible."""
+        """Make a class with a call, where that is possible."""
         if self._call is None:
             raise TypeError(f"{self._name} can only be used in a class statement here")
         return self._call(*args, **kwargs)
 
     def __mro_entries__(self, bases: object) -> NoReturn:
-        """Refuse to be a base where the class statement was not checked."""
+        """Refuse to be a base of a class whose statement was not checked."""
         raise TypeError(f"{self._name} can only be used in a class statement here")
 
     def __repr__(self) -> str:
@@ -153,18 +154,18 @@ class Classes:
 
     def __init__(self) -> None:
         self.own: set[type] = set()
-        """Classes made by cells. Compared by identity: no class in it has a metaclass that a cell wrote."""
+        """Classes made by cells. Compared by identity: no class in this set has a metaclass that a cell wrote."""
         self.guest: set[type] = set()
-        """Those of them that belong to a module run as a guest: cells own their instances, not the classes."""
+        """The classes among them that a guest module made: the instances belong to cells, the classes do not."""
         self.plain: set[type] = set()
-        """Those of them on which every attribute with one underscore is the cell's own."""
+        """The classes among them on which every attribute with one underscore belongs to the cell."""
         self.writable: dict[type, frozenset[str]] = {}
-        """Attributes of objects of the standard library that cells set as a matter of course."""
+        """Attributes of standard library objects that cells may set."""
         self._known: set[type] = {*BUILTIN_CLASSES, *EXCEPTION_CLASSES, RootStandIn}
         self._bases: set[type] = {*_BASES}
         self._plain_bases: set[type] = {*_PLAIN_BASES}
         self._shown: dict[type, object] = {**{cls: cls for cls in self._known}, object: RootStandIn}
-        """What ``type(x)`` tells, by the real class."""
+        """What ``type(x)`` returns, by the real class."""
         self.type = TypeStandIn(self, self._shown)
 
     # What facades declare
@@ -178,13 +179,13 @@ class Classes:
         shown_for: type | None = None,
         writable: str = "",
     ) -> None:
-        """Let ``type(x)`` tell this class.
+        """Let ``type(x)`` return this class.
 
         Args:
             cls: the class, which a facade exports.
-            base: cells may subclass it.
-            plain: it has no attributes with one underscore that a cell must not touch.
-            shown_for: the class of the standard library that it stands for.
+            base: whether cells may subclass it.
+            plain: whether it has no attributes with one underscore that cells must not use.
+            shown_for: the standard library class that it replaces.
             writable: names of attributes of its instances that cells may set.
         """
         if writable:
@@ -199,7 +200,7 @@ class Classes:
             self._shown[shown_for] = cls
 
     def adopt(self, cls: type) -> type:
-        """Count a class that a facade made for the cell (a named tuple, a dataclass with slots) as its own."""
+        """Register a class that a facade made for the cell (a named tuple, a dataclass with slots)."""
         self._check_fields(cls)
         self.own.add(cls)
         self._shown[cls] = cls
@@ -208,10 +209,10 @@ class Classes:
         return cls
 
     def _check_fields(self, cls: type) -> None:
-        """See that no generated method or pattern reads an attribute of a host class by the name of a field.
+        """Check that no generated method or pattern reads an attribute of a host class by the name of a field.
 
         Raises:
-            TypeError: a field is called like an attribute of a base class that is guarded.
+            TypeError: a field has the name of a guarded attribute of a base class.
         """
         hosts = [base for base in cls.__mro__ if base not in self.own and base is not cls and base is not object]
         for name in getattr(cls, "__dataclass_fields__", ()):
@@ -219,7 +220,7 @@ class Classes:
                 raise TypeError(f"a class with a field {name!r} cannot inherit from {hosts[0].__name__!r} here")
         patterns = cls.__dict__.get("__match_args__", ())
         if any(classify_attribute(name) is not Access.PLAIN for name in patterns):
-            # Python reads them in C, of whatever passes isinstance(), past every guard.
+            # Python reads them in C, on any object that passes isinstance(), without the guards.
             _real_type.__setattr__(cls, "__match_args__", ())
 
     # What cells ask
@@ -238,15 +239,15 @@ class Classes:
         return _real_type(value) in self.own or self.is_own_class(value)
 
     def is_initializable(self, cls: type) -> bool:
-        """Whether ``cls.__init__`` may be called on an object that exists."""
+        """Whether ``cls.__init__`` may be called on an existing object."""
         return cls in self.own or cls in _PLAIN_BASES or cls is RootStandIn
 
     def is_own_class(self, value: object) -> bool:
-        """Whether ``value`` is a class that a cell made, and may change."""
+        """Whether ``value`` is a class that a cell made and may change."""
         return isinstance(value, _real_type) and value in self.own and value not in self.guest
 
     def build_class(self, body: Any, name: str, /, *bases: object, metaclass: object = None, **keywords: Any) -> type:
-        """``__build_class__`` of the cells: the class statement, with checked bases."""
+        """``__build_class__`` for cells: runs a class statement with checked bases."""
         if metaclass is not None:
             if metaclass is not ABC_META:
                 raise TypeError("metaclass= takes only abc.ABCMeta here; use a base class or a class decorator")
@@ -259,7 +260,7 @@ class Classes:
         return self.adopt(cls)
 
     def check_base(self, base: object) -> object:
-        """The base to really use for ``base``.
+        """Return the real base class for ``base``.
 
         Raises:
             TypeError: cells cannot subclass it.
@@ -280,12 +281,12 @@ class Classes:
 
 
 def _is_alias(base: object) -> bool:
-    """Whether this is ``list[int]`` or ``Generic[T]``; other objects could answer ``__mro_entries__`` as they like."""
+    """Whether this is ``list[int]`` or ``Generic[T]``. Other objects could return anything from ``__mro_entries__``."""
     return _real_type(base) is types.GenericAlias or _real_type(base).__module__ == "typing"
 
 
 def _guard_exit(name: str, method: object) -> Any:
-    """Keep a cell's own context manager from swallowing what ends the cell, and from seeing tracebacks."""
+    """Prevent a cell's context manager from suppressing exceptions that end the cell, and from reading tracebacks."""
     if not isinstance(method, types.FunctionType):
         raise TypeError(f"{name} must be defined with def here")
     if name == "__aexit__":

@@ -1,6 +1,6 @@
 """Modules as cells see them: a fixed set of names, never the real module.
 
-A real module leads to ``sys`` in one hop (``statistics.sys``, ``csv.io.open``, ``re.enum.sys``).
+From a real module, one or two attributes lead to ``sys`` or ``open`` (``statistics.sys``, ``csv.io.open``).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 class Facade:
     """A read-only stand-in for a module.
 
-    It has no ``__name__``: with one, ``from m import n`` would fall back to ``sys.modules["m.n"]``.
+    It has no ``__name__``: with it, ``from m import n`` would fall back to ``sys.modules["m.n"]``.
     """
 
     __slots__ = ("__dict__", "_facade_name")
@@ -52,13 +52,13 @@ def names_in(facade: Facade) -> set[str]:
 
 
 def pick(module: str, names: str) -> dict[str, Any]:
-    """The listed names of a real module, as far as this version of Python has them."""
+    """Return the listed names of a real module, except those that this version of Python lacks."""
     real = importlib.import_module(module)
     return {name: getattr(real, name) for name in names.split() if hasattr(real, name)}
 
 
 def public_names(module: str) -> dict[str, Any]:
-    """All public names of a module written in C, whose names lead nowhere."""
+    """Return all public names of a module written in C, which gives no access to other modules."""
     real = importlib.import_module(module)
     assert not hasattr(real, "__file__") or not str(real.__file__).endswith(".py")
     return {

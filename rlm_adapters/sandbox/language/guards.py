@@ -1,7 +1,7 @@
-"""The guards: what the policy calls at run time when a name alone does not decide.
+"""The guards: functions that the policy calls at run time where the name alone does not decide.
 
-The rule behind them: an attribute that the standard library may have put there is refused unless it is listed; one
-that the cell itself has put there is free.
+The rule: an attribute that the standard library may have set is refused unless it is listed. An attribute that the
+cell itself has set is allowed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _THIS_CLASS: Final = super.__dict__["__thisclass__"].__get__
 
 
 class Clock(Protocol):
-    """Answers ``datetime.now()`` and its relatives."""
+    """Gives the time for ``datetime.now()`` and similar methods."""
 
     def today(self, cls: type[dt.date]) -> dt.date:
         """``cls.today()``."""
@@ -57,9 +57,9 @@ class Guards:
 
     Args:
         classes: the classes of the session.
-        namespace: the globals of the cells, by which their own functions are known.
-        clock: what ``datetime.now`` answers.
-        trusted_packages: real modules that the user has allowed, whose objects can be written to.
+        namespace: the globals of the cells; a function with these globals belongs to a cell.
+        clock: gives the time for ``datetime.now``.
+        trusted_packages: real modules that the user has allowed; cells may set attributes of their objects.
     """
 
     def __init__(
@@ -101,9 +101,9 @@ class Guards:
     # Reading
 
     def getattr(self, owner: object, name: str, /, *default: object) -> Any:
-        """``getattr`` of the cells, and the guard of attributes with a special name."""
+        """``getattr`` for cells, and the guard for attributes with a special name."""
         if type(name) is not str:
-            # A subclass of str could lie about its content.
+            # A subclass of str could misreport its content.
             raise TypeError(f"attribute name must be string, not {type(name).__name__!r}")
         try:
             return self._read(owner, name)
@@ -136,7 +136,7 @@ class Guards:
         raise AttributeError(f"the attribute {name!r} of {_kind(owner)} is not available here")
 
     def hasattr(self, owner: object, name: str, /) -> bool:
-        """``hasattr`` of the cells."""
+        """``hasattr`` for cells."""
         try:
             self.getattr(owner, name)
         except AttributeError:
@@ -144,47 +144,47 @@ class Guards:
         return True
 
     def vars(self, owner: object) -> dict[str, Any]:
-        """A copy of the attributes that the cell's own object holds."""
+        """A copy of the attributes of an object that belongs to the cell."""
         if not self.classes.is_own(owner):
             raise TypeError("vars() argument must be an object of a class defined in a cell")
         attributes: dict[str, Any] = _getattr(owner, "__dict__")
         return {name: value for name, value in attributes.items() if is_assignable(name)}
 
     def dir(self, owner: object) -> list[str]:
-        """``dir`` of the cells: the attributes that can be read."""
+        """``dir`` for cells: the attributes that can be read."""
         return [name for name in builtins.dir(owner) if classify_attribute(name) is not Access.REFUSED]
 
     # Writing
 
     def update(self, owner: Any, name: str) -> Any:
-        """The guard of ``owner.name += 1`` for a name that is harmless on some objects only."""
+        """The guard for ``owner.name += 1`` with a name that is harmless on only some objects."""
         self.write(owner, name)
         if not self._is_cells_own(owner, name):
             raise AttributeError(f"the attribute {name!r} of {_kind(owner)} is not available here")
         return owner
 
     def setattr(self, owner: Any, name: str, value: object, /) -> None:
-        """``setattr`` of the cells."""
+        """``setattr`` for cells."""
         _setattr(self.write(owner, _assignable(name)), name, value)
 
     def delattr(self, owner: Any, name: str, /) -> None:
-        """``delattr`` of the cells."""
+        """``delattr`` for cells."""
         _delattr(self.write(owner, _assignable(name)), name)
 
     def super(self, cls: Any, owner: Any) -> Any:
-        """``super(cls, owner)`` of the cells, for classes that they made."""
+        """``super(cls, owner)`` for cells, for classes that cells made."""
         if not isinstance(cls, type) or cls not in self.classes.own:
             raise TypeError("super() takes a class defined in a cell as its first argument here")
         return builtins.super(cls, owner)
 
     def is_own_function(self, value: object) -> bool:
-        """Whether a cell has defined this function."""
+        """Whether a cell defined this function."""
         return type(value) is types.FunctionType and value.__globals__ is self._namespace
 
     # Rules for single attributes
 
     def _is_cells_own(self, owner: Any, name: str) -> bool:
-        """Whether ``owner.name`` is something that a cell has put there."""
+        """Whether a cell has set ``owner.name``."""
         own = self.classes.own
         if isinstance(owner, type):
             return _defining_class(owner, name) in own
@@ -194,7 +194,7 @@ class Guards:
         return self.is_own_function(owner) and name in owner.__dict__
 
     def _is_trusted(self, owner: Any) -> bool:
-        """Whether this belongs to a real module that the user has allowed."""
+        """Whether this object belongs to a real module that the user has allowed."""
         if not self._trusted:
             return False
         cls = owner if isinstance(owner, type) else type(owner)
@@ -229,16 +229,16 @@ class Guards:
             return _getattr(owner, name)
         is_builtin = found is not None and found.__module__ == "builtins"
         if name == "__init__":
-            # Initialising an existing object again is a write: of a property of a class, for example.
+            # Calling __init__ again on an existing object changes it, for example a property of a class.
             is_builtin = is_builtin and self.classes.is_initializable(cls)
         if is_builtin and not isinstance(found.__dict__[name], types.FunctionType):
             return _getattr(owner, name)
         raise AttributeError(f"the attribute {name!r} of {_kind(owner)} is not available here")
 
     def _checked_method(self, cls: type, method: Any) -> Any:
-        """A method of a cell's class; one that the standard library has generated takes only its instances.
+        """Return a method of a cell's class. A method that the standard library generated accepts only its instances.
 
-        The ``__init__`` of a dataclass sets attributes of whatever it is called with.
+        The ``__init__`` of a dataclass sets attributes of any object that it is called with.
         """
         if type(method) is not types.FunctionType or self.is_own_function(method):
             return method
@@ -251,7 +251,7 @@ class Guards:
         return checked
 
     def _read_super(self, owner: Any, name: str) -> Any:
-        """An attribute of a ``super()`` object, judged by the class in which it is found."""
+        """Read an attribute of a ``super()`` object. The class in which it is found decides whether that is allowed."""
         mro: tuple[type, ...] = _SELF_CLASS(owner).__mro__
         rest = mro[mro.index(_THIS_CLASS(owner)) + 1 :]
         found = next((cls for cls in rest if name in cls.__dict__), None)
@@ -261,7 +261,7 @@ class Guards:
             return _getattr(owner, name)
         value = _getattr(owner, name)
         if name in METHODS and isinstance(value, types.MethodType):
-            return value  # bound to this very instance
+            return value  # bound to this instance
         if name in ("format", "format_map") and isinstance(value, types.BuiltinMethodType):
             return self._format(str.__str__(value.__self__), name)
         raise AttributeError(f"the attribute {name!r} of 'super' objects is not available here")
@@ -296,7 +296,7 @@ _Guard: TypeAlias = Callable[[Any, str], Any]
 
 
 def _fast_guards(guards: Guards) -> tuple[_Guard, _Guard, _Guard]:
-    """The guards that loops hit, as closures: of ``obj._x``, ``obj.x = value`` and ``obj._x += value``."""
+    """The guards that loops call often, as closures: for ``obj._x``, ``obj.x = value`` and ``obj._x += value``."""
     own, plain, writable = guards.classes.own, guards.classes.plain, guards.classes.writable
 
     def private(owner: Any, name: str) -> Any:
@@ -334,7 +334,7 @@ def _fast_format(guards: Guards) -> Callable[..., Any]:
     def call_format(owner: Any, /, *args: Any, **kwargs: Any) -> Any:
         if type(owner) is str:
             if "." not in owner and "[" not in owner:
-                return owner.format(*args, **kwargs)  # no field of it can read an attribute or an item
+                return owner.format(*args, **kwargs)  # none of its fields can read an attribute or an item
             return safe_format(owner, *args, **kwargs)
         return guards._read(owner, "format")(*args, **kwargs)  # noqa: SLF001
 
@@ -342,7 +342,7 @@ def _fast_format(guards: Guards) -> Callable[..., Any]:
 
 
 def _defining_class(cls: type, name: str) -> type | None:
-    """The class in the method resolution order of ``cls`` that holds ``name``, as Python would find it."""
+    """The first class in the method resolution order of ``cls`` that has ``name``."""
     return next((base for base in cls.__mro__ if name in base.__dict__), None)
 
 
@@ -370,7 +370,7 @@ def _text_or_none(value: object) -> str | None:
 
 
 def _copied_mapping(owner: Any, name: str) -> Any:
-    """A read-only view gives its mapping away to the other operand of ``|``: copy it."""
+    """Copy a read-only view: it passes its mapping to the other operand of ``|``."""
     value = _getattr(owner, name)
     return dict(value) if isinstance(value, types.MappingProxyType) else value
 

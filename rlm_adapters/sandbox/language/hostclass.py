@@ -1,7 +1,7 @@
-"""Safe editions of classes of the standard library that are written in Python.
+"""Safe versions of standard library classes that are written in Python.
 
-``Counter.copy`` is a plain function: called with a class as ``self`` it hands out the metaclass (``self.__class__``).
-So what a cell gets is a subclass in which every public function checks that ``self`` is an instance.
+``Counter.copy`` is a plain function. Called with a class as ``self``, it returns the metaclass (``self.__class__``).
+So a cell gets a subclass in which every public function checks that ``self`` is an instance.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ _T = TypeVar("_T", bound=type)
 
 
 def checked_class(real: _T, *, hide: Iterable[str] = ()) -> _T:
-    """A subclass of ``real`` whose functions accept only instances of ``real`` as ``self``.
+    """Make a subclass of ``real`` whose functions accept only instances of ``real`` as ``self``.
 
-    Instances of ``real`` itself count as instances of it: arithmetic on ``Counter`` or ``Fraction`` makes those.
+    Instances of ``real`` itself count as instances of the subclass: arithmetic on ``Counter`` or ``Fraction`` makes
+    them.
 
     Args:
         real: a class of the standard library.
-        hide: public attributes that must not be reachable at all.
+        hide: public attributes that cells must not reach.
     """
     real_meta = type(real)
 
-    # By the method resolution order, not by the metaclass: an ABC asks its subclasses, and would come back here.
+    # Use the method resolution order, not the metaclass: an ABC asks its subclasses, which would call this again.
     def subclasscheck(cls: type, other: Any) -> bool:
         return (real if cls is edition else cls) in type.__dict__["__mro__"].__get__(other)
 
@@ -57,7 +58,7 @@ def _checked_namespace(real: type) -> dict[str, Any]:
 
 
 def _checked(real: type, attribute: object) -> Any:
-    """The checked form of a function, property or class method written in Python; None for anything else."""
+    """The checked version of a function, property or class method written in Python; None for anything else."""
     if isinstance(attribute, types.FunctionType):
         return _check_self(real, attribute)
     if type(attribute) is property and isinstance(attribute.fget, types.FunctionType):

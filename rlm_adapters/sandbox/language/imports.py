@@ -1,4 +1,4 @@
-"""The import statement of the cells."""
+"""The import statement in cells."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Modules:
     """Makes the modules of one session, each when it is first imported.
 
     Args:
-        environment: gives the parts of the session; called when the first module is made.
-        classes: told about the classes that modules export.
+        environment: returns the parts of the session; called when the first module is made.
+        classes: registers the classes that modules export.
         allowed: real modules that the user has allowed.
     """
 
@@ -48,10 +48,10 @@ class Modules:
         self._made: dict[str, Facade] = {}
 
     def load(self, name: str) -> Facade:
-        """The facade of a module, with those of its submodules in it.
+        """Return the facade of a module, which contains the facades of its submodules.
 
         Raises:
-            ModuleNotFoundError: cells cannot import it; the message says what to do instead.
+            ModuleNotFoundError: cells cannot import it; the message says what to use instead.
         """
         facade = self._made.get(name)
         if facade is None:
@@ -78,10 +78,10 @@ class Modules:
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> Any:
-        """``__import__`` of the cells.
+        """``__import__`` for cells.
 
-        C code imports through it as well (``datetime.strptime`` wants ``_strptime``). It takes the module from
-        ``sys.modules`` whatever is returned here, so for a module that no cell can name None will do.
+        C code uses it too (``datetime.strptime`` imports ``_strptime``). C code reads the module from ``sys.modules``
+        and ignores what this function returns, so None is enough for a module that no cell can name.
         """
         if level:
             raise ImportError("relative imports are not available here")
@@ -101,7 +101,7 @@ class Modules:
         return facade if fromlist else self.load(_top(name))
 
     def _own_names(self, name: str, own: type, wanted: Sequence[str]) -> Facade:
-        """The wanted attributes, read as any cell would read them: the statement itself goes past the guard."""
+        """Read the wanted attributes with the guard, as a cell would: the import statement itself has no guard."""
         read = self._environment().guards.getattr
         try:
             return Facade(name, {one: read(own, one) for one in wanted})
@@ -110,7 +110,7 @@ class Modules:
 
 
 def _own_module(name: str, namespace: Mapping[str, object] | None) -> type | None:
-    """A class of this very name in the session, which serves as a module where there is no facade of that name."""
+    """A class of this name in the session. It is used as a module where there is no facade of that name."""
     if not namespace or name in BUILDERS:
         return None
     found = namespace.get(name)

@@ -1,7 +1,7 @@
-"""Which names and attributes a cell may use, decided from the name alone.
+"""Decides from the name alone which names and attributes a cell may use.
 
-Attribute names stand in the source as literals, so most decisions fall when a cell is compiled, and ``obj.attr``
-stays a plain attribute load. Only a name whose legality depends on the object costs a call at run time.
+Attribute names are literals in the source, so most are decided when a cell is compiled, and ``obj.attr`` stays a
+plain attribute load. Only a name that is allowed on some objects costs a call at run time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from RestrictedPython.transformer import INSPECT_ATTRIBUTES
 
 
 def words(text: str) -> frozenset[str]:
-    """The names in a text: long lists of names read better so."""
+    """Split a text into names. A long list of names is easier to read as one text."""
     return frozenset(text.split())
 
 
@@ -32,7 +32,7 @@ GUARDED = words(
     """format format_map mro obj register with_traceback now today utcnow groupindex metadata
     fget fset fdel"""
 )
-"""Public names that are harmless on most objects and not on some: judged at run time (see `guards`)."""
+"""Public names that are harmless on most objects but not on all: checked at run time (see `guards`)."""
 
 METHODS = words(
     """__init__ __post_init__ __repr__ __str__ __format__ __bytes__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__
@@ -45,18 +45,18 @@ METHODS = words(
     __pos__ __abs__ __invert__ __int__ __float__ __complex__ __index__ __round__ __trunc__ __floor__
     __ceil__ __fspath__ __copy__ __deepcopy__"""
 )
-"""Special methods that a class in a cell may define: none of them is handed a privileged object.
+"""Special methods that a class in a cell may define: Python passes a privileged object to none of them.
 
-Not among them are ``__getattribute__``, ``__getattr__``, ``__setattr__``, ``__new__``, ``__del__``, ``__reduce__``,
-``__init_subclass__``, ``__class_getitem__``, ``__set_name__``, ``__get__`` and ``__match_args__``: they run when Python
-code outside of the cell looks at an object, or steer what it looks at.
+A class may not define ``__getattribute__``, ``__getattr__``, ``__setattr__``, ``__new__``, ``__del__``, ``__reduce__``,
+``__init_subclass__``, ``__class_getitem__``, ``__set_name__``, ``__get__`` or ``__match_args__``: they run when Python
+code outside the cell reads an object, or they decide what that code reads.
 """
 
 READABLE_DUNDERS = words(
     "__name__ __qualname__ __doc__ __class__ __dict__ __module__ __version__ __members__ __annotations__ "
     "__cause__ __context__ __notes__"
 )
-"""Special attributes that can be read; what is found is filtered at run time."""
+"""Special attributes that can be read; their values are filtered at run time."""
 
 LOADABLE_NAMES = frozenset({"__name__", "__doc__"})
 """Special names that can be read as variables."""
@@ -78,13 +78,13 @@ REFUSED_CALLS = {
     "compile": "compile() is not available here; write the code directly",
     "breakpoint": "breakpoint() is not available here; print what you want to see",
 }
-"""Builtins that say, when they are called, what to write instead."""
+"""Builtins whose error message, when a cell calls them, says what to write instead."""
 
 REFUSED_NAMES = frozenset({"__builtins__", "__loader__", "__spec__", "builtins"})
 
 
 class Access(Enum):
-    """What reading or writing an attribute of a given name takes."""
+    """How an attribute of a given name can be read or written."""
 
     PLAIN = "plain"
     GUARDED = "guarded"
@@ -93,7 +93,7 @@ class Access(Enum):
 
 
 def is_reserved(name: str) -> bool:
-    """True for ``_x_`` and ``__x__``: the names of the policy's own hooks and of Python's."""
+    """True for ``_x_`` (hooks of the policy) and ``__x__`` (Python's special names)."""
     return len(name) > 2 and name[0] == "_" and name[-1] == "_" and name.strip("_") != ""
 
 
@@ -125,7 +125,7 @@ def is_assignable(name: str) -> bool:
 def is_field_name(name: object) -> bool:
     """Whether ``name`` may name a field of a generated class (dataclass, Enum, named tuple, TypedDict).
 
-    The standard library builds source code from such names, and reads them with an unguarded ``getattr``.
+    The standard library generates source code from these names, and reads them with an unguarded ``getattr``.
     """
     return (
         type(name) is str

@@ -1,12 +1,12 @@
 # ruff: noqa: N802, N815 - the methods are named after the kinds of syntax
-"""The language policy: RestrictedPython's transformer, tuned for code that language models write.
+"""The language policy: RestrictedPython's transformer, adapted to code that language models write.
 
-RestrictedPython stays the gatekeeper: a kind of syntax that has no ``visit_`` method is refused, and every name and
-attribute is checked. What differs from its stock policy is where the checks run. Attribute names are literals, so
-they are judged when the cell is compiled, and a guard is called only where the object decides (`names.Access`).
-Subscripts, iteration and unpacking are emitted as plain Python: their stock guards have no policy to enforce when
-one session owns the whole process. Stock guards made ``xs.append(i)`` 6 times slower and ran 10 of 70 cells of
-the kind that models write; this policy runs them at the speed of plain Python.
+As in RestrictedPython, syntax without a ``visit_`` method is refused, and every name and attribute is checked. The
+difference is when the checks run. Attribute names are literals, so they are checked when the cell is compiled, and a
+guard is called only where the object decides (`names.Access`). Subscripts, iteration and unpacking become plain
+Python: RestrictedPython's guards for them have nothing to protect when one session owns the whole process. With
+RestrictedPython's own guards, ``xs.append(i)`` was 6 times slower and only 10 of 70 cells as models write them
+ran; with this policy they run at the speed of plain Python.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One construct that the policy refuses."""
+    """One thing in a cell that the policy refuses."""
 
     line: int
     message: str
 
 
 class PolicyError(Exception):
-    """A cell uses something that the policy refuses. It has not run."""
+    """A cell uses something that the policy refuses. Nothing of the cell has run."""
 
     def __init__(self, violations: Iterable[Violation]) -> None:
         self.violations = tuple(violations)
@@ -63,21 +63,21 @@ def compile_cell(
     *,
     rewrite: Callable[[ast.Module], None] | None = None,
 ) -> CodeType:
-    """Compile a cell under the policy; the value of a last bare expression goes to ``_display_``.
+    """Compile a cell under the policy. If its last statement is an expression, the value is passed to ``_display_``.
 
     Args:
         source: the code of the cell.
         filename: name of the cell in tracebacks.
-        rewrite: changes the checked tree before it is compiled (for a copy of the cell that runs ahead).
+        rewrite: changes the checked tree before it is compiled (used for the copy of a cell that runs ahead).
 
     Raises:
-        SyntaxError: as Python would raise it, also for nesting that is too deep.
+        SyntaxError: as Python raises it, and for code that is nested too deeply.
         PolicyError: the policy refuses something in it.
     """
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     try:
         with warnings.catch_warnings():
-            # "\d" in a plain string literal is so common in model code that its warning is noise.
+            # Models often write "\d" in a plain string literal. Its warning does not help them.
             warnings.simplefilter("ignore")
             tree = compile(source, filename, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
             check_tree(tree)
@@ -111,7 +111,7 @@ def _display_last_expression(tree: ast.Module) -> None:
 
 
 def _call(guard: str, arguments: list[ast.expr], place: ast.AST) -> ast.Call:
-    """A call of one of the policy's hooks, standing where ``place`` stands in the source."""
+    """A call of one of the policy's hooks, at the source position of ``place``."""
     function = ast.copy_location(ast.Name(guard, ast.Load()), place)
     return ast.copy_location(ast.Call(function, arguments, []), place)
 
@@ -123,21 +123,21 @@ def _text(value: str, place: ast.AST) -> ast.Constant:
 class CellTransformer(RestrictingNodeTransformer):
     """Checks a cell's syntax tree and inserts the run-time guards.
 
-    The hooks that it inserts are names of the form ``_x_``, which cells can neither read nor bind.
+    The inserted hooks have names of the form ``_x_``, which cells can neither read nor assign.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.violations: list[Violation] = []
         self._scopes: list[str | None] = []
-        """Enclosing scopes from the outside in: the name of a class, None for a function."""
+        """The enclosing scopes, outermost first: the name of a class, or None for a function."""
 
     # Reporting and scopes
 
     def error(self, node: ast.AST, info: str) -> None:
         """Record a violation."""
         violation = Violation(getattr(node, "lineno", 0), info)
-        if violation not in self.violations:  # what an f-string or ``a += a`` names twice is one mistake
+        if violation not in self.violations:  # a name that occurs twice in an f-string or in ``a += a`` is one mistake
             self.violations.append(violation)
 
     def not_allowed(self, node: ast.AST) -> None:
@@ -161,7 +161,7 @@ class CellTransformer(RestrictingNodeTransformer):
     # Names
 
     def check_name(self, node: ast.AST, name: str | None, allow_magic_methods: bool = False) -> None:
-        """Refuse to bind or read ``name`` where it is reserved."""
+        """Refuse to assign or read a reserved ``name``."""
         if name is None:
             return
         if name in REFUSED_NAMES or name.endswith("__roles__"):
@@ -173,7 +173,7 @@ class CellTransformer(RestrictingNodeTransformer):
         """Check a variable."""
         if isinstance(node.ctx, ast.Load):
             if node.id == "super":
-                # The real one could start its search behind the checked editions of classes.
+                # The real one could start its search after the checked versions of classes.
                 return ast.copy_location(ast.Name("_super_", ast.Load()), node)
             if node.id == "__import__":
                 return ast.copy_location(ast.Name("_import_", ast.Load()), node)
@@ -187,7 +187,7 @@ class CellTransformer(RestrictingNodeTransformer):
         return node
 
     def visit_Global(self, node: ast.Global | ast.Nonlocal) -> ast.AST:
-        """Check the names of a ``global`` or ``nonlocal`` statement, which are plain strings in the tree."""
+        """Check the names in a ``global`` or ``nonlocal`` statement, which are plain strings in the tree."""
         for name in node.names:
             self.check_name(node, name)
         return node
@@ -197,7 +197,7 @@ class CellTransformer(RestrictingNodeTransformer):
     # Attributes
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        """Leave harmless reads alone, guard the others and every write."""
+        """Leave harmless reads unchanged; guard other reads and all writes."""
         name = self._mangled(node.attr)
         if not isinstance(node.ctx, ast.Load):
             if not is_assignable(name):
@@ -231,9 +231,9 @@ class CellTransformer(RestrictingNodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.AST:
         """Send ``x.format(...)`` to the guarded formatter."""
         if isinstance(node.func, ast.Name) and node.func.id == "super" and not node.args and not node.keywords:
-            return node  # bound to the method that it stands in: Python finds the class by this very name
+            return node  # bound to the enclosing method: Python finds the class by exactly this name
         if isinstance(node.func, ast.Attribute) and node.func.attr == "format":
-            # One call instead of a bound guard that is thrown away after it is called.
+            # One call, instead of a bound guard that is discarded after one use.
             node.args.insert(0, node.func.value)
             node.func = ast.copy_location(ast.Name("_format_", ast.Load()), node.func)
             self._visit_arguments(node)
@@ -244,7 +244,7 @@ class CellTransformer(RestrictingNodeTransformer):
         node.args = [self._visit_expression(argument) for argument in node.args]
         node.keywords = [self._contents(keyword) for keyword in node.keywords]
 
-    # What needs no policy
+    # Nodes that need no check
 
     def _plain(self, node: _Node) -> _Node:
         return self._contents(node)
@@ -254,7 +254,7 @@ class CellTransformer(RestrictingNodeTransformer):
     visit_AsyncFor = visit_AsyncWith = guard_iter = _plain
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
-        """Plain, but for ``__slots__``, which must be frozen before Python reads it."""
+        """Only ``__slots__`` needs a check: it must be a tuple before Python reads it."""
         for target in node.targets:
             if isinstance(target, ast.Name) and target.id == "__slots__" and self._in_class_body:
                 return self._slots(node)
@@ -270,7 +270,7 @@ class CellTransformer(RestrictingNodeTransformer):
             or not all(is_field_name(c.value) for c in constants)
         ):
             self.error(node, "__slots__ takes a literal tuple of names here")
-        # A list kept by the cell could grow names after Python has checked it.
+        # The cell could add names to a list after Python has checked it.
         node.value = ast.copy_location(ast.Tuple(elements, ast.Load()), value)
         return node
 
@@ -304,7 +304,7 @@ class CellTransformer(RestrictingNodeTransformer):
         return node
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        """Check the name; bases and metaclass are judged when the class is made (see `classes`)."""
+        """Check the name. Bases and metaclass are checked when the class is made (see `classes`)."""
         self.check_name(node, node.name)
         node.bases = [self._visit_expression(base) for base in node.bases]
         node.keywords = [self._contents(keyword) for keyword in node.keywords]
@@ -328,7 +328,7 @@ class CellTransformer(RestrictingNodeTransformer):
     # Exceptions
 
     def visit_ExceptHandler(self, node: ast.ExceptHandler) -> ast.AST:
-        """A bare ``except`` means ``except Exception``: it must not catch what ends a cell."""
+        """Turn a bare ``except`` into ``except Exception``: it must not catch exceptions that end a cell."""
         node = self._contents(node)
         self.check_name(node, node.name)
         if node.type is None:
@@ -336,13 +336,13 @@ class CellTransformer(RestrictingNodeTransformer):
         return node
 
     def visit_Try(self, node: ast.Try) -> ast.AST:
-        """Leaving a ``finally`` block early must not swallow what ends a cell."""
+        """Guard early exits from a ``finally`` block: they must not suppress an exception that ends a cell."""
         node = self._contents(node)
         node.finalbody = [_guard_exits(statement, in_loop=False) for statement in node.finalbody]
         return node
 
-    # ``except*`` itself is safe as long as no cell can subclass an exception group (CVE-2025-22153 needs its own
-    # ``split``), and no exception group class is offered.
+    # ``except*`` itself is safe while no cell can subclass an exception group (CVE-2025-22153 needs a subclass with its
+    # own ``split``), and cells get no exception group class.
     visit_TryStar = visit_Try  # type: ignore[assignment]
 
     # Patterns and imports: names and attributes that are plain strings in the tree
@@ -360,10 +360,10 @@ class CellTransformer(RestrictingNodeTransformer):
         return self._contents(node)
 
     def visit_MatchClass(self, node: ast.MatchClass) -> ast.AST:
-        """Python reads the attributes of a class pattern in C, past every guard.
+        """Check the attributes of a class pattern: Python reads them in C, without the guards.
 
-        Positional patterns are safe: ``__match_args__`` cannot be set by a cell, and the class makers that set it
-        check their field names.
+        Positional patterns are safe: a cell cannot set ``__match_args__``, and the functions that set it (dataclass,
+        named tuple) check their field names.
         """
         for name in node.kwd_attrs:
             if classify_attribute(name) is not Access.PLAIN:
@@ -371,7 +371,7 @@ class CellTransformer(RestrictingNodeTransformer):
         return self._contents(node)
 
     def visit_Import(self, node: ast.Import | ast.ImportFrom) -> ast.AST:
-        """Check imported names; which modules there are is decided at run time."""
+        """Check imported names. Whether a module exists is decided at run time."""
         module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
         for alias in node.names:
             path = f"{module}.{alias.name}" if module else alias.name
@@ -392,7 +392,7 @@ class CellTransformer(RestrictingNodeTransformer):
 
 
 def _guard_exits(node: _Node, *, in_loop: bool) -> _Node:
-    """Put a check before each statement by which control can leave a ``finally`` block early."""
+    """Insert a check before each statement that can leave a ``finally`` block early."""
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         return node
     leaves: tuple[type[ast.AST], ...] = (ast.Return,) if in_loop else (ast.Return, ast.Break, ast.Continue)

@@ -1,4 +1,4 @@
-"""Errors of cells as Python prints them: the frames of the cells only, with their source lines."""
+"""Errors of cells, formatted as Python does, but only with the frames of cells and their source lines."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rlm_adapters.sandbox.runtime.control import ControlFlow
 _MAX_MESSAGE: Final = 4_000
 _MAX_FRAMES: Final = 12
 _NOT_RUN: Final = "Nothing of this block ran: it was checked as a whole first.\n"
-"""Ends the text of an error at compile time, which otherwise reads like one at run time."""
+"""The last line of a compile-time error. Without it the error looks like one at run time."""
 _HEADER: Final = "Traceback (most recent call last):\n"
 
 
 class CellSources:
-    """The code of past cells, for the source lines of tracebacks."""
+    """The code of earlier cells, for the source lines in tracebacks."""
 
     def __init__(self) -> None:
         self._lines: dict[str, Sequence[str]] = {}
@@ -39,7 +39,7 @@ class CellSources:
 
 
 def message_of(error: BaseException) -> str:
-    """``str(error)``, whatever the cell has done to it."""
+    """``str(error)``, shortened, also if the cell's ``__str__`` raises an error."""
     try:
         text = str.__str__(str(error))
     except ControlFlow:
@@ -91,7 +91,7 @@ def format_exception(error: BaseException, sources: CellSources) -> str:
 
 
 def describe(error: BaseException, sources: CellSources, filename: str) -> CellError:
-    """What the host and the model are told about an error that has ended the cell ``filename``."""
+    """Describe an error that ended the cell ``filename``, for the host and the model."""
     if isinstance(error, PolicyError):
         return _policy_error(error, sources, filename)
     if isinstance(error, SyntaxError) and error.filename in (filename, None) and error.__traceback__ is not None:

@@ -1,7 +1,7 @@
 """The REPL inside the worker: runs cells, one after the other, in one namespace.
 
-Everything that a cell does happens inside `Repl.run`, the conversion of what it leaves behind included, so that the
-worker's CPU timer covers it all and no exception of the cell's making gets out.
+Everything that a cell does happens inside `Repl.run`, including the conversion of its results. So the worker's CPU
+timer covers all of it, and `Repl.run` raises no exception that a cell made.
 """
 
 from __future__ import annotations

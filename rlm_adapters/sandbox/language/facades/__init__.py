@@ -1,4 +1,4 @@
-"""The modules that cells can import: tables of names, and Python run under the policy (``guest``)."""
+"""The modules that cells can import: tables of names, and Python source run under the policy (``guest``)."""
 
 from __future__ import annotations
 

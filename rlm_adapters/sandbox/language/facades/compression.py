@@ -1,4 +1,4 @@
-"""Compression, with a bound on what comes out."""
+"""Compression, with a limit on the decompressed size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rlm_adapters.sandbox.language.facade import pick
 from rlm_adapters.sandbox.language.facades.environment import Builder, Environment
 
 MAX_OUTPUT: Final = 256 << 20
-"""Bytes that one call decompresses at most: a few kilobytes can hold gigabytes of zeros."""
+"""The most bytes that one call decompresses: a few kilobytes can expand to gigabytes of zeros."""
 
 _LZMA_MEMORY: Final = 256 << 20
 

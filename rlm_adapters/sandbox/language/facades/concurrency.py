@@ -1,4 +1,4 @@
-"""Threads and coroutines, over the session's deterministic scheduler."""
+"""Threads and coroutines, built on the session's deterministic scheduler."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rlm_adapters.sandbox.runtime.tasks import Waitable, run_coroutine
 
 
 def primitives(environment: Environment) -> dict[str, Any]:
-    """What the guest modules are built on: functions only, since cells can read what a guest object holds."""
+    """Return the functions that the guest modules use. Only functions: cells can read what a guest object holds."""
     scheduler = environment.scheduler
 
     def spawn(function: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
-        """Start a task: functions to wait for it, to ask whether it is done, and to have its outcome."""
+        """Start a task. Returns three functions: wait for it, whether it is done, its result or error."""
         task = scheduler.submit(function, *args, **kwargs)
 
         def outcome() -> tuple[Any, BaseException | None]:
@@ -28,7 +28,7 @@ def primitives(environment: Environment) -> dict[str, Any]:
         return (lambda: scheduler.wait_for(task)), (lambda: task.done), outcome
 
     def condition() -> tuple[Callable[[Callable[[], Any]], None], Callable[[], None]]:
-        """Functions to wait until a predicate holds, and to let those who wait look again."""
+        """Return two functions: wait until a predicate is true, and make the waiting tasks check again."""
         waitable = Waitable()
         return (
             lambda predicate: scheduler.wait(waitable, lambda: bool(predicate())),
@@ -54,7 +54,7 @@ def primitives(environment: Environment) -> dict[str, Any]:
 
 
 def _exception_group(message: str, errors: list[Exception]) -> ExceptionGroup[Exception]:
-    """What a task group raises. The class itself is not for cells (see `classes`)."""
+    """Make the exception that a task group raises. Cells do not get its class (see `classes`)."""
     return ExceptionGroup(message, errors)
 
 

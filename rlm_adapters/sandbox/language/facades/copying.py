@@ -1,4 +1,4 @@
-"""``copy`` of the cells. Python's own asks objects for ``__reduce_ex__`` and sets attributes by unchecked names."""
+"""``copy`` as cells have it. Python's own calls ``__reduce_ex__`` and sets attributes without checking their names."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _CONTAINERS: Final[tuple[tuple[type, Any, Any], ...]] = (
     (list, list.__iter__, list.extend),
     (set, set.__iter__, set.update),
 )
-"""How to read and fill the containers that a class of a cell can inherit from."""
+"""How to read and fill the containers that a class written in a cell can inherit from."""
 
 
 class Copier:
     """Copies containers, and objects of classes that cells have made.
 
-    Anything else is immutable or cannot be copied sensibly, and is returned as it is.
+    Any other object is immutable or cannot be copied, and is returned unchanged.
     """
 
     def __init__(self, classes: Classes) -> None:
@@ -36,7 +36,7 @@ class Copier:
         return self._rebuild(value, self._items(value), self._state(value))
 
     def deepcopy(self, value: Any, _memo: dict[int, Any] | None = None) -> Any:
-        """A deep copy; what occurs twice in it is copied once."""
+        """A deep copy; an object that occurs twice is copied once."""
         memo: dict[int, Any] = {} if _memo is None else _memo
         if id(value) in memo:
             return memo[id(value)]
@@ -80,7 +80,7 @@ class Copier:
         return copied
 
     def _state(self, value: Any) -> dict[str, Any]:
-        """The attributes that an object holds, in its dictionary or in slots that its classes declare."""
+        """The attributes of an object, from its ``__dict__`` or from the slots that its classes declare."""
         state: dict[str, Any] = {}
         for cls in type(value).__mro__:
             if cls in self._classes.own:
@@ -92,7 +92,7 @@ class Copier:
         return state
 
     def _items(self, value: Any) -> Any:
-        """The content of an object of a subclass of a container."""
+        """The content of an instance of a container subclass."""
         for base, read, _ in _CONTAINERS:
             if isinstance(value, base):
                 return list(read(value))

@@ -27,10 +27,10 @@ _ABCS: Final = """Awaitable Coroutine AsyncIterable AsyncIterator AsyncGenerator
 
 
 def check_field_names(names: Iterable[object], kind: str) -> None:
-    """Refuse names from which the standard library would build code, or which it would read unguarded.
+    """Refuse field names that the standard library would put into generated code or read without a guard.
 
     Raises:
-        ValueError: one of the names is no plain identifier.
+        ValueError: one of the names is not a plain identifier.
     """
     for name in names:
         if not is_field_name(name):
@@ -38,7 +38,7 @@ def check_field_names(names: Iterable[object], kind: str) -> None:
 
 
 def _split_names(names: Any) -> list[Any]:
-    """The names of fields, in exact types."""
+    """The field names, as exact ``str`` objects."""
     if isinstance(names, str):
         return str.__str__(names).replace(",", " ").split()
     return [str.__str__(name) if isinstance(name, str) else name for name in names]
@@ -95,7 +95,7 @@ def _dataclasses(environment: Environment) -> Mapping[str, object]:
         for base in cls.__mro__:
             names = list(inspect.get_annotations(base))
             if has_plain_bases:
-                # Without a base of the standard library no name can mean anything but a field.
+                # Without a standard library base, every name can only be a field.
                 names = [name for name in names if classify_attribute(name) is not Access.GUARDED or name[0] == "_"]
             check_field_names(names, "dataclass")
         return classes.adopt(dataclasses.dataclass(cls, **options))
@@ -173,7 +173,7 @@ def _enum(environment: Environment) -> Mapping[str, object]:
 
 
 def _snapshot(names: Any) -> list[tuple[str, Any]]:
-    """The pairs of names and values that were given, read once; nothing if only names were given."""
+    """The given pairs of names and values, read once; an empty list if only names were given."""
     if isinstance(names, dict):
         return [(key, value) for key, value in dict.items(names)]
     if isinstance(names, str):
@@ -225,7 +225,7 @@ def _typing(environment: Environment) -> Mapping[str, object]:
 
     return {
         **pick("typing", _TYPING),
-        # The aliases of typing lead to the unchecked classes.
+        # The aliases in typing give access to the unchecked classes.
         "Counter": Counter,
         "ChainMap": ChainMap,
         "NamedTuple": BaseStandIn("typing.NamedTuple", typing.NamedTuple, named_tuple),

@@ -1,4 +1,4 @@
-"""What the facade modules of one session share."""
+"""The objects that the facade modules of one session share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rlm_adapters.sandbox.runtime.tasks import Scheduler
 
 @dataclass(slots=True, kw_only=True)
 class Environment:
-    """The parts of a session that its modules act on."""
+    """The parts of a session that its modules use."""
 
     classes: Classes
     guards: Guards
@@ -37,13 +37,13 @@ class Environment:
     builtins: dict[str, Any] = field(default_factory=dict)
 
     def run_guest(self, name: str, primitives: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The names of a module whose source is run under the same policy as the cells.
+        """Run the source of a module under the same policy as the cells, and return its names.
 
-        What such a module does, a cell could do itself; so it needs no review of its own.
+        Such a module can do only what a cell can do, so it needs no security review of its own.
 
         Args:
             name: the module.
-            primitives: functions that it is built on.
+            primitives: functions that it uses.
         """
         namespace: dict[str, Any] = {"__builtins__": self.builtins, "__name__": name, **(primitives or {})}
         before = set(self.classes.own)
@@ -58,6 +58,6 @@ Builder: TypeAlias = Callable[[Environment], Mapping[str, object]]
 
 @functools.cache
 def guest_code(name: str) -> CodeType:
-    """The compiled source of a guest module. The same in every session, so it is kept."""
+    """The compiled source of a guest module, cached because it is the same in every session."""
     source = files("rlm_adapters.sandbox.language.guest").joinpath(f"{name}.py").read_text(encoding="utf-8")
     return compile_cell(source, f"<sandbox {name}>")

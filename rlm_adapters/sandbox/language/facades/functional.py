@@ -1,4 +1,4 @@
-"""Functions that work on functions, and context managers."""
+"""``functools``, ``operator`` and ``contextlib``."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _operator(environment: Environment) -> Mapping[str, object]:
 
 
 class Suppress:
-    """``contextlib.suppress``, which never holds up what ends a cell."""
+    """``contextlib.suppress`` that never suppresses an exception that ends a cell."""
 
     def __init__(self, *exceptions: Any) -> None:
         for exception in exceptions:
@@ -111,7 +111,7 @@ class Suppress:
 
 
 class _ExitStack(contextlib.ExitStack):
-    """``contextlib.ExitStack``, which never holds up what ends a cell."""
+    """``contextlib.ExitStack`` that never suppresses an exception that ends a cell."""
 
     def push(self, exit: Any) -> Any:  # noqa: A002 - as in contextlib
         """Register a function, or an object with an ``__exit__``, to be called at the end."""
@@ -173,7 +173,7 @@ class _Nowhere:
 
 
 def unavailable(message: str) -> Callable[..., NoReturn]:
-    """A function that only says why it is not there."""
+    """Make a function that raises an error with this message."""
 
     def refuse(*_args: object, **_kwargs: object) -> NoReturn:
         raise RuntimeError(message)

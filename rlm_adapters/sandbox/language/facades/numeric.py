@@ -27,7 +27,7 @@ Random: Final = checked_class(random.Random)
 
 
 def _numbers_only(function: Callable[..., Any], inputs: int = 1) -> Callable[..., Any]:
-    """``statistics`` builds results with ``type(x)(...)``: for a class as ``x`` that is the metaclass."""
+    """Accept only numbers: ``statistics`` calls ``type(x)(...)``, which is the metaclass if ``x`` is a class."""
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:

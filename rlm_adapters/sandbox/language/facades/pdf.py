@@ -1,4 +1,4 @@
-"""PDF files by the names of pypdf and PyPDF2. The cell never gets an object of pypdf's own."""
+"""PDF files, with the names of pypdf and PyPDF2. A cell never gets an object of pypdf itself."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _ERRORS: Final = ("PdfReadError", "PdfStreamError", "EmptyFileError", "FileNotDe
 
 @functools.cache
 def load_pypdf() -> Any:
-    """The real pypdf; a confined process can only have it if this was called before.
+    """Load the real pypdf. A confined process can use it only if this was called before the process was confined.
 
     Raises:
-        ImportError: it is not installed, or cannot be loaded any more.
+        ImportError: it is not installed, or it can no longer be loaded.
     """
     try:
         pypdf = importlib.import_module("pypdf")
-        # It imports parts of itself inside of functions.
+        # It imports some of its modules inside functions.
         for module in pkgutil.walk_packages(pypdf.__path__, "pypdf."):
             with contextlib.suppress(ImportError):
                 importlib.import_module(module.name)
@@ -181,7 +181,7 @@ class PdfReader:
 
 
 def _hidden(owner: Any, cls: type, name: str) -> Any:
-    """What one of the objects above holds; ``owner`` can be anything, since methods can be called unbound."""
+    """Read a private attribute of an object above. ``owner`` can be anything: methods can be called unbound."""
     if type(owner) is not cls:
         raise TypeError(f"expected a {cls.__name__} object, not {type(owner).__name__!r}")
     return object.__getattribute__(owner, name)

@@ -1,4 +1,4 @@
-"""What stands in for the machine: time, files, and the interpreter's own modules."""
+"""Replacements for access to the machine: time, files, and the interpreter's own modules."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def _glob(environment: Environment) -> Mapping[str, object]:
 
 
 def _expand(files: Any, directory: str, prefix: str, parts: list[str], *, recursive: bool) -> set[str]:
-    """Match the parts of a pattern one directory level after the other."""
+    """Match the parts of a pattern, one directory level at a time."""
     if not parts or not files.is_dir(directory):
         return set()
     first, *rest = parts
@@ -221,7 +221,7 @@ def _sys(environment: Environment) -> Mapping[str, object]:
 
 
 class BytesIO(io.BytesIO):
-    """``io.BytesIO`` without the view on its memory."""
+    """``io.BytesIO`` without ``getbuffer``, which gives access to its memory."""
 
     def getbuffer(self) -> Any:
         """Refuse."""
@@ -281,7 +281,7 @@ def _traceback(environment: Environment) -> Mapping[str, object]:
 
 
 def handled_exception() -> BaseException | None:
-    """The exception that the cell is handling; what ends a cell is none of its business."""
+    """The exception that the cell is handling. Exceptions that end a cell are not shown to it."""
     error = sys.exc_info()[1]
     return None if isinstance(error, ControlFlow) else error
 

@@ -106,7 +106,7 @@ def _csv(environment: Environment) -> Mapping[str, object]:
 
 
 def _ast(environment: Environment) -> Mapping[str, object]:
-    # NodeTransformer is left out: it sets attributes, which cells may do to their own objects only.
+    # No NodeTransformer: it sets attributes, and cells may do that only on their own objects.
     environment.classes.allow(NodeVisitor, base=True)
     nodes = {
         name: value
@@ -115,7 +115,7 @@ def _ast(environment: Environment) -> Mapping[str, object]:
     }
 
     def iter_fields(node: ast.AST) -> Iterator[tuple[str, Any]]:
-        """The fields of a node, read by the names that its class has: a node can hold a ``_fields`` of its own."""
+        """The fields of a node, read by the names in its class: a node itself can hold a different ``_fields``."""
         if not isinstance(node, ast.AST):
             raise TypeError(f"expected an AST node, not {type(node).__name__!r}")
         for name in type(node)._fields:
@@ -137,7 +137,7 @@ def _ast(environment: Environment) -> Mapping[str, object]:
             yield item
 
     def on_plain_tree(function: Callable[..., Any]) -> Callable[..., Any]:
-        """A function that reads the fields of a tree by the names that the nodes themselves give."""
+        """Wrap a function that reads the fields of a tree by the names that the nodes themselves give."""
 
         @functools.wraps(function)
         def checked(tree: Any, *args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""``xml.etree.ElementTree`` on text and on files of the workspace."""
+"""``xml.etree.ElementTree`` for text and for files of the workspace."""
 
 from __future__ import annotations
 

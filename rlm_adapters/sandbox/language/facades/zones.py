@@ -1,4 +1,4 @@
-"""Time zones. A confined worker can open no file, so the data are read before it is confined."""
+"""Time zones. A confined worker cannot open files, so the data are read before it is confined."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from rlm_adapters.sandbox.language.hostclass import checked_class
 
 _MAGIC: Final = b"TZif"
 _COPIES: Final = frozenset({"posix", "right"})
-"""Folders of Debian's zone data that hold all zones once more."""
+"""Folders in Debian's zone data that contain all zones a second time."""
 
 
 @functools.cache
 def zone_data() -> Mapping[str, bytes]:
-    """The compiled zones by name (RFC 8536): the system's, else those of the package tzdata, else none."""
+    """The compiled zones by name (RFC 8536): from the system, else from the package tzdata, else none."""
     found: dict[str, bytes] = {}
     roots: list[Any] = [Path(path) for path in zoneinfo.TZPATH]
-    with contextlib.suppress(ModuleNotFoundError):  # most systems have their own
+    with contextlib.suppress(ModuleNotFoundError):  # most systems have their own data
         roots.append(resources.files("tzdata.zoneinfo"))
     for root in roots:
         if root.is_dir():
@@ -45,7 +45,9 @@ def _read(folder: Any, prefix: str, found: dict[str, bytes]) -> None:
 
 def _zoneinfo(environment: Environment) -> Mapping[str, object]:
     edition: Any = checked_class(zoneinfo.ZoneInfo, hide=("from_file", "no_cache", "clear_cache"))
-    made: dict[str, object] = {}  # two times of one zone are compared by the clock on the wall: it must be one object
+    made: dict[
+        str, object
+    ] = {}  # Python compares two times of one zone object by their local time, so each zone must be one object
 
     def new(_cls: type, key: str) -> object:
         """The time zone of this name."""

@@ -1,1 +1,1 @@
-"""Modules whose source is run under the same policy as the cells (see `facades.environment.Environment.run_guest`)."""
+"""Modules whose source runs under the same policy as the cells (see `facades.environment.Environment.run_guest`)."""
