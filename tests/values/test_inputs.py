@@ -184,7 +184,7 @@ def test_a_big_text_is_not_offered_as_a_file_too(write, monkeypatch):
     ("name", "content", "message"),
     [
         ("empty.txt", b"", "empty.txt is empty"),
-        ("blank.txt", b" \n\t", "empty context: .*blank.txt holds no text"),
+        ("blank.txt", b" \n\t", "empty context: .*blank.txt has no text"),
         ("blank.json", b"[]", "empty context"),
         ("archive.zip", b"PK\x03\x04\0\0rest", "archive.zip is a ZIP archive; unpack it, not text"),
         ("report.docx", b"PK\x03\x04\0\0rest", "report.docx cannot be converted: .*; export it as text or PDF"),
