@@ -71,7 +71,7 @@ test-ray: $(VENV)-ray/.installed  ## sandboxes and data sets on a Ray cluster of
 	RAY_RUNS=$(RUNS) $(VENV)-ray/bin/python -m pytest -m ray tests/cluster
 
 test-short-ray: $(VENV)-ray/.installed
-	RAY_RUNS=24 $(VENV)-ray/bin/python -m pytest -m ray tests/cluster
+	RAY_RUNS=24 $(VENV)-ray/bin/python -m pytest -m 'ray and not slow' tests/cluster
 
 pictures: $(VENV)-notebook/.installed  ## make the pictures of docs/seeing-a-run.md anew (needs chromium)
 	$(BIN)/uv pip install --quiet --python $(VENV)-notebook 'nbconvert>=7.16' 'pillow>=11'

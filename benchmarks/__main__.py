@@ -1,7 +1,7 @@
 """Runs the measurements that are here, one after the other, each in a process of its own.
 
 ``python -m benchmarks`` runs all, ``python -m benchmarks NAME ...`` those; `security` only when it is named, since it
-has a target of its own (``make security``).
+has a target of its own (``make security``), and `ray_runs`, which needs Ray.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import benchmarks
 
 NOT_MEASUREMENTS = frozenset({"__main__", "measure"})
-ONLY_WHEN_NAMED = frozenset({"security"})
+ONLY_WHEN_NAMED = frozenset({"ray_runs", "security"})
 
 
 def available() -> list[str]:

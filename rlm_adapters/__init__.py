@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlm_adapters.cluster.sandbox import RaySandbox
+    from rlm_adapters.datasets.cluster.batches import AskRows
+    from rlm_adapters.datasets.cluster.engine import RayEngine
+    from rlm_adapters.datasets.cluster.job import RayJob
+    from rlm_adapters.datasets.cluster.program import RayProgram
     from rlm_adapters.datasets.mapping import amap_rows, map_rows
     from rlm_adapters.datasets.result import MapResult
     from rlm_adapters.dspy.chat_bridge import ChatDSPy
@@ -47,6 +51,9 @@ _HOMES = {
     "RLM": "dspy.module",
     "URL": "values.urls",
     "ApprovalRequest": "graph.approval",
+    "RayJob": "datasets.cluster.job",
+    "RayProgram": "datasets.cluster.program",
+    "AskRows": "datasets.cluster.batches",
     "ChatDSPy": "dspy.chat_bridge",
     "ChatRLM": "langchain.chat_model",
     "ContentRef": "values.refs",
@@ -65,6 +72,7 @@ _HOMES = {
     "RLMError": "errors",
     "ThreadBusyError": "errors",
     "RLMOptions": "graph",
+    "RayEngine": "datasets.cluster.engine",
     "RaySandbox": "cluster.sandbox",
     "RestrictedPythonInterpreter": "dspy.interpreter",
     "Sandbox": "sandbox",
@@ -83,6 +91,7 @@ __all__ = [
     "RLM",
     "URL",
     "ApprovalRequest",
+    "AskRows",
     "ChatDSPy",
     "ChatRLM",
     "ContentRef",
@@ -100,6 +109,9 @@ __all__ = [
     "OutputError",
     "RLMError",
     "RLMOptions",
+    "RayEngine",
+    "RayJob",
+    "RayProgram",
     "RaySandbox",
     "RestrictedPythonInterpreter",
     "Sandbox",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import json
 import time
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self
@@ -36,6 +38,7 @@ from rlm_adapters.views.text import safe
 
 if TYPE_CHECKING:
     from rlm_adapters.datasets.result import MapResult
+    from rlm_adapters.prompts.artefact import PromptSource
 
 _DEFAULTS = Limits()
 _SECONDS: Final = 30.0
@@ -114,6 +117,14 @@ def map_command(
     price: PriceOption = None,
     output_type: OutputTypeOption = None,
     prompt: PromptOption = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Ask the rows on the nodes of a Ray cluster: host:port, ray://host:port, auto, local.",
+            show_default=False,
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Read only the first N rows of DATA.")] = None,
     ordered: Annotated[bool, typer.Option("--ordered", help="Write the answers in the order of the rows.")] = False,
     retry_failed: Annotated[
@@ -149,6 +160,7 @@ def map_command(
             output_type=None if output_type is None else parse_output_type(output_type),
             prompt=prompt,
             direct_below=direct_below,
+            ray=ray,
             options={
                 "fields": field or None,
                 "id": id_,
@@ -196,8 +208,10 @@ class _Table:
     limits: Limits
     prices: Mapping[str, tuple[float, float]]
     output_type: Any
-    prompt: Path | None
+    prompt: PromptSource | None
     direct_below: int
+    ray: str | None
+    """Address of a cluster."""
     options: Mapping[str, Any]
     """Arguments of `amap_rows`."""
 
@@ -276,9 +290,34 @@ def _summary(done: MapResult, output: str) -> list[str]:
 
 async def _map(table: _Table, told: _Told) -> MapResult:
     # LangGraph is not needed for `rlm --help`
-    from rlm_adapters import amap_rows, create_rlm_graph  # noqa: PLC0415
+    from rlm_adapters import RayEngine, amap_rows  # noqa: PLC0415
 
     end_on_sigterm()
+    if table.ray is not None:
+        if isinstance(table.prompt, Path):  # a node has no such file
+            table = replace(table, prompt=await asyncio.to_thread(_prompt_of, table.prompt))
+        engine = RayEngine(partial(graph_for_rows, table), address=table.ray)
+        return await amap_rows(engine, table.question, table.data, table.output, on_progress=told.note, **table.options)
+    async with graph_for_rows(table) as graph:
+        return await amap_rows(graph, table.question, table.data, table.output, on_progress=told.note, **table.options)
+
+
+def _prompt_of(path: Path) -> Mapping[str, Any]:
+    """The content of a prompt file, which is checked where it is used."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"the prompt file {path} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"the prompt file {path} holds a {type(content).__name__}: give one that rlm.save(...) wrote")
+    return content
+
+
+@asynccontextmanager
+async def graph_for_rows(table: _Table) -> AsyncIterator[Any]:
+    """The graph that answers rows, here or on a node."""
+    from rlm_adapters import create_rlm_graph  # noqa: PLC0415
+
     async with AsyncExitStack() as stack:
         graph = create_rlm_graph(
             *await table.models.open(stack),
@@ -289,7 +328,7 @@ async def _map(table: _Table, told: _Told) -> MapResult:
             direct_below=table.direct_below,
         )
         stack.callback(graph.close)
-        return await amap_rows(graph, table.question, table.data, table.output, on_progress=told.note, **table.options)
+        yield graph
 
 
 def _figures(done: MapResult) -> str:

@@ -129,6 +129,10 @@ class SandboxHost:
         elif name in self._opening:
             self._gone.add(name)
 
+    async def end(self) -> None:
+        """End all sessions: nothing is left on the node."""
+        await asyncio.to_thread(self._sandbox.close)
+
     async def _opened(self, opening: Opening, refs: Mapping[str, Any]) -> _Guest:
         digests = list(refs)
         for digest in self._content.missing(digests):

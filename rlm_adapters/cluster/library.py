@@ -19,6 +19,7 @@ from rlm_adapters.errors import InputError, MissingExtraError, RLMError, Sandbox
 LOCAL: Final = "local"
 AUTO: Final = "auto"
 _CLIENT: Final = "ray://"
+_LOCAL_SECONDS: Final = 180.0  # for a cluster that is started: on a busy machine it takes half a minute
 
 
 class LostError(SandboxError):
@@ -99,14 +100,14 @@ class Library:
         """Unused resources."""
         return dict(self._ray.available_resources())
 
-    def actor(self, cls: type, options: Mapping[str, Any], *args: object) -> Any:
+    def actor(self, cls: type, options: Mapping[str, Any], *args: object, **named: object) -> Any:
         """Start a new actor, and return its handle at once. Blocks for a short time.
 
         Raises:
             InputError: Ray refuses the options.
         """
         try:
-            return self._remote(cls).options(**options).remote(*args)
+            return self._remote(cls).options(**options).remote(*args, **named)
         except (TypeError, ValueError) as error:
             raise InputError(f"Ray refuses the options of the actors: {error}") from None
 
@@ -139,9 +140,18 @@ class Library:
         except Exception:  # noqa: BLE001 - it is gone, or the cluster is
             return
 
+    def beside_this_process(self) -> Any:
+        """Where an actor is to be that this process needs more than others do, if there is room."""
+        strategies: Any = importlib.import_module("ray.util.scheduling_strategies")
+        return strategies.NodeAffinitySchedulingStrategy(node_id=self.node(), soft=True)
+
     def node(self) -> str:
-        """In an actor: the id of its node."""
+        """The id of the node on which this process is."""
         return str(self._ray.get_runtime_context().get_node_id())
+
+    def me(self) -> str:
+        """Id of the actor that this process is; empty: it is none."""
+        return str(self._ray.get_runtime_context().get_actor_id() or "")
 
     def is_lost(self, error: BaseException) -> bool:
         """In an actor: whether an object is missing because the object store has lost it."""
@@ -207,7 +217,7 @@ class Library:
             self._ray.init(address=where, **quiet)
 
         try:
-            _within(join, seconds)
+            _within(join, max(seconds, _LOCAL_SECONDS) if where == LOCAL else seconds)
         except TimeoutError:
             raise ClusterError(
                 f"the cluster at {where} did not accept this process within {seconds:g} s: look at ray status there"

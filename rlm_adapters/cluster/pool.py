@@ -11,7 +11,7 @@ import itertools
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from rlm_adapters.errors import RLMError, SandboxError
 
 _names: Final = itertools.count()
 _MOST_CALLS: Final = 1_000_000
+_END_SECONDS: Final = 5.0
 _FAILED_STARTS: Final = 5
 """After this number of failures in a row, the next start would fail, too."""
 
@@ -73,13 +74,13 @@ class Seat:
 
 
 class Pool:
-    """The actors of a `RaySandbox`. Thread-safe.
+    """The actors of a `RaySandbox`, or of rows. Thread-safe.
 
     Args:
         library: Ray, connected.
         placement: of the actors.
-        host: class of the actors. It has ``hello()``, which returns a `Hello` when it is ready, and ``close(name)``,
-            which ends a session. Its first argument is the caller's version of this package.
+        host: class of the actors. It has ``hello()``, which returns a `Hello` when it is ready, ``close(name)``, which
+            ends a session, and ``end()``. Its first argument is the caller's version of this package.
         given: its other arguments.
     """
 
@@ -181,17 +182,25 @@ class Pool:
         with self._lock:
             return tuple((actor.hello.node, len(actor.seats)) for actor in self._actors if actor.hello)
 
-    def close(self) -> None:
-        """End all actors."""
+    def close(self, seconds: float = _END_SECONDS) -> None:
+        """End all actors.
+
+        Args:
+            seconds: that they have for it; 0: nobody waits, and Ray ends them when they have.
+        """
         with self._lock:
             self._closed = True
-            self._failed = SandboxError("the RaySandbox is closed")
+            self._failed = SandboxError("the actors were closed by whoever made them: make new ones")
             actors = list(self._actors)
             for actor in actors:
                 self._remove(actor)
             self._wake()
+        ending = [self._library.ask(actor.handle, "end") for actor in actors if actor.hello is not None]
+        if seconds:
+            wait(ending, seconds)
         for actor in actors:
-            self._library.kill(actor.handle)
+            if seconds or actor.hello is None:
+                self._library.kill(actor.handle)
 
     # -- parts
 

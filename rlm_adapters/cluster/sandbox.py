@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import time
@@ -16,8 +15,9 @@ from rlm_adapters.cluster.library import Library
 from rlm_adapters.cluster.orders import HostSettings
 from rlm_adapters.cluster.pool import Placement, Pool
 from rlm_adapters.cluster.session import RaySession
+from rlm_adapters.cluster.settings import actor_options, check_address, check_counts, check_seconds
 from rlm_adapters.effects import drive
-from rlm_adapters.errors import InputError, SandboxError
+from rlm_adapters.errors import SandboxError
 from rlm_adapters.forking import forget_in_children
 from rlm_adapters.sandbox.host.driving import describe_functions
 from rlm_adapters.sandbox.host.executor import check_require
@@ -82,20 +82,9 @@ class RaySandbox:
         start_seconds: float = 120.0,
         wait_seconds: float = 600.0,
     ) -> None:
-        for name, count in (("actors", actors), ("sessions_per_actor", sessions_per_actor), ("max_ahead", max_ahead)):
-            if count is not None and (type(count) is not int or count < 1):
-                raise InputError(f"{name}={count!r}: give a whole number of at least 1")
-        for name, seconds in (
-            ("connect_seconds", connect_seconds),
-            ("start_seconds", start_seconds),
-            ("wait_seconds", wait_seconds),
-        ):
-            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-                raise InputError(f"{name}={seconds!r}: give seconds above 0")
-        if isinstance(num_cpus, bool) or not isinstance(num_cpus, int | float) or not 0 <= num_cpus < math.inf:
-            raise InputError(f"num_cpus={num_cpus!r}: give a number of CPUs, or 0")
-        if address is not None and (not isinstance(address, str) or not address):
-            raise InputError(f'address={address!r}: give "host:port", "ray://host:port" or "local"')
+        check_address(address)
+        check_counts(actors=actors, sessions_per_actor=sessions_per_actor, max_ahead=max_ahead)
+        check_seconds(connect_seconds=connect_seconds, start_seconds=start_seconds, wait_seconds=wait_seconds)
         check_require(require)
         self._library = Library("RaySandbox")
         self._address = address
@@ -105,17 +94,10 @@ class RaySandbox:
         self._settings = HostSettings(
             limits=limits, require=require, allow_modules=tuple(allow_modules), ahead=self._ahead
         )
-        options = {
-            "num_cpus": num_cpus,
-            "scheduling_strategy": scheduling_strategy,
-            **({} if memory is None else {"memory": memory}),
-            **({} if resources is None else {"resources": dict(resources)}),
-            **({} if runtime_env is None else {"runtime_env": dict(runtime_env)}),
-        }
         self._placement = Placement(
             actors=actors,
             sessions_per_actor=sessions_per_actor,
-            options=options,
+            options=actor_options(num_cpus, memory, resources, scheduling_strategy, runtime_env),
             start_seconds=start_seconds,
             wait_seconds=wait_seconds,
         )

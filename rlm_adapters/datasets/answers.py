@@ -180,4 +180,12 @@ def _read(line: bytes, place: str) -> Answer:
         check_usage(usage)
     except InputError as wrong:
         raise InputError(f"{place}: {wrong}") from None
-    return Answer(id=record["id"], error=error, usage=usage)
+    reason, run_id = record.get("finish_reason"), record.get("run_id")
+    return Answer(
+        id=record["id"],
+        answer=record.get("answer"),
+        error=error,
+        finish_reason=reason if isinstance(reason, str) else None,
+        usage=usage,
+        run_id=run_id if isinstance(run_id, str) else "",
+    )

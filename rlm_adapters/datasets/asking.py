@@ -16,6 +16,7 @@ from rlm_adapters.models.failures import classify
 from rlm_adapters.models.job import Job, JobLedger, part_of
 from rlm_adapters.models.limiter import Limiter
 from rlm_adapters.models.limits import Limits
+from rlm_adapters.models.usage import Usage
 
 JOB_BUDGET: Final = "job_budget"
 INTERRUPTED: Final = "interrupted"
@@ -107,7 +108,7 @@ async def ask_row(engine: Engine, row: Row, job: Job) -> tuple[Answer, Exception
             answer = replace(answer, error=told(outcome.finish_reason, said))
     except asyncio.CancelledError:
         if ledger.used["input_tokens"]:
-            raise StoppedError(stopped(row, ledger, time.monotonic() - began)) from None
+            raise StoppedError(stopped(row, ledger.used, time.monotonic() - began)) from None
         raise
     except Exception as error:  # noqa: BLE001 - of one row: the others go on
         failure = error
@@ -119,10 +120,10 @@ async def ask_row(engine: Engine, row: Row, job: Job) -> tuple[Answer, Exception
     return replace(answer, usage=ledger.used, seconds=time.monotonic() - began, run_id=run_id), failure
 
 
-def stopped(row: Row, ledger: JobLedger, seconds: float) -> Answer:
+def stopped(row: Row, usage: Usage, seconds: float) -> Answer:
     """The answer of a row that was stopped in the middle."""
     error = told(INTERRUPTED, "the job was stopped while this row was asked")
-    return Answer(id=row.id, error=error, usage=ledger.used, seconds=seconds)
+    return Answer(id=row.id, error=error, usage=usage, seconds=seconds)
 
 
 def told(kind: str, message: str) -> dict[str, str]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rlm_adapters.arguments import checked
+from rlm_adapters.datasets.cluster.engine import RayAsker, RayEngine
+from rlm_adapters.datasets.cluster.host import RowSettings
 from rlm_adapters.datasets.engines import engine_of
 from rlm_adapters.datasets.result import MapResult
 from rlm_adapters.datasets.rows import Rows
@@ -40,8 +44,9 @@ async def amap_rows(
     If you call it again with the same output file, it continues: answered rows are not asked again. See docs/map.md.
 
     Args:
-        engine: a graph of `create_rlm_graph`, a `ChatRLM`, or an `RLM` (dspy). Its limits apply to each row. Only
-            those of calls at once, and of calls and tokens per minute, apply to all rows together.
+        engine: a graph of `create_rlm_graph`, a `ChatRLM`, an `RLM` (dspy), or a `RayEngine`, which makes one of these
+            on each node of a cluster. Its limits apply to each row. Only those of calls at once, and of calls and
+            tokens per minute, apply to all rows together.
         question: with ``{column}`` for a value of the row; ``{{`` and ``}}`` are braces. None for an `RLM`, whose
             inputs are the columns with these names.
         rows: path of JSON lines, of a ``.json`` list or of a ``.csv`` or ``.tsv`` table, ``"-"`` for JSON lines from
@@ -72,20 +77,27 @@ async def amap_rows(
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise InputError(f"{name}={value!r}: give a whole number of at least {least}")
     budget = Limits(max_calls=max_calls, max_cost=max_cost, max_tokens=max_tokens)
-    chosen = engine_of(engine, question, (fields,) if isinstance(fields, str) else fields)
-    budget = replace(budget, max_output_tokens=chosen.limits.max_output_tokens)
-    asked = Asked(
-        engine=chosen,
-        rows=rows,
-        output=output,
-        budget=budget,
-        id_field=id,
-        concurrency=concurrency,
-        limit=limit,
-        retry_failed=retry_failed,
-        ordered=ordered,
-    )
-    return await Start(asked, on_progress).run()
+    async with AsyncExitStack() as stack:
+        asker = None
+        if isinstance(engine, RayEngine):
+            settings = RowSettings(make=engine.make, question=question, fields=fields)
+            chosen, asker = await settings.open(stack), partial(RayAsker, engine, settings)
+        else:
+            chosen = engine_of(engine, question, (fields,) if isinstance(fields, str) else fields)
+        budget = replace(budget, max_output_tokens=chosen.limits.max_output_tokens)
+        asked = Asked(
+            engine=chosen,
+            asker=asker,
+            rows=rows,
+            output=output,
+            budget=budget,
+            id_field=id,
+            concurrency=concurrency,
+            limit=limit,
+            retry_failed=retry_failed,
+            ordered=ordered,
+        )
+        return await Start(asked, on_progress).run()
 
 
 @checked("map_rows")

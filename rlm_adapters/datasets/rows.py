@@ -50,7 +50,8 @@ def read_rows(data: Rows, id_field: str | None) -> Iterator[Row]:
         if not isinstance(values, Mapping):
             what = f"{type(values).__name__} ({str(values)[:_SHOWN]!r})"
             raise InputError(f'{place} is a {what}: give an object, such as {{"text": ...}}')
-        yield Row(_id(values, number, place, id_field), values, place)
+        name = row_id(values, place, id_field)
+        yield Row(f"{number}-{name}" if id_field is None else name, values, place)
 
 
 def is_file(data: Rows) -> bool:
@@ -76,13 +77,23 @@ def name_of(data: Rows) -> str:
     return "the data"
 
 
-def _id(values: Mapping[str, Any], number: int, place: str, field: str | None) -> str | int:
+def row_id(values: Mapping[str, Any], place: str, field: str | None) -> str | int:
+    """The name of a row.
+
+    Args:
+        values: by column.
+        place: where it stands, for messages.
+        field: the column that names it; None: a hash of what it says.
+
+    Raises:
+        InputError: it has no such column, or nothing that can be a name there.
+    """
     if field is None:
         try:
             text = json.dumps(values, sort_keys=True, default=str)
         except (TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{place}: the row cannot be written as JSON ({error}): give plain values") from error
-        return f"{number}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     if field not in values:
         raise InputError(f"{place} has no {field!r}, the column of the id: it has {_names(values)}")
     found = values[field]

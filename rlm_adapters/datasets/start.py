@@ -30,6 +30,7 @@ from rlm_adapters.errors import (
 from rlm_adapters.models.failures import classify
 from rlm_adapters.models.job import JobLedger
 from rlm_adapters.models.limits import Limits
+from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.models.usage import empty_usage, subtract_usage
 
 T = TypeVar("T")
@@ -46,8 +47,8 @@ class Asked:
     """A job with checked options; `amap_rows` describes them."""
 
     engine: Engine
-    asker: RowAsker | None = None
-    """Asks the rows; None: this process."""
+    asker: Callable[[JobLedger, PriceTable, int], RowAsker] | None = None
+    """Makes what asks the rows, from the ledger, the prices and the concurrency; None: this process asks them."""
     rows: Rows
     output: str | Path
     budget: Limits
@@ -75,7 +76,11 @@ class Start:
         self._engine = asked.engine
         self._on_progress = on_progress
         self._ledger = JobLedger(asked.budget, asked.engine.prices)
-        self._asker = asked.asker or LocalAsker(asked.engine, self._ledger)
+        self._asker: RowAsker = (
+            LocalAsker(asked.engine, self._ledger)
+            if asked.asker is None
+            else asked.asker(self._ledger, asked.engine.prices, asked.concurrency)
+        )
         self._ahead = _AHEAD * asked.concurrency if asked.ordered else None
         self._done = MapResult(rows=len(asked.rows) if isinstance(asked.rows, list | tuple) else None)
         self._failures: Counter[str] = Counter()

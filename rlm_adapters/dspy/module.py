@@ -373,6 +373,10 @@ class RLM(dspy.RLM):  # type: ignore[misc]  # dspy is not typed
     def _inputs(self) -> Mapping[str, Any]:
         return cast("Mapping[str, Any]", self.signature.input_fields)
 
+    def parts_of_this_process(self) -> tuple[str, ...]:
+        """Names of the arguments that cannot go to another process."""
+        return (*self._runtime.parts_of_this_process(), *(("approve",) if self._approve is not None else ()))
+
     # -- prompt
 
     def _build_signatures(self) -> tuple[Any, Any]:

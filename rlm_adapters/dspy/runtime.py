@@ -72,6 +72,17 @@ class Runtime:
         self._graph: RLMGraph | None = None
         self._lock = threading.Lock()
 
+    def parts_of_this_process(self) -> tuple[str, ...]:
+        """Names of what a pickled module leaves behind."""
+        parts = {
+            "sandbox": self._sandbox is not None and not isinstance(self._sandbox, str),
+            "store": self._store is not None,
+            "checkpointer": self.checkpointer is not None,
+            "on_event": self.on_event is not None,
+            "trace": bool(self.listeners),
+        }
+        return tuple(name for name, given in parts.items() if given)
+
     @property
     def sandbox(self) -> Executor:
         """The executor that opens sessions."""

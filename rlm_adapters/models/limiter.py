@@ -49,12 +49,18 @@ class Limiter:
         self._started_tokens = 0
 
     @classmethod
-    def of(cls, limits: Limits) -> Self:
-        """A limiter for the fields of `Limits` about calls at once and per minute."""
+    def of(cls, limits: Limits, *, share: int = 1) -> Self:
+        """A limiter for the fields of `Limits` about calls at once and per minute, or for a part of them.
+
+        Args:
+            limits: of the whole.
+            share: number of processes that share them equally.
+        """
+        requests, tokens = limits.requests_per_minute, limits.tokens_per_minute
         return cls(
-            limits.max_concurrency,
-            requests_per_minute=limits.requests_per_minute,
-            tokens_per_minute=limits.tokens_per_minute,
+            max(1, limits.max_concurrency // share),
+            requests_per_minute=None if requests is None else max(1, requests // share),
+            tokens_per_minute=None if tokens is None else max(1, tokens // share),
         )
 
     def slot(

@@ -18,6 +18,10 @@ _SYNC_SECONDS: Final = 1.0
 _TAIL: Final = 64 * 1024
 
 
+class BusyFileError(InputError):
+    """Another process writes the file."""
+
+
 class LinesFile:
     """A regular file that only this process writes while it is open.
 
@@ -40,7 +44,7 @@ class LinesFile:
         """Open or create a file.
 
         Raises:
-            InputError: it cannot be written, or another process writes it.
+            InputError: it cannot be written; a `BusyFileError` if another process writes it.
         """
         try:
             file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
@@ -178,7 +182,7 @@ def _lock(file: int, path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise InputError(
+        raise BusyFileError(
             f"{path} is being written by another process: wait until it has ended, or give another file"
         ) from None
     except OSError as error:

@@ -55,7 +55,7 @@ def _patiently(add: Any) -> Any:
     raise AssertionError("unreachable")
 
 
-def until(true: Any, seconds: float = 120.0) -> None:
+def until(true: Any, seconds: float = 300.0) -> None:
     """Wait until something is true."""
     deadline = time.monotonic() + seconds
     while not true():

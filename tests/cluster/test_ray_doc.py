@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("ray")
 
 from rlm_adapters import RaySandbox
-from tests.server import cell
+from tests.dspy.scripted import fields_text
+from tests.server import by_question, cell
 from tests.test_readme import ROOT
 
 pytestmark = pytest.mark.ray
@@ -18,7 +19,9 @@ TEXT = (ROOT / "docs" / "ray.md").read_text()
 
 
 def test_its_code_runs_in_a_process_of_its_own_and_prints_what_it_says(openai_address, tmp_path):
-    openai_address.script("gpt-5", [cell("SUBMIT(len(context.split()))")])
+    count = fields_text({"reasoning": "I count.", "code": "SUBMIT(count=len(text.split()))"})
+    openai_address.script("gpt-5", by_question({"[[ ## code ## ]]": [count]}, [cell("SUBMIT(len(context.split()))")]))
+    openai_address.script("gpt-5-mini", [cell("SUBMIT(int(context['text'][-5:-1]))")])
     for number, block in enumerate(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)):
         script = tmp_path / f"block{number}.py"
         script.write_text(block)

@@ -316,7 +316,7 @@ def test_an_engine_that_cannot_answer_rows_is_refused(direct, chat, sandbox):
     for given, says in (
         (chat("root"), "give a graph of create_rlm_graph, a ChatRLM, or an RLM"),
         (create_rlm_graph(chat("root"), sandbox=sandbox, checkpointer=InMemorySaver()), "without them for rows"),
-        (create_rlm_graph(chat("root"), sandbox=sandbox, inputs={"query": "question"}), "give one without"),
+        (create_rlm_graph(chat("root"), sandbox=sandbox, inputs={"query": "question"}), "give a graph without inputs="),
         (ChatRLM(model=chat("root"), checkpointer=InMemorySaver()), "without them for rows"),
     ):
         with pytest.raises(InputError, match=says):
