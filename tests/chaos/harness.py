@@ -131,7 +131,9 @@ class Chaos:
                 error = folder / "error"
                 reason = error.read_text()[-1500:] if error.exists() else f"status {ended['status']}"
                 broken = "SandboxError" in reason  # its processes were killed more often than they are replaced
-                broken = broken or (lost and "AdminShutdown" in reason)  # the lease's session, while it was opened
+                broken = broken or (
+                    lost and ("AdminShutdown" in reason or "OperationalError" in reason)
+                )  # the lease's session, while it was opened
                 if aimed and broken:
                     error.unlink()
                     count.refused += 1
