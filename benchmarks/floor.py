@@ -1,10 +1,11 @@
 """How far our front doors are from the floor: a bare client with ``exec()``, beside them in one run, over HTTP.
 
-    python -m benchmarks.floor [--quick] [--doors graph,chat]
+    python -m benchmarks.floor [--quick] [--doors graph,chat] [--beside PATH]
 
 Each door is a process of its own, warmed up before. Rounds alternate, so that whatever else the machine does hits all
 of them, and what counts is the ratio to the floor: the median over the rounds, with the smallest and the largest.
 Cells, drivers and scripted model are those of `benchmarks.peers`, whose processes are cold. Takes two minutes.
+``--beside`` measures the same doors of another checkout of this package in the same rounds: before and after.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -68,19 +70,32 @@ MEASURES = (
 
 
 class Door:
-    """A front door in a process of its own."""
+    """A front door in a process of its own.
 
-    def __init__(self, name: str, server: ModelServer) -> None:
-        self.name, self._server = name, server
+    Args:
+        name: of the driver in `benchmarks.peers`.
+        server: of the model.
+        package: folder in which `rlm_adapters` is.
+        label: what it is called here.
+    """
+
+    def __init__(self, name: str, server: ModelServer, package: Path, label: str) -> None:
+        self.name, self._server = label, server
         self.dialect = load(name).DIALECT
-        config = Config(base_url=server.url, api_key=_KEY, model=name, max_iterations=30, max_calls=2_000)
+        config = Config(base_url=server.url, api_key=_KEY, model=label, max_iterations=30, max_calls=2_000)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.floor", "--serve", name, json.dumps(asdict(config))],
+            [sys.executable, "-P", "-m", "benchmarks.floor", "--serve", name, json.dumps(asdict(config))],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OPENAI_API_KEY": _KEY, "OPENAI_BASE_URL": server.url, "NO_PROXY": "127.0.0.1"},
+            env={
+                **os.environ,
+                "PYTHONPATH": f"{package}{os.pathsep}{ROOT}",
+                "OPENAI_API_KEY": _KEY,
+                "OPENAI_BASE_URL": server.url,
+                "NO_PROXY": "127.0.0.1",
+            },
         )
 
     def __enter__(self) -> Self:
@@ -202,11 +217,22 @@ def shrinking(door: Door) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def opened(names: Sequence[str]) -> Iterator[list[Door]]:
-    """The doors, on one server."""
+def opened(names: Sequence[str], beside: Path | None) -> Iterator[list[Door]]:
+    """The floor and the doors, on one server; those of another checkout before ours."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(ModelServer())
-        yield [stack.enter_context(Door(name, server)) for name in names]
+        doors = [Door(FLOOR, server, ROOT, FLOOR)]
+        for name in names:
+            if beside is not None:
+                alone = Path(
+                    stack.enter_context(tempfile.TemporaryDirectory())
+                )  # it has benchmarks, which are not meant
+                (alone / "rlm_adapters").symlink_to(beside.resolve() / "rlm_adapters")
+                doors.append(Door(name, server, alone, f"{name}, beside"))
+            doors.append(Door(name, server, ROOT, name))
+        for door in doors:
+            stack.enter_context(door)
+        yield doors
 
 
 def shown(found: dict[str, list[float]], door: str) -> str:
@@ -221,16 +247,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="two rounds, and neither memory nor threads")
     parser.add_argument("--doors", default=",".join(DOORS), help=f"some of {', '.join((*DOORS, 'module'))}")
     parser.add_argument("--measures", default="", help=f"some of {', '.join(one.scenario for one in MEASURES)}")
+    parser.add_argument("--beside", type=Path, help="another checkout of this package, measured too")
     parser.add_argument("--serve", nargs=2, metavar=("DOOR", "CONFIG"), help=argparse.SUPPRESS)
     given: Any = parser.parse_args(arguments)
     if given.serve:
         serve(given.serve[0], Config(**json.loads(given.serve[1])))
         return 0
     chosen = [one for one in MEASURES if not given.measures or one.scenario in given.measures.split(",")]
-    names = given.doors.split(",")
     print(machine())
-    with opened([FLOOR, *names]) as doors:
-        rows = []
+    with opened(given.doors.split(","), given.beside) as doors:
+        rows, names = [], [door.name for door in doors[1:]]
         for one in chosen:
             found = compare(doors, one, 2 if given.quick else one.rounds)
             times = [f"{seconds(statistics.median(found[name]))}, {shown(found, name)}" for name in names]

@@ -113,7 +113,7 @@ class Chaos:
                 count.kills[killed_file.read_text()] += 1
                 killed_file.unlink()
                 killed += 1
-            saved = savers.saved_bytes(job.saver, "" if chat else job.tag)
+            saved = savers.saved_bytes(job.saver, _thread(job))
             # The first turn of a chat model has no id that its client could come back with: it begins again.
             known = not chat or len(job.messages or ()) > 1
             if known and not saved and all(asked[prompt] for prompt in script.prompts_of(job.tag)):
@@ -164,6 +164,14 @@ class Chaos:
 
     def _aims(self) -> tuple[Aim, ...]:
         return tuple(Aim.random(self.dice) for _ in range(_AIMS))
+
+
+def _thread(job: Job) -> str:
+    """Where the thread's name ends with: a chat model's is in its tool calls; empty, before the first, for all."""
+    if job.messages is None:
+        return job.tag
+    calls = [call["id"] for message in job.messages for call in message["data"].get("tool_calls") or ()]
+    return calls[-1].split("_")[1] if calls else ""
 
 
 def _result(job: Job) -> dict[str, Any]:

@@ -19,6 +19,10 @@ class VirtualClock:
         self._epoch = epoch
         self._elapsed = 0.0
 
+    def start(self, epoch: float) -> None:
+        """Begin the session at another instant, in seconds since 1970."""
+        self._epoch = epoch
+
     def time(self) -> float:
         """Seconds since 1970."""
         return self._epoch + self.monotonic()

@@ -37,6 +37,10 @@ class FileSystem:
 
     # The host's side
 
+    def limit(self, quota: int) -> None:
+        """Let cells write so many bytes."""
+        self._quota = quota
+
     def add(self, path: str, data: bytes) -> None:
         """Add a file that cells can read but not write."""
         full = _normal(path)

@@ -24,8 +24,13 @@ class Finish:
 
     def __init__(self, variables: Callable[[], Mapping[str, object]], output_fields: Sequence[str] | None) -> None:
         self._variables = variables
-        self._fields = tuple(output_fields) if output_fields else None
+        self._fields: tuple[str, ...] | None = None
         self.final: Final | None = None
+        self.expect(output_fields)
+
+    def expect(self, output_fields: Sequence[str] | None) -> None:
+        """Let the answer have these fields."""
+        self._fields = tuple(output_fields) if output_fields else None
 
     def functions(self) -> dict[str, Callable[..., Any]]:
         """The functions by their names in cells."""

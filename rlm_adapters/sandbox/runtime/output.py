@@ -28,9 +28,13 @@ class Output:
     """
 
     def __init__(self, limit: int) -> None:
+        self._redirects: list[Writer] = []
+        self.limit(limit)
+
+    def limit(self, limit: int) -> None:
+        """Keep so many characters, of what is written from now on."""
         self._head_limit = limit - limit // 4
         self._tail_limit = limit // 4
-        self._redirects: list[Writer] = []
         self.clear()
 
     def clear(self) -> None:

@@ -88,6 +88,11 @@ class Scheduler:
         self._ending = False
         self.functions: HostFunctions
 
+    def begin_session(self, call_host: CallHost) -> None:
+        """Take calls to this host, from this thread."""
+        self._call_host = call_host
+        self._main_thread = threading.get_ident()
+
     # Making tasks
 
     def submit(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Task:

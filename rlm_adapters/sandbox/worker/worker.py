@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, NoReturn, Protocol
 
 from rlm_adapters.sandbox.hardening.confinement import Confinement, address_space, confine
@@ -98,11 +99,20 @@ class Loaded:
 
 
 class Worker:
-    """Serves one session until the host closes the channel."""
+    """Serves one session until the host closes the channel.
 
-    def __init__(self, channel: WorkerChannel, loaded: Loaded) -> None:
+    Args:
+        channel: to the host.
+        loaded: inputs that the process holds.
+        prepared: begins a namespace that was made before the fork, once; None: there is none.
+    """
+
+    def __init__(
+        self, channel: WorkerChannel, loaded: Loaded, prepared: Callable[..., Interpreter] | None = None
+    ) -> None:
         self._channel = channel
         self._loaded = loaded
+        self._prepared = prepared
         self._timer = CpuTimer()
         self._frame_bytes = 0
         self._ahead: Ahead | None = None
@@ -178,11 +188,13 @@ class Worker:
             HostFunction(**{**function, "parameters": function["parameters"] and tuple(function["parameters"])})
             for function in settings["functions"]
         ]
-        make: Callable[..., Interpreter] = Repl
+        make: Callable[..., Interpreter] = partial(Repl, allow_modules=settings["allow_modules"])
         if settings["plain"]:
             from rlm_adapters.sandbox.repl.plain import PlainRepl  # noqa: PLC0415 - only the tests' mode needs it
 
-            make = PlainRepl
+            make = partial(PlainRepl, allow_modules=settings["allow_modules"])
+        elif self._prepared is not None and not settings["allow_modules"]:
+            make, self._prepared = self._prepared, None
         interpreter = make(
             call_host=self._call_host,
             functions=functions,
@@ -191,7 +203,6 @@ class Worker:
             output_fields=settings["output_fields"],
             seed=settings["seed"],
             epoch=settings["epoch"],
-            allow_modules=settings["allow_modules"],
         )
         if settings["ahead"] and isinstance(interpreter, Repl):
             self._ahead = Ahead(self._channel.fd, interpreter, functions)
@@ -304,12 +315,12 @@ def _encode_outcome(outcome: CellOutcome, cpu_seconds: float, taken: list[str]) 
     return encode_body({key: to_wire(value) for key, value in message.items()}, errors="replace")
 
 
-def main(fd: int, loaded: Loaded) -> NoReturn:
-    """Run as a worker on this descriptor. Does not return."""
+def main(fd: int, loaded: Loaded, prepared: Callable[..., Interpreter] | None = None) -> NoReturn:
+    """Run as a worker on this descriptor. Does not return. See `Worker`."""
     channel = WorkerChannel(fd)
     status = EXIT_FAILED
     try:
-        Worker(channel, loaded).serve()
+        Worker(channel, loaded, prepared).serve()
     except (EOFError, ConnectionError):
         status = EXIT_HOST_GONE
     except MemoryError:

@@ -19,12 +19,13 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
 
 from rlm_adapters.sandbox.hardening import linux, probe
 from rlm_adapters.sandbox.protocol.exits import EXIT_FAILED
 from rlm_adapters.sandbox.protocol.frames import Message
+from rlm_adapters.sandbox.repl.repl import Repl
 from rlm_adapters.sandbox.worker import worker
 from rlm_adapters.sandbox.worker.channel import WorkerChannel
 
@@ -35,11 +36,18 @@ _STATUS_TRIES: Final = 20
 
 
 class ForkServer:
-    """Forks workers from this process and ends them."""
+    """Forks workers from this process and ends them.
 
-    def __init__(self, channel: WorkerChannel, loaded: worker.Loaded) -> None:
+    Args:
+        channel: to the host.
+        loaded: inputs for the workers.
+        prepared: a namespace for each of them: a worker is a copy of this process, and so has one of its own.
+    """
+
+    def __init__(self, channel: WorkerChannel, loaded: worker.Loaded, prepared: Callable[..., Repl]) -> None:
         self._channel = channel
         self._loaded = loaded
+        self._prepared = prepared
         self._children: set[int] = set()
         self._dying: set[int] = set()
 
@@ -83,8 +91,8 @@ class ForkServer:
                 _settle(fd, parent)
                 if holder:
                     linux.adopt_orphans()
-                    ForkServer(WorkerChannel(fd), worker.Loaded()).serve()
-                worker.main(fd, self._loaded)
+                    ForkServer(WorkerChannel(fd), worker.Loaded(), self._prepared).serve()
+                worker.main(fd, self._loaded, self._prepared)
             finally:
                 os._exit(EXIT_FAILED)
         os.close(fd)
@@ -152,10 +160,11 @@ def main(fd: int, modules: Sequence[str]) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = WorkerChannel(fd)
     try:
-        for module in ("rlm_adapters.sandbox.repl.repl", *modules):
+        for module in modules:
             importlib.import_module(module)
         linux.adopt_orphans()
         _quiet()
+        prepared = Repl.prepared()
         gc.collect()
         gc.freeze()
         found = probe.probe()
@@ -163,7 +172,7 @@ def main(fd: int, modules: Sequence[str]) -> NoReturn:
     except BaseException:  # noqa: BLE001 - whatever it is, the host should hear of it
         channel.send({"t": "failed", "message": traceback.format_exc()})
         os._exit(1)
-    ForkServer(channel, worker.Loaded()).serve()
+    ForkServer(channel, worker.Loaded(), prepared).serve()
 
 
 def _quiet() -> None:
