@@ -4,6 +4,9 @@ VENV ?= .venv
 FUZZ ?= 4000
 KILLS ?= 300
 RUNS ?= 200
+# The whole suite runs in processes side by side, a file in one of them: NPROC=0 for one process.
+NPROC ?= auto
+BESIDE := -n $(NPROC) --maxprocesses 4 --dist loadfile
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # What a change of a dependency can break: the command, the models, both adapters, the graph. SHORT: a run of each.
@@ -29,8 +32,8 @@ install: $(VENV)/.installed  ## make the virtual environment with everything for
 demo: $(VENV)/.installed  ## run the engine on 10 MB of source code, with a scripted model if no key is set
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/.installed lint  ## lint, type check and run the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed lint  ## lint, type check and run the tests, in a process for each core (NPROC=0: in one)
+	$(BIN)/python -m pytest $(BESIDE)
 
 test-postgres: $(VENV)/.installed  ## suspended runs, leases and workers in PostgreSQL (starts a server of its own; needs its programs)
 	$(BIN)/python -m pytest -m postgres tests/langchain tests/graph tests/workers tests/chaos
@@ -123,13 +126,13 @@ $(VENV)-lowest/.installed $(VENV)-newest/.installed: $(VENV)-%/.installed: $(VEN
 	@touch $@
 
 test-lowest: $(VENV)-lowest/.installed  ## the command and the adapters with the lowest versions that are allowed
-	$(VENV)-lowest/bin/python -m pytest $(ADAPTERS)
+	$(VENV)-lowest/bin/python -m pytest $(BESIDE) $(ADAPTERS)
 
 test-newest: $(VENV)-newest/.installed  ## the command and the adapters with today's newest versions
-	$(VENV)-newest/bin/python -m pytest $(ADAPTERS)
+	$(VENV)-newest/bin/python -m pytest $(BESIDE) $(ADAPTERS)
 
 test-short-lowest test-short-newest: test-short-%: $(VENV)-%/.installed
-	$(VENV)-$*/bin/python -m pytest $(SHORT)
+	$(VENV)-$*/bin/python -m pytest $(BESIDE) $(SHORT)
 
 security: $(VENV)/.installed  ## cells run, attacks stopped, fuzzing, leaks
 	$(BIN)/python -m benchmarks.security
