@@ -213,7 +213,7 @@ def test_a_reference_that_a_caller_gives_is_one(model_server, chat, monkeypatch)
         {"sha256": "0" * 63},
         {"sha256": "0" * 64 + "\n"},
         {"sha256": "A" * 64},
-        {"sha256": os.urandom(32)},
+        {"sha256": bytes(range(32))},
         {"owner": "../shared"},
         {"owner": "thread-/"},
         {"owner": "shared\n"},
