@@ -6,7 +6,6 @@ for anything that the run did not put there itself.
 """
 
 import json
-import os
 
 import pytest
 
