@@ -140,10 +140,15 @@ class Library:
         except Exception:  # noqa: BLE001 - it is gone, or the cluster is
             return
 
-    def beside_this_process(self) -> Any:
-        """Where an actor is to be that this process needs more than others do, if there is room."""
+    def beside_this_process(self) -> dict[str, Any]:
+        """Options of an actor on the node of this process, or on another one if that node takes none.
+
+        It reserves a little memory, because Ray asks a random node to place an actor that reserves nothing. A node that
+        has just joined does not know this one yet, and would keep the actor.
+        """
         strategies: Any = importlib.import_module("ray.util.scheduling_strategies")
-        return strategies.NodeAffinitySchedulingStrategy(node_id=self.node(), soft=True)
+        where = strategies.NodeAffinitySchedulingStrategy(node_id=self.node(), soft=True)
+        return {"num_cpus": 0, "memory": 1 << 20, "scheduling_strategy": where}
 
     def node(self) -> str:
         """The id of the node on which this process is."""

@@ -113,7 +113,7 @@ class Chaos:
                 count.kills[killed_file.read_text()] += 1
                 killed_file.unlink()
                 killed += 1
-            saved = savers.saved_bytes(job.saver, "" if chat else job.tag)
+            saved = savers.saved_bytes(job.saver, _thread(job))
             # The first turn of a chat model has no id that its client could come back with: it begins again.
             known = not chat or len(job.messages or ()) > 1
             if known and not saved and all(asked[prompt] for prompt in script.prompts_of(job.tag)):
@@ -131,7 +131,9 @@ class Chaos:
                 error = folder / "error"
                 reason = error.read_text()[-1500:] if error.exists() else f"status {ended['status']}"
                 broken = "SandboxError" in reason  # its processes were killed more often than they are replaced
-                broken = broken or (lost and "AdminShutdown" in reason)  # the lease's session, while it was opened
+                broken = broken or (
+                    lost and ("AdminShutdown" in reason or "OperationalError" in reason)
+                )  # the lease's session, while it was opened
                 if aimed and broken:
                     error.unlink()
                     count.refused += 1
@@ -164,6 +166,14 @@ class Chaos:
 
     def _aims(self) -> tuple[Aim, ...]:
         return tuple(Aim.random(self.dice) for _ in range(_AIMS))
+
+
+def _thread(job: Job) -> str:
+    """Where the thread's name ends with: a chat model's is in its tool calls; empty, before the first, for all."""
+    if job.messages is None:
+        return job.tag
+    calls = [call["id"] for message in job.messages for call in message["data"].get("tool_calls") or ()]
+    return calls[-1].split("_")[1] if calls else ""
 
 
 def _result(job: Job) -> dict[str, Any]:

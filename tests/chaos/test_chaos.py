@@ -55,6 +55,19 @@ def test_a_chat_run_that_is_killed_before_its_next_checkpoint_is_not_begun_again
     assert count.faults == 0, count
 
 
+@pytest.mark.postgres
+def test_a_run_whose_answer_is_lost_after_its_end_has_no_thread_to_go_on_with(used, postgres_url, tmp_path):
+    """Not even where the thread of a first turn that was killed is still there: the client cannot name that one."""
+    tag = "chatlost"
+    messages = first_messages(tag)
+    at = iter([(Aim("cell", 2, 0.0, "host"),), (), (), (Aim("approval", 1, 0.0, "host"),)])
+    job = Job(tag, postgres_url, str(tmp_path / tag), used.server.url, "async", messages=messages)
+    count = used.run(job, aims=lambda: next(at, ()))
+    assert count.kills == {"host cell": 1, "host approval": 1}
+    assert count.repeated_in_window >= 12
+    assert count.faults == 0, count
+
+
 def test_a_saver_that_loses_what_was_committed_is_noticed(used, tmp_path):
     """The harness can fail: without this it would prove nothing."""
     database = tmp_path / "lossy.db"

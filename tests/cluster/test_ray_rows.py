@@ -233,7 +233,7 @@ def test_ray_data_batches_share_a_budget_keep_failed_rows_and_go_on(nodes, serve
     assert {row["name"]: row for row in answered}.items() <= again.items()
     (failed,) = [row for row in again.values() if row["error_kind"]]
     assert (failed["name"], failed["answer"]) == ("town-3;", "null")
-    with RayJob(output, address=nodes.address) as job, pytest.raises(Exception, match="was begun with the question"):
+    with RayJob(output, address=nodes.address) as job, pytest.raises(Exception, match="with the question"):
         ask_in_batches(server, job, question="Where is {name}?")
 
 

@@ -171,10 +171,9 @@ class RayAsker:
         self._library.connect(given.address, given.connect_seconds)
         actors = given.actors or max(1, len(self._library.nodes()))
         options = {
-            "num_cpus": 0,
+            **self._library.beside_this_process(),
             "max_concurrency": _MOST_CALLS,
             "max_restarts": 0,
-            "scheduling_strategy": self._library.beside_this_process(),
             **{name: value for name, value in given.options.items() if name == "runtime_env"},
         }
         used = self._ledger.used

@@ -188,10 +188,9 @@ class RayJob:
         self.limits = Limits(max_cost=max_cost, max_calls=max_calls, max_tokens=max_tokens)
         self._library = Library("RayJob")
         self._library.connect(address, connect_seconds)
-        where = {"scheduling_strategy": self._library.beside_this_process()}
         self.host: Any = self._library.actor(
             JobHost,
-            {"num_cpus": 0, "max_concurrency": _MOST_CALLS, "max_restarts": 0, **where},
+            {**self._library.beside_this_process(), "max_concurrency": _MOST_CALLS, "max_restarts": 0},
             version_here(),
             self.limits,
             None if answers is None else str(Path(answers).absolute()),
