@@ -121,7 +121,7 @@ def test_results_of_other_models_stand_in_another_file(run, change, message):
         (lambda text: "hello\n", "is not a file of results"),
         (lambda text: "hello", "is not a file of results"),
         (lambda text: text + "{}\n", "line 3: setting='None' is wrong: remove this line"),
-        (lambda text: text.replace('"cost": ', '"cost": -'), "is no figure|-null"),
+        (lambda text: text.replace('"cost": ', '"cost": -'), "give a number|-null"),
         (lambda text: text.replace('"correct": true', '"correct": 1'), "correct='1' is wrong"),
         (lambda text: text + "\x00\n", "line 3 is not JSON: remove this line"),
     ],

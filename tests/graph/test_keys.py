@@ -286,7 +286,7 @@ def test_files_of_deepagents_are_files_of_the_workspace(graph_of, run, file, tex
         ({"files": {"a": {"text": "x"}}}, "file 'a': a dict needs text or a list of lines as 'content'"),
         ({"files": {"a": {"content": [1]}}}, "file 'a': a dict needs text or a list of lines"),
         ({"files": {"a": {"content": "x", "encoding": "utf-16"}}}, "file 'a': a dict needs text or a list of lines"),
-        ({"files": {"a": {"content": "!", "encoding": "base64"}}}, "is no base64"),
+        ({"files": {"a": {"content": "!", "encoding": "base64"}}}, "is not base64"),
         ({"files": ["a"]}, "name another one: create_rlm_graph\\(inputs=\\{'files': 'rlm_files'\\}\\)"),
         ({"inputs": "x"}, "name another one: create_rlm_graph\\(inputs=\\{'inputs': 'rlm_inputs'\\}\\)"),
         ({"instructions": ["x"]}, "name another one: create_rlm_graph\\(inputs=\\{'instructions'"),

@@ -121,7 +121,7 @@ def test_lazy_texts_are_read_when_asked(path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "there is no such file"), ("", "it is empty"), ("hello\n", "no JSON"), ("{}\n", "not a serialised event")],
+    [(None, "there is no such file"), ("", "it is empty"), ("hello\n", "not JSON"), ("{}\n", "not a serialised event")],
 )
 def test_what_is_no_trace_is_refused_with_the_reason(path, content, message):
     if content is not None:
