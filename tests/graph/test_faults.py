@@ -109,7 +109,7 @@ def test_wall_time_ends_a_run_in_the_middle_of_a_cell(model_server, chat, sandbo
         ({"query": "  ", "context": "x"}, "non-empty text"),
         ({"context": "x"}, "query"),
         ({"query": "q", "context": "x", "contxt": "y"}, "unknown key 'contxt'"),
-        ({"query": "q", "inputs": {"llm_query": "x"}}, "REPL gives itself"),
+        ({"query": "q", "inputs": {"llm_query": "x"}}, "REPL defines"),
         ({"query": "q", "inputs": {"two words": "x"}}, "Python name"),
         ({"query": "q", "context": object()}, "cannot be stored"),
         ({"query": "q", "files": {"a.txt": Path("/does/not/exist")}}, "cannot read"),
@@ -144,7 +144,7 @@ def test_tools_that_clash_are_refused(chat, sandbox):
     def llm_query(x: str) -> str:
         return x
 
-    with pytest.raises(InputError, match="REPL gives itself"):
+    with pytest.raises(InputError, match="REPL defines"):
         create_rlm_graph(chat("root"), tools=[llm_query], sandbox=sandbox)
 
 
