@@ -12,6 +12,11 @@ from tests.postgres import find_program, postgres_server
 from tests.server import ModelServer
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Bytes are named by their length: archives have the time in them, and each process makes them anew."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture
 def model_server() -> Iterator[ModelServer]:
     """A model server of its own for the test: give it scripts, point clients at ``model_server.url``."""
