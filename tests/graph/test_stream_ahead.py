@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.checkpoint.memory import InMemorySaver
 
 from rlm_adapters import ChatRLM, Limits, Trajectory, create_rlm_graph
@@ -23,14 +24,33 @@ def upper(messages, request):
     return messages[-1]["content"].upper()
 
 
+class Answered(BaseCallbackHandler):
+    """Counts the calls of a model of which the client knows how they ended: the server knows that earlier."""
+
+    run_inline = True
+
+    def __init__(self):
+        self.count = 0
+
+    def on_llm_end(self, response, **kwargs):
+        self.count += 1
+
+    def on_llm_error(self, error, **kwargs):
+        self.count += 1
+
+
 @pytest.fixture
-def held(model_server):
+def answered():
+    return Answered()
+
+
+@pytest.fixture
+def held(model_server, answered):
     """A reply with one cell, whose writing stops behind a text until so many sub-calls were answered (or asked)."""
 
     def make(code, calls=8, *, at="# more\n", asked_only=False):
         def ready():
-            subs = model_server.requests_of("sub")
-            return sum(asked_only or sub.seconds is not None for sub in subs) >= calls
+            return (len(model_server.requests_of("sub")) if asked_only else answered.count) >= calls
 
         return Reply(cell(code), waits_at=at, waits_for=ready)
 
@@ -54,12 +74,13 @@ def arun():
 
 
 @pytest.fixture
-def graph(chat, sandbox):
+def graph(chat, sandbox, answered):
     with sandbox.open() as session:  # the first worker takes a while
         session.run("1")
 
     def make(**options):
-        return create_rlm_graph(chat("root"), chat("sub"), **{"sandbox": sandbox, "parallel": "stream", **options})
+        sub = chat("sub", callbacks=[answered])
+        return create_rlm_graph(chat("root"), sub, **{"sandbox": sandbox, "parallel": "stream", **options})
 
     return make
 
@@ -296,10 +317,11 @@ def test_a_saved_run_goes_on_with_the_answers_that_are_saved(model_server, graph
     assert len(model_server.requests_of("sub")) == 8
 
 
-def test_chat_rlm_offers_it(model_server, chat, sandbox, held):
+def test_chat_rlm_offers_it(model_server, chat, sandbox, held, answered):
     model_server.script("root", [held(LOOP + "# on\n" * 20 + "SUBMIT(', '.join(out))")])
     model_server.script("sub", upper)
-    model = ChatRLM(chat("root"), chat("sub"), sandbox=sandbox, parallel="stream", direct_below=0)
+    sub_model = chat("sub", callbacks=[answered])
+    model = ChatRLM(chat("root"), sub_model, sandbox=sandbox, parallel="stream", direct_below=0)
     assert model.invoke("q").content == ", ".join(ANSWER)
     root, subs = model_server.requests_of("root")[0], model_server.requests_of("sub")
     assert all(sub.time < root.time + root.seconds for sub in subs)
