@@ -381,7 +381,9 @@ def alive(members):
 )
 def test_an_interrupted_run_leaves_no_process_behind(model_server, text, busy, ending):
     model_server.script("sub", lambda messages, request: never_answers())
-    model_server.script("root", [cell("print('started')"), never_answers() if busy is None else cell(busy)])
+    # A cell does not wait for its sleep to end: the root LM is asked again, and does not answer.
+    busy_reply = never_answers() if busy is None else cell(busy)
+    model_server.script("root", [cell("print('started')"), busy_reply, never_answers()])
     process = start(model_server, "q", str(text), "--sub-model", "openai:sub", start_new_session=True)
     last = "[output of cell 1]" if busy is None else "[cell 2]"
     try:
