@@ -54,9 +54,8 @@ def preload() -> None:
             guest_code(source.name.removesuffix(".py"))
     zones.zone_data()
     modules = _throwaway_modules()
-    for name in (
-        BUILDERS.keys() - pdf.MODULES.keys()
-    ):  # pypdf is large, so it is loaded only for sessions with a PDF file
+    # pypdf is large, so it is loaded only for sessions with a PDF file
+    for name in BUILDERS.keys() - pdf.MODULES.keys():
         with contextlib.suppress(ImportError):
             modules.load(name)
 

@@ -60,16 +60,12 @@ class CellOutcome:
 
 
 class Repl:
-    """A namespace in which cells run.
+    """A namespace in which cells run, after `begin`.
+
+    Everything that is the same in each session is made here. Workers are forked from a process that has done this, so
+    they share its memory and start faster.
 
     Args:
-        call_host: sends calls to the host. It is called only from the thread that calls `run`.
-        functions: the host functions that cells can call.
-        output_chars: characters of a cell's output that are kept, head and tail.
-        file_bytes: bytes that cells can write to files.
-        output_fields: names of the fields of the answer, for SUBMIT.
-        seed: seed of all random numbers.
-        epoch: start time of the session's clock, in seconds since 1970.
         allow_modules: real modules that cells can import. With them a cell can reach everything that the process can,
             within the confinement of the operating system.
 
@@ -77,42 +73,7 @@ class Repl:
         ImportError: one of ``allow_modules`` is not installed.
     """
 
-    def __init__(
-        self,
-        *,
-        call_host: CallHost,
-        functions: Sequence[HostFunction],
-        output_chars: int,
-        file_bytes: int,
-        output_fields: Sequence[str] | None = None,
-        seed: int = 0,
-        epoch: float = 0.0,
-        allow_modules: Sequence[str] = (),
-    ) -> None:
-        self._make(allow_modules)
-        self._begin(
-            call_host=call_host,
-            functions=functions,
-            output_chars=output_chars,
-            file_bytes=file_bytes,
-            output_fields=output_fields,
-            seed=seed,
-            epoch=epoch,
-        )
-
-    @classmethod
-    def prepared(cls) -> Callable[..., Repl]:
-        """Make all of a namespace that is the same in every session; what is returned takes the rest, once.
-
-        It is called where workers are forked from: they share its pages, and begin faster. It takes the arguments of
-        `Repl` but ``allow_modules``.
-        """
-        repl = cls.__new__(cls)
-        repl._make(())
-        return repl._begin  # noqa: SLF001
-
-    def _make(self, allow_modules: Sequence[str]) -> None:
-        """The parts, before anything of the session is known."""
+    def __init__(self, *, allow_modules: Sequence[str] = ()) -> None:
         for package in allow_modules:
             load_package(package)
         self.namespace: dict[str, Any] = {}
@@ -146,7 +107,7 @@ class Repl:
         for error in (SubCallError, ToolError):
             classes.allow(error)
 
-    def _begin(
+    def begin(
         self,
         *,
         call_host: CallHost,
@@ -157,7 +118,20 @@ class Repl:
         seed: int = 0,
         epoch: float = 0.0,
     ) -> Self:
-        """What the session brings."""
+        """Begin the session of this namespace, once.
+
+        Args:
+            call_host: sends calls to the host. It is called only from the thread that calls `run`.
+            functions: the host functions that cells can call.
+            output_chars: characters of a cell's output that are kept, head and tail.
+            file_bytes: bytes that cells can write to files.
+            output_fields: names of the fields of the answer, for SUBMIT.
+            seed: seed of all random numbers.
+            epoch: start time of the session's clock, in seconds since 1970.
+
+        Returns:
+            This namespace.
+        """
         self._context = contextvars.Context()
         self._epoch = epoch
         self._environment.clock.start(epoch)

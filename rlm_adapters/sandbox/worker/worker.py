@@ -12,9 +12,8 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final, NoReturn, Protocol
 
 from rlm_adapters.sandbox.hardening.confinement import Confinement, address_space, confine
@@ -104,12 +103,10 @@ class Worker:
     Args:
         channel: to the host.
         loaded: inputs that the process holds.
-        prepared: begins a namespace that was made before the fork, once; None: there is none.
+        prepared: a namespace that was made before the fork, for sessions without ``allow_modules``.
     """
 
-    def __init__(
-        self, channel: WorkerChannel, loaded: Loaded, prepared: Callable[..., Interpreter] | None = None
-    ) -> None:
+    def __init__(self, channel: WorkerChannel, loaded: Loaded, prepared: Repl) -> None:
         self._channel = channel
         self._loaded = loaded
         self._prepared = prepared
@@ -188,14 +185,13 @@ class Worker:
             HostFunction(**{**function, "parameters": function["parameters"] and tuple(function["parameters"])})
             for function in settings["functions"]
         ]
-        make: Callable[..., Interpreter] = partial(Repl, allow_modules=settings["allow_modules"])
         if settings["plain"]:
             from rlm_adapters.sandbox.repl.plain import PlainRepl  # noqa: PLC0415 - only the tests' mode needs it
 
-            make = partial(PlainRepl, allow_modules=settings["allow_modules"])
-        elif self._prepared is not None and not settings["allow_modules"]:
-            make, self._prepared = self._prepared, None
-        interpreter = make(
+            return PlainRepl(call_host=self._call_host, functions=functions)
+        allowed = settings["allow_modules"]
+        repl = Repl(allow_modules=allowed) if allowed else self._prepared
+        repl.begin(
             call_host=self._call_host,
             functions=functions,
             output_chars=settings["output_chars"],
@@ -204,9 +200,9 @@ class Worker:
             seed=settings["seed"],
             epoch=settings["epoch"],
         )
-        if settings["ahead"] and isinstance(interpreter, Repl):
-            self._ahead = Ahead(self._channel.fd, interpreter, functions)
-        return interpreter
+        if settings["ahead"]:
+            self._ahead = Ahead(self._channel.fd, repl, functions)
+        return repl
 
     def _call_host(self, calls: Sequence[WireCall]) -> list[Answer]:
         """Let the host answer all calls. The cell waits here."""
@@ -315,7 +311,7 @@ def _encode_outcome(outcome: CellOutcome, cpu_seconds: float, taken: list[str]) 
     return encode_body({key: to_wire(value) for key, value in message.items()}, errors="replace")
 
 
-def main(fd: int, loaded: Loaded, prepared: Callable[..., Interpreter] | None = None) -> NoReturn:
+def main(fd: int, loaded: Loaded, prepared: Repl) -> NoReturn:
     """Run as a worker on this descriptor. Does not return. See `Worker`."""
     channel = WorkerChannel(fd)
     status = EXIT_FAILED

@@ -19,7 +19,7 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from rlm_adapters.sandbox.hardening import linux, probe
@@ -44,7 +44,7 @@ class ForkServer:
         prepared: a namespace for each of them: a worker is a copy of this process, and so has one of its own.
     """
 
-    def __init__(self, channel: WorkerChannel, loaded: worker.Loaded, prepared: Callable[..., Repl]) -> None:
+    def __init__(self, channel: WorkerChannel, loaded: worker.Loaded, prepared: Repl) -> None:
         self._channel = channel
         self._loaded = loaded
         self._prepared = prepared
@@ -164,7 +164,7 @@ def main(fd: int, modules: Sequence[str]) -> NoReturn:
             importlib.import_module(module)
         linux.adopt_orphans()
         _quiet()
-        prepared = Repl.prepared()
+        prepared = Repl()
         gc.collect()
         gc.freeze()
         found = probe.probe()

@@ -50,7 +50,8 @@ def make_repl(host: ScriptedHost | None = None, **options: Any) -> Repl:
         "output_chars": 200_000,
         "file_bytes": 1 << 20,
     }
-    return Repl(**{**settings, **options})
+    allowed = options.pop("allow_modules", ())
+    return Repl(allow_modules=allowed).begin(**{**settings, **options})
 
 
 def run(source: str, repl: Repl | None = None) -> CellOutcome:

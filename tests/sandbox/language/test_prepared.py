@@ -32,8 +32,9 @@ def answer(calls):
 
 
 def test_cells_come_to_the_same_in_both():
-    prepared = Repl.prepared()(call_host=answer, **SETTINGS)
-    fresh = Repl(call_host=answer, **SETTINGS)
+    early = Repl()  # nothing of the session is known yet, and another one begins before it
+    fresh = Repl().begin(call_host=answer, **SETTINGS)
+    prepared = early.begin(call_host=answer, **SETTINGS)
     for code in CELLS:
         assert prepared.run(code) == fresh.run(code), code
     assert prepared.run(CELLS[-1]).final.value == {"a": "one", "b": [2]}
