@@ -19,6 +19,7 @@ from rlm_adapters.errors import InputError, MissingExtraError, RLMError, Sandbox
 LOCAL: Final = "local"
 AUTO: Final = "auto"
 _CLIENT: Final = "ray://"
+_OF_ACTORS: Final = {"max_concurrency": 1_000_000, "max_restarts": 0, "max_task_retries": 0}
 _LOCAL_SECONDS: Final = 180.0  # for a cluster that is started: on a busy machine it takes half a minute
 
 
@@ -103,11 +104,14 @@ class Library:
     def actor(self, cls: type, options: Mapping[str, Any], *args: object, **named: object) -> Any:
         """Start a new actor, and return its handle at once. Blocks for a short time.
 
+        It is never restarted, and no call of it is made again: what it held is lost with it, and whoever made it knows
+        how to go on. Its methods take as many calls at once as there are.
+
         Raises:
             InputError: Ray refuses the options.
         """
         try:
-            return self._remote(cls).options(**options).remote(*args, **named)
+            return self._remote(cls).options(**{**_OF_ACTORS, **options}).remote(*args, **named)
         except (TypeError, ValueError) as error:
             raise InputError(f"Ray refuses the options of the actors: {error}") from None
 

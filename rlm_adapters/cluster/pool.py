@@ -22,7 +22,9 @@ from rlm_adapters.effects import Steps, wait_for_future
 from rlm_adapters.errors import RLMError, SandboxError
 
 _names: Final = itertools.count()
-_MOST_CALLS: Final = 1_000_000
+MOST_LOSSES: Final = 3
+"""Nodes that may be lost under one piece of work. Then it is given up: it may be what ends them."""
+
 _END_SECONDS: Final = 5.0
 _FAILED_STARTS: Final = 5
 """After this number of failures in a row, the next start would fail, too."""
@@ -264,13 +266,8 @@ class Pool:
 
     def _begin(self) -> None:
         """Request another actor. If there is no room, Ray makes it later, and its autoscaler sees the request."""
-        options = {
-            "max_concurrency": _MOST_CALLS,
-            "max_restarts": 0,  # its sessions are lost with it, and journals rebuild them on any actor
-            "max_task_retries": 0,
-            **self._placement.options,
-        }
-        actor = Actor(self._library.actor(self._host, options, self._version, *self._given))
+        handle = self._library.actor(self._host, self._placement.options, self._version, *self._given)
+        actor = Actor(handle)
         with self._lock:
             closed = self._closed
             if not closed:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from rlm_adapters.cluster.content import Put, Puts
 from rlm_adapters.cluster.library import LostError
 from rlm_adapters.cluster.orders import InputsLostError, Item, Opening, Step, Stepped
-from rlm_adapters.cluster.pool import Pool, Seat
+from rlm_adapters.cluster.pool import MOST_LOSSES, Pool, Seat
 from rlm_adapters.effects import Steps, adrive, drive, off_loop, wait_for_future
 from rlm_adapters.errors import InputError, SandboxError
 from rlm_adapters.sandbox.host.inputs import Inputs
@@ -21,8 +21,6 @@ from rlm_adapters.sandbox.host.runahead import AheadAccount
 from rlm_adapters.sandbox.protocol.journal import check_answers, output_hash
 from rlm_adapters.sandbox.protocol.types import Answer, CellError, CellRecord, Done, HostFunction, Pending
 
-_MOST_LOSSES: Final = 3
-"""If more nodes are lost while one cell runs, the cell is given up."""
 _MOST_OPENINGS: Final = 10
 _GRACE_SECONDS: Final = 60.0
 """Extra time of a call in addition to the time limit of its cells, for the network and a busy machine."""
@@ -197,7 +195,7 @@ class RaySession(JournaledSession[_Cell]):
                 stepped: Stepped = yield from self._ask(seat, "step", step, seconds=self._wall_seconds)
             except LostError:
                 cell.losses += 1
-                if cell.losses >= _MOST_LOSSES:
+                if cell.losses >= MOST_LOSSES:
                     return None
                 continue
             self._pool.rest(seat)

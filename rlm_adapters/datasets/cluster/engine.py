@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from rlm_adapters.cluster.library import Library, LostError
-from rlm_adapters.cluster.pool import Placement, Pool, Seat
+from rlm_adapters.cluster.pool import MOST_LOSSES, Placement, Pool, Seat
 from rlm_adapters.cluster.settings import actor_options, check_address, check_counts, check_seconds
 from rlm_adapters.cluster.versions import version_here
 from rlm_adapters.datasets.answers import Answer
 from rlm_adapters.datasets.asking import StoppedError, stopped, told
-from rlm_adapters.datasets.cluster.host import Make, RowHost, RowSettings
+from rlm_adapters.datasets.cluster.host import WAIT_SECONDS, Make, RowHost, RowSettings
 from rlm_adapters.datasets.cluster.ledger import LedgerHost, LedgerLostError, ask_ledger
 from rlm_adapters.datasets.rows import Row
 from rlm_adapters.effects import adrive
@@ -26,10 +26,6 @@ from rlm_adapters.models.job import JobLedger
 from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.models.usage import Usage, add_usage, empty_usage
 
-_MOST_LOSSES: Final = 3
-"""Nodes that may be lost under one row before it is thought to be its fault."""
-_MOST_CALLS: Final = 1_000_000
-_WAIT_SECONDS: Final = 30 * 86_400.0  # for a row before it, which may take as long as its limits allow
 _LAST_SECONDS: Final = 5.0
 """For which a job that is stopped waits for what its rows have used."""
 
@@ -138,7 +134,7 @@ class RayAsker:
         plain = Row(row.id, dict(row.values), row.place)
         spent = empty_usage()
         began = time.monotonic()
-        for _ in range(_MOST_LOSSES):
+        for _ in range(MOST_LOSSES):
             seat = await adrive(self._pool.take())
             try:
                 answer, failure = await asyncio.wrap_future(self._pool.ask(seat, "ask", plain))
@@ -157,7 +153,7 @@ class RayAsker:
             usage = add_usage(spent, answer.usage)
             self._ledger.book(usage)
             return replace(answer, usage=usage), failure
-        lost = SandboxError(f"{_MOST_LOSSES} nodes were lost one after the other while they asked this row")
+        lost = SandboxError(f"{MOST_LOSSES} nodes were lost one after the other while they asked this row")
         self._ledger.book(spent)
         seconds = time.monotonic() - began
         error = told("sandbox", str(lost))
@@ -172,8 +168,6 @@ class RayAsker:
         actors = given.actors or max(1, len(self._library.nodes()))
         options = {
             **self._library.beside_this_process(),
-            "max_concurrency": _MOST_CALLS,
-            "max_restarts": 0,
             **{name: value for name, value in given.options.items() if name == "runtime_env"},
         }
         used = self._ledger.used
@@ -183,7 +177,7 @@ class RayAsker:
             sessions_per_actor=math.ceil(self._concurrency / actors),
             options=given.options,
             start_seconds=given.start_seconds,
-            wait_seconds=_WAIT_SECONDS,
+            wait_seconds=WAIT_SECONDS,
         )
         self._pool = Pool(self._library, placement, RowHost, self._host, self._settings, actors)
 

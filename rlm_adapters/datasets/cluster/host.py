@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from rlm_adapters.cluster.library import Library
 from rlm_adapters.cluster.orders import Hello
@@ -20,6 +20,9 @@ from rlm_adapters.errors import RLMError
 from rlm_adapters.models.failures import classify
 from rlm_adapters.models.job import Job
 from rlm_adapters.models.limiter import Limiter
+
+WAIT_SECONDS: Final = 30 * 86_400.0
+"""For which a row waits for a place: the rows before it may take as long as their limits allow."""
 
 Make = Callable[[], Any]
 """Gives a graph of `create_rlm_graph`, a `ChatRLM` or an `RLM`; or an asynchronous context manager of one."""

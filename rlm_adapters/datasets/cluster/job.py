@@ -26,7 +26,6 @@ from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.models.usage import empty_usage, subtract_usage
 from rlm_adapters.values.lines import BusyFileError
 
-_MOST_CALLS: Final = 1_000_000
 _LOCK_SECONDS: Final = 20.0
 """For which the actor of a start that was killed may still hold the file."""
 
@@ -190,7 +189,7 @@ class RayJob:
         self._library.connect(address, connect_seconds)
         self.host: Any = self._library.actor(
             JobHost,
-            {**self._library.beside_this_process(), "max_concurrency": _MOST_CALLS, "max_restarts": 0},
+            self._library.beside_this_process(),
             version_here(),
             self.limits,
             None if answers is None else str(Path(answers).absolute()),

@@ -22,11 +22,11 @@ import dspy
 from dspy.dsp.utils.settings import main_thread_config, settings
 
 from rlm_adapters.cluster.library import Library, LostError
-from rlm_adapters.cluster.pool import Placement, Pool
+from rlm_adapters.cluster.pool import MOST_LOSSES, Placement, Pool
 from rlm_adapters.cluster.settings import actor_options, check_address, check_counts, check_seconds
 from rlm_adapters.datasets.answers import Answer
 from rlm_adapters.datasets.asking import JOB_BUDGET
-from rlm_adapters.datasets.cluster.host import Host
+from rlm_adapters.datasets.cluster.host import WAIT_SECONDS, Host
 from rlm_adapters.datasets.cluster.job import RayJob
 from rlm_adapters.datasets.cluster.ledger import LedgerLostError
 from rlm_adapters.datasets.engines import Outcome
@@ -41,10 +41,8 @@ from rlm_adapters.models.prices import PriceTable
 from rlm_adapters.prompts.fields import FieldsSpec
 from rlm_adapters.values.answers import to_plain
 
-_MOST_LOSSES: Final = 3
 _MOST_PROGRAMS: Final = 8
 """Candidates of an optimizer that an actor keeps at hand."""
-_WAIT_SECONDS: Final = 30 * 86_400.0
 _NOT_ANSWERS: Final = frozenset({RESULT_FIELD, "trajectory", "final_reasoning"})
 
 
@@ -223,7 +221,7 @@ class RayProgram(dspy.Module):  # type: ignore[misc]  # dspy is not typed
             sessions_per_actor=calls_per_actor,
             options=actor_options(num_cpus, memory, resources, scheduling_strategy, runtime_env),
             start_seconds=start_seconds,
-            wait_seconds=_WAIT_SECONDS,
+            wait_seconds=WAIT_SECONDS,
         )
         self._nodes = _Nodes(placement, job, address, connect_seconds)
 
@@ -351,7 +349,7 @@ class _Nodes:
         pool = self._pool or (yield off_loop(partial(self._begun, *job())))
         if look and (kept := (yield wait_for_future(self._job.ask("kept", order.id)))) is not None:
             return _Ran(answer=kept)
-        for _ in range(_MOST_LOSSES):
+        for _ in range(MOST_LOSSES):
             seat = yield from pool.take()
             try:
                 ran: _Ran = yield wait_for_future(pool.ask(seat, "ask", order))
@@ -362,7 +360,7 @@ class _Nodes:
             finally:
                 pool.leave(seat)
             return ran
-        raise SandboxError(f"{_MOST_LOSSES} nodes were lost one after the other while they ran this call")
+        raise SandboxError(f"{MOST_LOSSES} nodes were lost one after the other while they ran this call")
 
     def close(self) -> None:
         """End them."""
