@@ -8,7 +8,6 @@ state, and pays for the same calls again. Inside of one process LangGraph's name
 from __future__ import annotations
 
 import asyncio
-import copy
 import time
 import uuid
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.base.id import uuid6
 
 from rlm_adapters.errors import CheckpointError
+from rlm_adapters.graph.one_call import for_one_call
 
 _PATIENCE: Final = 5.0
 """Seconds that a call waits for its clock: machines that set theirs by the network differ by less."""
@@ -28,10 +28,7 @@ _EPOCH: Final = 0x01B21DD213814000
 
 def in_order(saver: Any) -> Any:
     """The saver for one call: the same one, but that it gives no checkpoint that this process cannot add to."""
-    kind: Any = type(saver)
-    made = copy.copy(saver)  # with the same connection, and the same lock around it
-    made.__class__ = _async_kind(kind) if hasattr(saver, "loop") else _kind(kind)
-    return made
+    return for_one_call(saver, _kind, _async_kind)
 
 
 @cache

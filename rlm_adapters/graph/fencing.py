@@ -12,7 +12,6 @@ lock. So no other call can take the thread between the check and the write.
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
@@ -20,6 +19,7 @@ from typing import Any, Final, TypeVar
 
 from rlm_adapters.errors import LeaseLostError
 from rlm_adapters.graph.lease_places import DatabasePlace
+from rlm_adapters.graph.one_call import for_one_call
 
 R = TypeVar("R")
 
@@ -28,7 +28,6 @@ _STATEMENTS: Final = (
     "select 1 / (not pg_try_advisory_xact_lock_shared(%s))::int",
 )
 """The first statement lets the thread's next owner wait. The second divides by zero if nobody holds the token."""
-
 
 _MOST_LOSSES: Final = 4
 """Of the lease while one write is tried: whatever ends sessions may end the next one too."""
@@ -112,13 +111,9 @@ def taken_over(thread: str) -> LeaseLostError:
 
 def fenced(saver: Any, fence: Fence) -> Any:
     """A copy of the checkpointer for one call, which refuses to write if the lease is lost."""
-    kind: Any = type(saver)
-    if not hasattr(kind, "_cursor"):
+    if not hasattr(type(saver), "_cursor"):
         return saver  # an unknown version of the checkpointer: the lease is still checked at each step
-    # With the same connection, and the same lock around it. `put_writes` names its arguments, because LangGraph looks
-    # for `task_path` among them, and leaves it out if it is not there.
-    made = copy.copy(saver)
-    made.__class__ = _async_kind(kind) if hasattr(saver, "loop") else _kind(kind)
+    made = for_one_call(saver, _kind, _async_kind)
     made.fence = fence
     return made
 
@@ -148,6 +143,7 @@ def _kind(kind: Any) -> Any:
             self.fence.knows(config, checkpoint["id"])
             return self._written(lambda: super(Fenced, self).put(config, checkpoint, *args))
 
+        # Named arguments: LangGraph looks for `task_path` among them, and leaves it out if it is not there.
         def put_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> Any:
             return self._written(lambda: super(Fenced, self).put_writes(config, writes, task_id, task_path))
 

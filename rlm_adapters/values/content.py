@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from rlm_adapters.errors import ContentError, InputError, RLMError
+from rlm_adapters.values.chunks import CHUNK_CHARS, Counted, json_chunks, text_chunks
 from rlm_adapters.values.kept import Kept
 from rlm_adapters.values.places import Place, place_of
 from rlm_adapters.values.recent import Recent
@@ -28,7 +29,6 @@ from rlm_adapters.values.refs import SHARED, ContentRef, Kind, Packed, is_ref, i
 INLINE_CHARS: Final = 4_000
 """Longest string that is in the state itself."""
 
-_SLICE: Final = 8 << 20  # characters that are encoded at a time, so that a big text is not in memory twice
 _BLOCK: Final = 1 << 20
 _MOST_VERIFIED: Final = 1_000  # owners whose checked files are remembered
 _ABANDONED_SECONDS: Final = 24 * 3600.0  # content of an unsaved run without additions for this time is left over
@@ -102,8 +102,8 @@ class ContentStore:
             ContentError: it cannot be written.
         """
         if isinstance(value, str):
-            if len(value) > _SLICE:
-                return self._write(_encoded(value), "text", len(value), owner)
+            if len(value) > CHUNK_CHARS:
+                return self._write(text_chunks(value), "text", len(value), owner)
             data = value.encode("utf-8", "replace")  # lone surrogates, which UTF-8 does not have, become '?'
             ref = self._write([data], "text", len(value), owner)
             self._recent.keep(_name(ref), data.decode() if len(data) < _BLOCK else value)
@@ -112,7 +112,7 @@ class ContentStore:
             data = bytes(value)
             return self._write([data], "bytes", len(data), owner)
         size = len(value) if isinstance(value, list | dict) else 1
-        return self._write(_json_chunks(value), "json", size, owner)
+        return self._write(json_chunks(value), "json", size, owner)
 
     async def aput(self, value: object, *, owner: str = SHARED) -> ContentRef:
         """Async form of `put`."""
@@ -276,7 +276,7 @@ class ContentStore:
         if self.cipher is not None:
             cipher, sealed = self.cipher.encrypt(b"".join(chunks))
             chunks = [sealed]
-        counted = _Counted(chunks)
+        counted = Counted(chunks)
         with _told("written", owner):
             key = self._place.write(owner, counted, counted.name)
             written = self._place.find(owner, key)
@@ -399,24 +399,6 @@ def is_small(value: object, limit: int = INLINE_CHARS) -> bool:
     return True
 
 
-class _Counted:
-    """Hashes and counts chunks while they are read."""
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = chunks
-        self._digest = hashlib.sha256()
-        self.nbytes = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._chunks:
-            self._digest.update(chunk)
-            self.nbytes += len(chunk)
-            yield chunk
-
-    def name(self) -> str:
-        return self._digest.hexdigest()
-
-
 @contextmanager
 def _told(what: str, which: str) -> Iterator[None]:
     """Convert an exception of a place to a `ContentError` without paths of this machine."""
@@ -461,28 +443,3 @@ def _seconds(given: float | timedelta | None) -> float | None:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
         raise InputError(f"{given!r} is not a time to live: give seconds of at least 0, or a timedelta")
     return float(seconds)
-
-
-def _encoded(text: str) -> Iterator[bytes]:
-    """UTF-8 in slices."""
-    for start in range(0, len(text), _SLICE):
-        yield text[start : start + _SLICE].encode("utf-8", "replace")
-
-
-def _json_chunks(value: object) -> Iterator[bytes]:
-    def dump(item: object) -> bytes:
-        try:
-            return json.dumps(item, ensure_ascii=False).encode("utf-8", "replace")
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InputError(
-                f"an input of type {type(item).__name__} cannot be stored: {error}; "
-                "give str, bytes, lists, dicts and numbers (JSON values), or LangChain Documents"
-            ) from error
-
-    if isinstance(value, list) and len(value) > 1:
-        yield b"["
-        for number, item in enumerate(value):
-            yield (b", " if number else b"") + dump(item)
-        yield b"]"
-    else:
-        yield dump(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+from rlm_adapters.values.chunks import text_chunks
 from rlm_adapters.values.refs import ContentRef, Kind
 
 
@@ -41,13 +42,10 @@ class Kept:
         self._values.clear()
 
 
-_SLICE = 1 << 20  # characters encoded at a time
-
-
 def _measured(text: str) -> tuple[str, int]:
-    """The text with '?' instead of lone surrogates, which UTF-8 does not have, and its number of bytes in UTF-8."""
+    """The text, '?' in place of lone surrogates, which no file can hold; and its bytes in UTF-8."""
     try:
-        return text, sum(len(text[start : start + _SLICE].encode()) for start in range(0, len(text), _SLICE))
+        return text, sum(map(len, text_chunks(text, "strict")))
     except UnicodeEncodeError:
         data = text.encode("utf-8", "replace")
         return data.decode(), len(data)
