@@ -56,7 +56,7 @@ def plant_secret() -> None:
 
 def make_repl(files: dict[str, str]) -> Repl:
     """A namespace like the one of a session, and in addition objects of the host, which sessions never hold."""
-    repl = Repl(call_host=answer, functions=FUNCTIONS, output_chars=20_000, file_bytes=1 << 20)
+    repl = Repl().begin(call_host=answer, functions=FUNCTIONS, output_chars=20_000, file_bytes=1 << 20)
     for name, text in files.items():
         repl.add_file(name, text.encode())
     repl.set_variable("context", "some context " * 100)
