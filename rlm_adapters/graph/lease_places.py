@@ -13,6 +13,7 @@ import contextlib
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Hashable
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -113,6 +114,10 @@ _GUARD: Final = 0x5F3759DF_2545F491
 _DEAD_AFTER: Final = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 """Seconds, seconds and count, for both ends. A machine that disappears keeps its leases for 25 seconds, not hours."""
 
+_SETTLED_AFTER: Final = 2.0
+"""Seconds in which the locks of an ended session become free, and the writes end that it allowed."""
+_PAUSE: Final = 0.02
+
 _SETTINGS: Final = {"idle_session_timeout": 0, **{f"tcp_{name}": value for name, value in _DEAD_AFTER.items()}}
 """Settings of the session in the server. A session that only holds leases is always idle."""
 
@@ -159,8 +164,28 @@ class DatabasePlace(Place):
         return False
 
     def _take_again(self) -> None:
-        """Take the leases of a session that has ended, as far as they are free; while there is no server all stay."""
-        self._held = {one for one in self._held if self._try_lock(one)}
+        """Take the leases of a session that has ended, as far as they are free; while there is no server all stay.
+
+        The ended session can keep its locks for a moment, and so can a write of this process that began before. So a
+        lease counts as taken by another call only if it is still not free after a while. Whatever has ended the
+        session may end the next one too.
+        """
+        import psycopg  # noqa: PLC0415 - of an extra
+
+        until = time.monotonic() + _SETTLED_AFTER
+        again: set[str] = set()
+        while True:
+            try:
+                again |= {one for one in self._held - again if self._try_lock(one)}
+            except psycopg.Error:
+                if time.monotonic() > until:
+                    raise
+                self._close()
+                again.clear()
+            if again == self._held or time.monotonic() > until:
+                break
+            time.sleep(_PAUSE)
+        self._held = again
         if not self._held:
             self._close()
 

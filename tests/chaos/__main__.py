@@ -51,6 +51,8 @@ def main() -> int:
                 whole.add(count)
                 for line in count.wrong:
                     print("WRONG", line, flush=True)
+                for line in count.repeated_committed:
+                    print("COMMITTED AGAIN", tag, line, flush=True)
                 if whole.kills.total() >= options.kills:
                     break
             print(f"{whole.runs} runs, {whole.kills.total()} kills, {whole.faults} faults", flush=True)
@@ -78,7 +80,7 @@ def report(total: dict[tuple[str, ...], Count], whole: Count) -> None:
     head = ("runs", "kills", "wrong", "lost", "calls", "again committed", "again in window", "tools again", "tools in window", "sandbox errors", "orphans", "files")  # fmt: skip
     print("\n" + " | ".join(("saver, kind, form, durability, parallel", *head)))
     for name, count in [*sorted(total.items()), (("all",), whole)]:
-        row = (count.runs, count.kills.total(), len(count.wrong), count.lost, count.calls, count.repeated_committed, count.repeated_in_window, count.tools_again, count.tools_in_window, count.refused, count.orphans, count.files)  # fmt: skip
+        row = (count.runs, count.kills.total(), len(count.wrong), count.lost, count.calls, len(count.repeated_committed), count.repeated_in_window, count.tools_again, count.tools_in_window, count.refused, count.orphans, count.files)  # fmt: skip
         print(" | ".join((" ".join(name), *map(str, row))))
     print("\nkilled: " + ", ".join(f"{what} {number}" for what, number in whole.kills.most_common()))
 

@@ -35,8 +35,8 @@ class Count:
     lost: int = 0
     """Sub-calls that the answer needs and nobody asked."""
     calls: int = 0
-    repeated_committed: int = 0
-    """Sub-calls asked again although their answer was in the saver's tables when the process died."""
+    repeated_committed: list[str] = field(default_factory=list)
+    """Sub-calls asked again although their answer was in the saver's tables when the process died, and where it was."""
     repeated_in_window: int = 0
     """Sub-calls asked again whose answer was not there yet."""
     tools_again: int = 0
@@ -51,7 +51,7 @@ class Count:
     @property
     def faults(self) -> int:
         """What must not be."""
-        again = self.repeated_committed + self.tools_again
+        again = len(self.repeated_committed) + self.tools_again
         return len(self.wrong) + self.lost + again + self.orphans + self.files
 
     def add(self, other: "Count") -> None:
@@ -86,7 +86,7 @@ class Chaos:
         folder.mkdir(parents=True)
         count = Count(runs=1)
         asked: Counter[str] = Counter()
-        committed: set[str] = set()
+        committed: dict[str, str] = {}
         chat = job.messages is not None
         tools_committed, tools_seen, killed, answer_lost = False, 0, 0, False
         while True:
@@ -98,7 +98,8 @@ class Chaos:
                 if record.model == "sub":
                     prompt = str(record.messages[-1]["content"])
                     if asked[prompt]:
-                        count.repeated_committed += prompt in committed
+                        if prompt in committed:
+                            count.repeated_committed.append(f"{prompt} ({committed[prompt]})")
                         count.repeated_in_window += prompt not in committed
                     asked[prompt] += 1
             noted = folder / "tool"
@@ -113,7 +114,7 @@ class Chaos:
                 count.kills[killed_file.read_text()] += 1
                 killed_file.unlink()
                 killed += 1
-            saved = savers.saved_bytes(job.saver, _thread(job))
+            saved = savers.saved(job.saver, _thread(job))
             # The first turn of a chat model has no id that its client could come back with: it begins again.
             known = not chat or len(job.messages or ()) > 1
             if known and not saved and all(asked[prompt] for prompt in script.prompts_of(job.tag)):
@@ -122,8 +123,11 @@ class Chaos:
                 answer_lost = True
                 committed.clear()
             if known and not answer_lost:
-                committed |= {prompt for prompt in asked if script.answer_to(prompt).encode() in saved}
-            tools_committed = tools_committed or f"noted tool {job.tag}".encode() in saved
+                for prompt in asked:
+                    place = _place_of(script.answer_to(prompt), saved)
+                    if place is not None:
+                        committed.setdefault(prompt, place)
+            tools_committed = tools_committed or _place_of(f"noted tool {job.tag}", saved) is not None
             if ended["status"] == -9:
                 meanwhile()
                 continue
@@ -174,6 +178,11 @@ def _thread(job: Job) -> str:
         return job.tag
     calls = [call["id"] for message in job.messages for call in message["data"].get("tool_calls") or ()]
     return calls[-1].split("_")[1] if calls else ""
+
+
+def _place_of(text: str, saved: list[savers.Saved]) -> str | None:
+    """Where a text is among what was saved; None: nowhere."""
+    return next((one.place for one in saved if text.encode() in one.data), None)
 
 
 def _result(job: Job) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -30,8 +31,21 @@ async def aopened(location: str) -> AsyncIterator[Any]:
         yield saver
 
 
-def saved_bytes(location: str, tag: str) -> bytes:
-    """All that the saver's tables hold of a thread and a resumed run finds, in one piece.
+@dataclass(frozen=True)
+class Saved:
+    """A value in the saver's tables.
+
+    Attributes:
+        place: the table, the namespace and the checkpoint, for people.
+        data: the value's bytes.
+    """
+
+    place: str
+    data: bytes
+
+
+def saved(location: str, tag: str) -> list[Saved]:
+    """All that the saver's tables hold of a thread and a resumed run finds.
 
     With ``durability="async"`` writes may be stored before the checkpoint that they belong to. A process that dies
     between the two leaves writes that nobody finds.
@@ -40,34 +54,44 @@ def saved_bytes(location: str, tag: str) -> bytes:
         return _of_postgres(location, tag)
     with closing(sqlite3.connect(location, timeout=30)) as db:
         if not db.execute("select 1 from sqlite_master where name = 'writes'").fetchone():
-            return b""
+            return []
         rows = db.execute(
-            "select value from writes join checkpoints using (thread_id, checkpoint_ns, checkpoint_id) "
-            "where thread_id like ?",
+            "select 'writes ' || checkpoint_ns || ' ' || checkpoint_id, value "
+            "from writes join checkpoints using (thread_id, checkpoint_ns, checkpoint_id) where thread_id like ?",
             (f"%{tag}",),
         ).fetchall()
-        rows += db.execute("select checkpoint from checkpoints where thread_id like ?", (f"%{tag}",)).fetchall()
-    return b"\n".join(row[0] for row in rows)
+        rows += db.execute(
+            "select 'checkpoints ' || checkpoint_ns || ' ' || checkpoint_id, checkpoint "
+            "from checkpoints where thread_id like ?",
+            (f"%{tag}",),
+        ).fetchall()
+    return [Saved(*row) for row in rows]
 
 
-def _of_postgres(location: str, tag: str) -> bytes:
+_POSTGRES = (
+    (
+        "select 'writes ' || checkpoint_ns || ' ' || checkpoint_id, blob "
+        "from checkpoint_writes join checkpoints using (thread_id, checkpoint_ns, checkpoint_id) where thread_id like %s"
+    ),
+    (
+        "select 'blobs ' || checkpoint_ns || ' ' || channel || ' ' || version, blob "
+        "from checkpoint_blobs where thread_id like %s"
+    ),
+    (
+        "select 'checkpoints ' || checkpoint_ns || ' ' || checkpoint_id, convert_to(checkpoint::text, 'utf8') "
+        "from checkpoints where thread_id like %s"
+    ),
+)
+
+
+def _of_postgres(location: str, tag: str) -> list[Saved]:
     import psycopg
 
     with psycopg.connect(location) as db:
         if not db.execute("select to_regclass('checkpoint_writes')").fetchone()[0]:
-            return b""
-        found = []
-        for table, column in (
-            ("checkpoint_writes", "blob"),
-            ("checkpoint_blobs", "blob"),
-            ("checkpoints", "checkpoint"),
-        ):
-            value = f"convert_to({column}::text, 'utf8')" if table == "checkpoints" else column
-            found_by = "join checkpoints using (thread_id, checkpoint_ns, checkpoint_id)"
-            joined = f"{table} {found_by}" if table == "checkpoint_writes" else table
-            rows = db.execute(f"select {value} from {joined} where thread_id like %s", (f"%{tag}",))
-            found += [bytes(row[0]) for row in rows if row[0] is not None]
-    return b"\n".join(found)
+            return []
+        rows = [row for query in _POSTGRES for row in db.execute(query, (f"%{tag}",))]
+    return [Saved(place, bytes(blob)) for place, blob in rows if blob is not None]
 
 
 def end_lease(location: str) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -215,6 +216,31 @@ def test_a_lost_connection_is_made_again_unless_another_call_has_come_first(post
         admin.execute("select pg_advisory_lock(%s)", [lease._place._keys[lease._name]])
         with pytest.raises(LeaseLostError, match="thread 'lost' was taken over by another call"):
             lease.check()
+        drive(lease.release())
+
+
+@pytest.mark.postgres
+def test_a_lease_is_not_lost_to_a_write_of_the_same_call(postgres_url, monkeypatch):
+    """The write began before the connection was lost, and is still under way when the lease is taken again."""
+    import psycopg
+
+    with (
+        opened("postgres", postgres_url) as used,
+        psycopg.connect(postgres_url) as writer,
+        psycopg.connect(postgres_url, autocommit=True) as admin,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        lease = drive(leased(used.saver, "writes", "reject"))
+        for statement in lease.fence.statements():
+            writer.execute(*statement)
+        met, look = threading.Event(), lease._place._nobody_writes
+        monkeypatch.setattr(lease._place, "_nobody_writes", lambda key: (look(key), met.set())[0])
+        admin.execute(END_SESSIONS)
+        checked = pool.submit(lease.check)
+        assert met.wait(30), "it takes the lease again, and meets the lock of the write"
+        writer.rollback()
+        checked.result(30)
+        assert not DatabasePlace(postgres_url).take(lease._name)
         drive(lease.release())
 
 
