@@ -282,7 +282,8 @@ class ContentStore:
             written = self._place.find(owner, key)
         ref = ContentRef(key, kind, size, counted.nbytes, owner, cipher)
         if written is not None:
-            self._note_verified(ref, written.stat())  # hashed just now
+            with suppress(FileNotFoundError):  # its thread was deleted in this moment
+                self._note_verified(ref, written.stat())  # hashed just now
         return ref
 
     def _note_verified(self, ref: ContentRef, found: os.stat_result) -> None:

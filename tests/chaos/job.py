@@ -175,23 +175,30 @@ def _graph(job: Job, killer: Killer) -> dict[str, Any]:
             return None
         return {"query": f"Do it. TAG={job.tag}", "context": script.CONTEXT}
 
-    def told(result: dict[str, Any]) -> dict[str, Any]:
+    def told(result: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
         if result.get("__interrupt__"):
             killer.at("approval")
             return {"suspended": True}
-        return {key: result[key] for key in ("answer", "finish_reason")} | {"calls": result["usage"].get("calls")}
+        seen = [str(turn["observation"])[:600] for turn in state.get("turns", ())]
+        return {
+            **{key: result[key] for key in ("answer", "finish_reason")},
+            "calls": result["usage"].get("calls"),
+            "errors": [one for one in seen if "Error" in one],
+        }
 
     if job.form == "sync":
         with savers.opened(job.saver) as saver:
             _watch(saver, killer)
             with closing(make(saver)) as graph:
-                return told(graph.invoke(given(graph.get_state(config)), config, **options))
+                result = graph.invoke(given(graph.get_state(config)), config, **options)
+                return told(result, graph.get_state(config).values)
 
     async def work() -> dict[str, Any]:
         async with savers.aopened(job.saver) as saver:
             _watch(saver, killer)
             with closing(make(saver)) as graph:
-                return told(await graph.ainvoke(given(await graph.aget_state(config)), config, **options))
+                result = await graph.ainvoke(given(await graph.aget_state(config)), config, **options)
+                return told(result, (await graph.aget_state(config)).values)
 
     return asyncio.run(work())
 

@@ -49,6 +49,21 @@ def test_making_a_store_touches_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_thread_that_is_deleted_while_a_value_is_written_is_no_error_of_the_writer(tmp_path, monkeypatch):
+    store, owner = ContentStore(tmp_path / "store"), thread_owner("1")
+    find = store._place.find
+
+    def deleted_in_this_moment(*place):
+        found = find(*place)
+        store.delete_thread("1")
+        return found
+
+    monkeypatch.setattr(store._place, "find", deleted_in_this_moment)
+    ref = store.put(SECRET, owner=owner)
+    with pytest.raises(ContentError, match="deleted content cannot be restored"):
+        ContentStore(tmp_path / "store").get(ref)
+
+
 @pytest.mark.parametrize("place", ["path", "memory"])
 def test_deleting_a_thread_leaves_what_another_thread_has_of_the_same_content(place, model_server, chat, tmp_path):
     store = ContentStore(tmp_path if place == "path" else "memory://lifecycle-two-threads")
