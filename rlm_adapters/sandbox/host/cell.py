@@ -17,6 +17,9 @@ from rlm_adapters.sandbox.protocol.types import Answer, HostCall
 _STOCK_CHARS: Final = 8 << 20
 """Most characters of answers that are sent in one frame before the cell asks. Others are sent when it asks."""
 
+_MOST_KILLS: Final = 3
+"""After so many kills from outside a cell counts as their cause."""
+
 
 class Cell:
     """The current cell.
@@ -28,7 +31,6 @@ class Cell:
         used: answers that the cell got.
         seconds_left: the rest of its wall time.
         replaced: whether its worker was lost and replaced.
-        killed: whether the worker was killed from outside while the cell ran.
         ahead: its run-ahead.
     """
 
@@ -48,7 +50,7 @@ class Cell:
         self.known = dict(known)
         self.used: dict[str, Answer] = {}
         self.replaced = False
-        self.killed = False
+        self._kills: list[int] = []  # the number of known answers at each
         self.ahead = ahead or CellAhead(AheadAccount(enabled=False), index, ())
         self._begin(wall_seconds)
 
@@ -66,6 +68,16 @@ class Cell:
         self._begin(wall_seconds)
         self.ahead.restart()
         self.replaced = True
+
+    def outlives_kill(self) -> bool:
+        """Note that its worker was killed from outside, and return whether to run it again.
+
+        If the kernel killed it because of memory, it will do so again in the same place. So a cell runs again only if
+        it has got an answer since the last time, and not without end.
+        """
+        again = len(self._kills) < _MOST_KILLS and (not self._kills or len(self.known) > self._kills[-1])
+        self._kills.append(len(self.known))
+        return again
 
     def learn(self, answers: Mapping[str, Answer]) -> None:
         """Add answers."""

@@ -297,8 +297,7 @@ class Session(JournaledSession[Cell]):
             return self._lost(cell, CellError("crash", "WorkerError", f"the worker was stopped: {error}"))
         except ChannelClosedError:
             status = self._slot.drop(worker, wait=True)
-            if killed_from_outside(status) and not cell.killed and self._slot.kills == kills:
-                cell.killed = True  # only once: if the kernel killed it because of memory, it will do so again
+            if killed_from_outside(status) and self._slot.kills == kills and cell.outlives_kill():
                 cell.restart(self._spec.limits.wall_seconds)
                 return self._advance(cell)
             return self._lost(cell, CellError(*death(status)))

@@ -11,6 +11,7 @@ import select
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -472,6 +473,24 @@ def kill_soon(session, pid=None):
     return thread
 
 
+def kill_when_busy(session):
+    """Kill the worker when it has computed for some 30 ms from now on."""
+    pid = session._slot.worker.pid
+
+    def ticks():
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return int(fields[11]) + int(fields[12])
+
+    def kill(before):
+        while ticks() < before + 3:
+            time.sleep(0.005)
+        os.kill(pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill, args=(ticks(),))
+    thread.start()
+    return thread
+
+
 BUSY = "import time\ntotal = 0\nfor i in range(30):\n    total += sum(range(400_000))\nprint(total, n)"
 
 
@@ -521,6 +540,26 @@ def test_a_cell_that_is_killed_twice_is_lost(sandbox):
         assert done.error.kind == "memory"
         session._workers.start = start
         assert session.run("print(kept)").stdout == "1\n"
+
+
+@pytest.mark.parametrize(("kills", "error"), [(3, None), (4, "memory")])
+def test_a_cell_that_is_killed_after_each_answer_runs_again_three_times(sandbox, kills, error):
+    asked, threads = [], []
+
+    def ask(prompt):
+        asked.append(prompt)
+        if len(asked) <= kills:
+            threads.append(kill_when_busy(session))
+        return prompt
+
+    with sandbox.open(variables={"n": 5}, functions={"ask": ask}) as session:
+        done = session.run(
+            f"for each in range(4):\n    ask(f'p{{each}}')\n    {BUSY.replace(chr(10), chr(10) + '    ')}"
+        )
+        for thread in threads:
+            thread.join()
+        assert (done.error and done.error.kind) == error
+        assert asked == [f"p{number}" for number in range(4)], "each was asked once"
 
 
 def test_a_worker_killed_between_cells_is_replaced_unseen(sandbox):
