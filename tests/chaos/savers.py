@@ -1,5 +1,6 @@
 """The savers of chaos runs: how a job opens one, and what the harness finds in its tables."""
 
+import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -47,41 +48,24 @@ class Saved:
 def saved(location: str, tag: str) -> list[Saved]:
     """All that the saver's tables hold of a thread and a resumed run finds.
 
-    With ``durability="async"`` writes may be stored before the checkpoint that they belong to. A process that dies
-    between the two leaves writes that nobody finds.
+    With ``durability="async"`` writes may be stored before the checkpoint that they belong to, and the checkpoints of a
+    child run before that of its parent. A process that dies between the two leaves what nobody finds.
     """
     if location.startswith("postgresql:"):
         return _of_postgres(location, tag)
     with closing(sqlite3.connect(location, timeout=30)) as db:
         if not db.execute("select 1 from sqlite_master where name = 'writes'").fetchone():
             return []
-        rows = db.execute(
-            "select 'writes ' || checkpoint_ns || ' ' || checkpoint_id, value "
-            "from writes join checkpoints using (thread_id, checkpoint_ns, checkpoint_id) where thread_id like ?",
-            (f"%{tag}",),
-        ).fetchall()
-        rows += db.execute(
-            "select 'checkpoints ' || checkpoint_ns || ' ' || checkpoint_id, checkpoint "
-            "from checkpoints where thread_id like ?",
-            (f"%{tag}",),
-        ).fetchall()
-    return [Saved(*row) for row in rows]
-
-
-_POSTGRES = (
-    (
-        "select 'writes ' || checkpoint_ns || ' ' || checkpoint_id, blob "
-        "from checkpoint_writes join checkpoints using (thread_id, checkpoint_ns, checkpoint_id) where thread_id like %s"
-    ),
-    (
-        "select 'blobs ' || checkpoint_ns || ' ' || channel || ' ' || version, blob "
-        "from checkpoint_blobs where thread_id like %s"
-    ),
-    (
-        "select 'checkpoints ' || checkpoint_ns || ' ' || checkpoint_id, convert_to(checkpoint::text, 'utf8') "
-        "from checkpoints where thread_id like %s"
-    ),
-)
+        given = (f"%{tag}",)
+        query = "select checkpoint_ns, checkpoint_id, metadata from checkpoints where thread_id like ?"
+        found = _found({(ns, one): json.loads(metadata) for ns, one, metadata in db.execute(query, given)})
+        query = "select checkpoint_ns, checkpoint_id, {} from {} where thread_id like ?"
+        return [
+            Saved(f"{table} {ns} {one}", value)
+            for table, column in (("writes", "value"), ("checkpoints", "checkpoint"))
+            for ns, one, value in db.execute(query.format(column, table), given)
+            if (ns, one) in found
+        ]
 
 
 def _of_postgres(location: str, tag: str) -> list[Saved]:
@@ -90,8 +74,37 @@ def _of_postgres(location: str, tag: str) -> list[Saved]:
     with psycopg.connect(location) as db:
         if not db.execute("select to_regclass('checkpoint_writes')").fetchone()[0]:
             return []
-        rows = [row for query in _POSTGRES for row in db.execute(query, (f"%{tag}",))]
-    return [Saved(place, bytes(blob)) for place, blob in rows if blob is not None]
+        given = (f"%{tag}",)
+        query = "select checkpoint_ns, checkpoint_id, metadata from checkpoints where thread_id like %s"
+        found = _found({(ns, one): metadata for ns, one, metadata in db.execute(query, given)})
+        of_writes = "select checkpoint_ns, checkpoint_id, blob from checkpoint_writes where thread_id like %s"
+        of_checkpoints = (
+            "select checkpoint_ns, checkpoint_id, convert_to(checkpoint::text, 'utf8') "
+            "from checkpoints where thread_id like %s"
+        )
+        rows = [
+            (f"{table} {ns} {one}", value)
+            for table, query in (("writes", of_writes), ("checkpoints", of_checkpoints))
+            for ns, one, value in db.execute(query, given)
+            if (ns, one) in found
+        ]
+        of_blobs = "select checkpoint_ns, channel, version, blob from checkpoint_blobs where thread_id like %s"
+        namespaces = {ns for ns, _ in found}
+        rows += [
+            (f"blobs {ns} {channel} {version}", value)
+            for ns, channel, version, value in db.execute(of_blobs, given)
+            if ns in namespaces
+        ]
+    return [Saved(place, bytes(value)) for place, value in rows if value is not None]
+
+
+def _found(checkpoints: dict[tuple[str, str], dict[str, Any]]) -> set[tuple[str, str]]:
+    """Those of the checkpoints that a resumed run finds: the parents of a child run's are there too."""
+    return {
+        position
+        for position, metadata in checkpoints.items()
+        if all(parent in checkpoints for parent in (metadata.get("parents") or {}).items())
+    }
 
 
 def end_lease(location: str) -> bool:

@@ -1,14 +1,16 @@
 """The short form of ``make chaos``: on SQLite, some ten kills."""
 
+import json
 import sqlite3
 from contextlib import closing
 
 import pytest
 
-from tests.chaos import processes
+from tests.chaos import processes, savers
 from tests.chaos.__main__ import one
 from tests.chaos.harness import chaos, first_messages
 from tests.chaos.job import Aim, Job
+from tests.chaos.script import LOOP
 
 pytestmark = pytest.mark.skipif(not processes.AVAILABLE, reason="needs Linux's /proc and subreapers")
 
@@ -66,6 +68,28 @@ def test_a_run_whose_answer_is_lost_after_its_end_has_no_thread_to_go_on_with(us
     assert count.kills == {"host cell": 1, "host approval": 1}
     assert count.repeated_in_window >= 12
     assert count.faults == 0, count
+
+
+def test_what_a_child_saved_before_its_parent_is_found_by_nobody(used, tmp_path):
+    """As after ``durability="async"``: the checkpoint from which the child began was not stored any more."""
+    database = tmp_path / "early.db"
+    at = iter([(Aim("fan-out", LOOP + 3, 0.0, "host"),)])
+
+    def lose():
+        with closing(sqlite3.connect(database)) as db:
+            (metadata,) = db.execute("select metadata from checkpoints where checkpoint_ns <> '' limit 1").fetchone()
+            begun_at = json.loads(metadata)["parents"][""]
+            assert "<KIDSUB early.>" in str(db.execute("select value from writes where checkpoint_ns <> ''").fetchall())
+            assert any(b"KIDSUB" in one.data for one in savers.saved(str(database), "early"))
+            db.execute("delete from checkpoints where checkpoint_ns = '' and checkpoint_id >= ?", (begun_at,))
+            db.commit()
+            assert not any(b"KIDSUB" in one.data for one in savers.saved(str(database), "early"))
+
+    job = Job("early", str(database), str(tmp_path / "early"), used.server.url, parallel="off")
+    count = used.run(job, lose, aims=lambda: next(at, ()))
+    assert count.kills == {"host fan-out": 1}
+    assert [asked.partition(" (")[0] for asked in count.repeated_committed] == ["KIDSUB early."], "it began again"
+    assert count.faults == 1, count
 
 
 def test_a_saver_that_loses_what_was_committed_is_noticed(used, tmp_path):
