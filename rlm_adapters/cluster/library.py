@@ -226,7 +226,10 @@ class Library:
             self._ray.init(address=where, **quiet)
 
         try:
-            _within(join, max(seconds, _LOCAL_SECONDS) if where == LOCAL else seconds)
+            if where == LOCAL:
+                _within(join, max(seconds, _LOCAL_SECONDS), stay=True)
+            else:
+                _within(join, seconds)
         except TimeoutError:
             raise ClusterError(
                 f"the cluster at {where} did not accept this process within {seconds:g} s: look at ray status there"
@@ -275,7 +278,12 @@ def _host_port(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port) if port.isdecimal() else 0
 
 
-def _within(work: Callable[[], None], seconds: float) -> None:
+def _within(work: Callable[[], None], seconds: float, *, stay: bool = False) -> None:
+    """Do work in a thread, and wait for it for so many seconds.
+
+    With ``stay`` the thread stays until this process ends: Linux kills the processes of a local cluster when the thread
+    that started them ends, because Ray asks for it (``PR_SET_PDEATHSIG``).
+    """
     future: Future[None] = Future()
 
     def run() -> None:
@@ -285,6 +293,8 @@ def _within(work: Callable[[], None], seconds: float) -> None:
             future.set_exception(error)
         else:
             future.set_result(None)
+            if stay:
+                threading.Event().wait()
 
     threading.Thread(target=run, daemon=True, name="rlm-ray-connect").start()
     future.result(seconds)

@@ -27,7 +27,7 @@ def test_its_code_runs_in_a_process_of_its_own_and_prints_what_it_says(openai_ad
         script.write_text(block)
         done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300, check=False)
         said = re.findall(r"^ *print\(.*\)  # (.*)$", block, re.MULTILINE)
-        assert done.stdout.splitlines() == said, done
+        assert done.stdout.splitlines() == said, done.stderr[-4000:]
 
 
 def test_every_argument_in_its_table_is_one():
