@@ -29,7 +29,7 @@ def evaluation():
         settings=[setting_of("direct"), setting_of("rlm-1")],
         families=["s_niah"],
         sizes=[10_000, 100_000],
-        samples=len(ATTACKS),
+        total=len(results),
         results=results,
         voids=1,
         stopped=ATTACKS[0],
