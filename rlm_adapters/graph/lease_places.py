@@ -175,15 +175,17 @@ class DatabasePlace(Place):
         until = time.monotonic() + _SETTLED_AFTER
         again: set[str] = set()
         while True:
+            last = time.monotonic() > until
             try:
                 again |= {one for one in self._held - again if self._try_lock(one)}
             except psycopg.Error:
-                if time.monotonic() > until:
-                    raise
-                self._close()
+                self._close()  # and with it what was taken again: the next attempt begins anew
                 again.clear()
-            if again == self._held or time.monotonic() > until:
-                break
+                if last:
+                    raise
+            else:
+                if last or again == self._held:
+                    break
             time.sleep(_PAUSE)
         self._held = again
         if not self._held:
