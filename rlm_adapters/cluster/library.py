@@ -218,18 +218,16 @@ class Library:
         where = given or os.environ.get("RAY_ADDRESS") or AUTO
         if where not in (AUTO, LOCAL):
             _check_reachable(where, seconds)
+        local = where == LOCAL
         quiet = {} if where.startswith(_CLIENT) else {"log_to_driver": False, "configure_logging": False}
-        if where == LOCAL:
+        if local:
             quiet["include_dashboard"] = False
 
         def join() -> None:
             self._ray.init(address=where, **quiet)
 
         try:
-            if where == LOCAL:
-                _within(join, max(seconds, _LOCAL_SECONDS), stay=True)
-            else:
-                _within(join, seconds)
+            _within(join, max(seconds, _LOCAL_SECONDS) if local else seconds, stay=local)
         except TimeoutError:
             raise ClusterError(
                 f"the cluster at {where} did not accept this process within {seconds:g} s: look at ray status there"
