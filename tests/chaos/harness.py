@@ -100,7 +100,8 @@ class Chaos:
                     if asked[prompt]:
                         if prompt in committed:
                             count.repeated_committed.append(f"{prompt} ({committed[prompt]})")
-                        count.repeated_in_window += prompt not in committed
+                        else:
+                            count.repeated_in_window += 1
                     asked[prompt] += 1
             noted = folder / "tool"
             tools = len(noted.read_text().splitlines()) if noted.exists() else 0

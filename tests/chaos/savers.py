@@ -56,16 +56,7 @@ def saved(location: str, tag: str) -> list[Saved]:
     with closing(sqlite3.connect(location, timeout=30)) as db:
         if not db.execute("select 1 from sqlite_master where name = 'writes'").fetchone():
             return []
-        given = (f"%{tag}",)
-        query = "select checkpoint_ns, checkpoint_id, metadata from checkpoints where thread_id like ?"
-        found = _found({(ns, one): json.loads(metadata) for ns, one, metadata in db.execute(query, given)})
-        query = "select checkpoint_ns, checkpoint_id, {} from {} where thread_id like ?"
-        return [
-            Saved(f"{table} {ns} {one}", value)
-            for table, column in (("writes", "value"), ("checkpoints", "checkpoint"))
-            for ns, one, value in db.execute(query.format(column, table), given)
-            if (ns, one) in found
-        ]
+        return _of_checkpoints(db, tag, "?", {"writes": "value", "checkpoints": "checkpoint"})[1]
 
 
 def _of_postgres(location: str, tag: str) -> list[Saved]:
@@ -74,28 +65,42 @@ def _of_postgres(location: str, tag: str) -> list[Saved]:
     with psycopg.connect(location) as db:
         if not db.execute("select to_regclass('checkpoint_writes')").fetchone()[0]:
             return []
-        given = (f"%{tag}",)
-        query = "select checkpoint_ns, checkpoint_id, metadata from checkpoints where thread_id like %s"
-        found = _found({(ns, one): metadata for ns, one, metadata in db.execute(query, given)})
-        of_writes = "select checkpoint_ns, checkpoint_id, blob from checkpoint_writes where thread_id like %s"
-        of_checkpoints = (
-            "select checkpoint_ns, checkpoint_id, convert_to(checkpoint::text, 'utf8') "
-            "from checkpoints where thread_id like %s"
-        )
-        rows = [
-            (f"{table} {ns} {one}", value)
-            for table, query in (("writes", of_writes), ("checkpoints", of_checkpoints))
-            for ns, one, value in db.execute(query, given)
-            if (ns, one) in found
+        columns = {"checkpoint_writes": "blob", "checkpoints": "convert_to(checkpoint::text, 'utf8')"}
+        namespaces, rows = _of_checkpoints(db, tag, "%s", columns)
+        query = "select checkpoint_ns, channel, version, blob from checkpoint_blobs where thread_id like %s"
+        blobs = [
+            Saved(f"checkpoint_blobs {ns} {channel} {version}", value)
+            for ns, channel, version, value in db.execute(query, (f"%{tag}",))
+            if ns in namespaces and value is not None
         ]
-        of_blobs = "select checkpoint_ns, channel, version, blob from checkpoint_blobs where thread_id like %s"
-        namespaces = {ns for ns, _ in found}
-        rows += [
-            (f"blobs {ns} {channel} {version}", value)
-            for ns, channel, version, value in db.execute(of_blobs, given)
-            if ns in namespaces
-        ]
-    return [Saved(place, bytes(value)) for place, value in rows if value is not None]
+    return rows + blobs
+
+
+def _of_checkpoints(db: Any, tag: str, mark: str, columns: dict[str, str]) -> tuple[set[str], list[Saved]]:
+    """The values of tables whose rows belong to a checkpoint that a resumed run finds.
+
+    Args:
+        db: the connection.
+        tag: how the thread's id ends.
+        mark: the placeholder of this database.
+        columns: by table.
+
+    Returns:
+        The namespaces of these checkpoints, and the values.
+    """
+
+    def rows(column: str, table: str) -> Any:
+        query = f"select checkpoint_ns, checkpoint_id, {column} from {table} where thread_id like {mark}"
+        return db.execute(query, (f"%{tag}",))
+
+    metadata = {(ns, one): value for ns, one, value in rows("metadata", "checkpoints")}
+    found = _found({one: value if isinstance(value, dict) else json.loads(value) for one, value in metadata.items()})
+    return {ns for ns, _ in found}, [
+        Saved(f"{table} {ns} {one}", bytes(value))
+        for table, column in columns.items()
+        for ns, one, value in rows(column, table)
+        if (ns, one) in found and value is not None
+    ]
 
 
 def _found(checkpoints: dict[tuple[str, str], dict[str, Any]]) -> set[tuple[str, str]]:

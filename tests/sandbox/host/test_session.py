@@ -461,30 +461,17 @@ def wait_for_end(worker):
 
 
 def kill_soon(session, pid=None):
-    """Kill the worker while its next cell runs."""
-    worker = session._slot.worker
-
-    def kill():
-        time.sleep(0.2)
-        os.kill(pid or worker.pid, signal.SIGKILL)
-
-    thread = threading.Thread(target=kill)
-    thread.start()
-    return thread
-
-
-def kill_when_busy(session):
-    """Kill the worker when it has computed for some 30 ms from now on."""
-    pid = session._slot.worker.pid
+    """Kill the worker, or another process, while its next cell runs: when it has computed for some 30 ms from now on."""
+    worker = session._slot.worker.pid
 
     def ticks():
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        fields = Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()
         return int(fields[11]) + int(fields[12])
 
     def kill(before):
         while ticks() < before + 3:
             time.sleep(0.005)
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid or worker, signal.SIGKILL)
 
     thread = threading.Thread(target=kill, args=(ticks(),))
     thread.start()
@@ -549,7 +536,7 @@ def test_a_cell_that_is_killed_after_each_answer_runs_again_three_times(sandbox,
     def ask(prompt):
         asked.append(prompt)
         if len(asked) <= kills:
-            threads.append(kill_when_busy(session))
+            threads.append(kill_soon(session))
         return prompt
 
     with sandbox.open(variables={"n": 5}, functions={"ask": ask}) as session:
