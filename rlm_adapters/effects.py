@@ -13,10 +13,12 @@ import contextvars
 import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
+
+from rlm_adapters.crew import Crew
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -72,12 +74,7 @@ def gather(works: Sequence[Steps[T]], threads: int) -> Wait:
     """
 
     def run() -> list[T]:
-        pool = ThreadPoolExecutor(min(threads, len(works)), thread_name_prefix="rlm-gather")
-        try:
-            futures = [pool.submit(contextvars.copy_context().run, drive, work) for work in works]
-            return [future.result() for future in futures]
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C must not wait for calls that are in flight
+        return Crew(works, threads).results()
 
     async def arun() -> list[T]:
         tasks = [asyncio.ensure_future(adrive(work)) for work in works]

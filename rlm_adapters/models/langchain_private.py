@@ -1,14 +1,14 @@
-"""All names of langchain-core that this package uses but that are not public.
+"""All names of langchain-core and langchain-openai that this package uses but that are not public.
 
 Each entry of `PRIVATE` says what breaks without the name. `tests/test_private_names.py` checks that they exist. Checked
-with langchain-core 1.7.2.
+with langchain-core 1.8.3 and langchain-openai 1.7.4.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool
@@ -16,6 +16,8 @@ from langchain_core.tracers._streaming import _StreamingCallbackHandler, _V2Stre
 from langchain_core.tracers.context import _configure_hooks
 
 from rlm_adapters.models.private_names import PrivateName
+
+M = TypeVar("M", bound=BaseChatModel)
 
 _STREAMING: Final = "langchain_core.tracers._streaming"
 _MODEL: Final = "langchain_core.language_models.chat_models:BaseChatModel"
@@ -36,6 +38,12 @@ PRIVATE: Final = (
         "_configure_hooks",
         "ChatRLM(trace_inner=False) shows its inner calls to get_usage_metadata_callback, which counts them twice",
     ),
+    PrivateName(
+        "langchain_openai.chat_models.base:BaseChatOpenAI",
+        "_get_request_payload",
+        "OpenAI's client walks over all messages: calls with long conversations take several times the CPU",
+    ),
+    PrivateName(_MODEL, "_serialized", "each call of a model of OpenAI takes a millisecond longer"),
     PrivateName("langchain_core.tools:BaseTool", "_run", "injected arguments of tools that are classes are not found"),
 )
 
@@ -80,3 +88,19 @@ def body_of_tool(tool: BaseTool) -> Callable[..., Any]:
     """The function of a tool."""
     function: Callable[..., Any] = getattr(tool, "func", None) or getattr(tool, "coroutine", None) or tool._run  # noqa: SLF001 - see PRIVATE
     return function
+
+
+def with_payload(model: M, change: Callable[[dict[str, Any]], dict[str, Any]]) -> M:
+    """A copy of a chat model of langchain-openai that changes the request before its client gets it."""
+    made: Callable[..., dict[str, Any]] | None = getattr(model, "_get_request_payload", None)
+    if made is None:
+        return model
+    getattr(model, "_serialized", None)  # takes a millisecond; LangChain keeps it in the model, and so in all copies
+    copied = model.model_copy()
+    own: Callable[..., dict[str, Any]] = copied._get_request_payload  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def payload(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        return change(own(*args, **kwargs))
+
+    vars(copied)["_get_request_payload"] = payload  # a field would have to be declared in a subclass
+    return copied

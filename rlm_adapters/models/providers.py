@@ -6,9 +6,11 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from rlm_adapters.errors import InputError, MissingExtraError
+from rlm_adapters.models.transport import aiohttp_client
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -46,7 +48,11 @@ async def open_chat_model(
             own_server = base_url or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
             if own_server and api_key is None and not os.environ.get("OPENAI_API_KEY"):
                 options["api_key"] = _NO_KEY
-            options |= await _openai_transport(stack)
+            options["max_retries"] = 0  # the engine makes the retries, because it knows the limits
+            if _has_openai():
+                options |= _openai_transport(logging.WARNING)
+            if (client := options.get("http_async_client")) is not None:
+                stack.push_async_callback(client.aclose)
         yield _create(name, provider, model, options)
 
 
@@ -68,6 +74,8 @@ def chat_model(given: Any, what: str = "model", **options: Any) -> BaseChatModel
         return given
     if isinstance(given, str):
         provider, model = split_name(given, openai_compatible=options.get("base_url") is not None)
+        if provider == "openai" and _has_openai():
+            options |= _openai_transport(logging.INFO)
         return _create(given, provider, model, options)
     package = type(given).__module__.partition(".")[0]
     if package == "dspy":
@@ -118,27 +126,27 @@ def split_name(name: str, *, openai_compatible: bool = False) -> tuple[str | Non
     return infer(name.strip()), name.strip()
 
 
-async def _openai_transport(stack: AsyncExitStack) -> dict[str, Any]:
-    """Options for OpenAI's client: the aiohttp transport if it is installed, and no retries.
+def _has_openai() -> bool:
+    """Whether OpenAI's client is installed. If not, the creation of the model says what to install."""
+    return find_spec("openai") is not None
 
-    httpx checks every idle connection at every request. With 100 calls in flight this takes 1.5 s of CPU, with aiohttp
-    0.1 s. The engine makes the retries, because it knows the limits.
+
+def _openai_transport(level: int) -> dict[str, Any]:
+    """Options for OpenAI's client: the aiohttp transport, if it is installed.
+
+    Args:
+        level: of the message about a missing transport.
     """
     try:
-        import openai  # noqa: PLC0415 - an extra
-    except ImportError:
-        return {"max_retries": 0}  # the creation of the model says what to install
-    try:
-        client = openai.DefaultAioHttpClient()  # the only check that works with all releases
+        return {"http_async_client": aiohttp_client()}
     except Exception as error:  # noqa: BLE001 - whatever it is, the default transport works
-        _log.warning(
+        _log.log(
+            level,
             "calls in parallel will be slow: openai's aiohttp transport is not available (%s); "
             "pip install 'openai[aiohttp]'",
             _one_line(error),
         )
-        return {"max_retries": 0}
-    await stack.enter_async_context(client)
-    return {"max_retries": 0, "http_async_client": client}
+    return {}
 
 
 def _create(name: str, provider: str | None, model: str, options: dict[str, Any]) -> BaseChatModel:

@@ -17,6 +17,7 @@ from rlm_adapters.models.connections import drop_stale_connections
 from rlm_adapters.models.failures import address_of
 from rlm_adapters.models.langchain_private import type_of_model
 from rlm_adapters.models.listening import stream_options
+from rlm_adapters.models.openai_requests import unwalked
 from rlm_adapters.models.tokens import estimate_tokens
 from rlm_adapters.models.usage import details_of
 
@@ -118,14 +119,14 @@ class ChatTarget:
 
     def invoke(self, prompt: Prompt, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
         """Call the model."""
-        message = self.model.invoke(list(prompt), quiet(config), **self._options(max_tokens, config))
+        message = unwalked(self.model).invoke(list(prompt), quiet(config), **self._options(max_tokens, config))
         return self.read(prompt, message)
 
     async def ainvoke(self, prompt: Prompt, config: RunnableConfig, max_tokens: int | None) -> ModelReply:
         """Call the model."""
         self.enter_loop()
         options = self._options(max_tokens, config, is_async=True)
-        message = await self.model.ainvoke(list(prompt), quiet(config), **options)
+        message = await unwalked(self.model).ainvoke(list(prompt), quiet(config), **options)
         return self.read(prompt, message)
 
     def enter_loop(self) -> None:

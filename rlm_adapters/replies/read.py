@@ -107,9 +107,8 @@ class _Reader:
 
     def _decide(self, found: Contents, text: str, thought: str) -> Reading:
         """Step four: what cells and finish mean together."""
-        arguments = self._arguments_after(found.cells)
         best = self._best_so_far(found, text)
-        finish = arguments.read(found.finish) if found.finish else None
+        finish = self._arguments_after(found.cells).read(found.finish) if found.finish else None
         if isinstance(finish, Cell):
             found, finish = replace(found, cells=(*found.cells, finish.code)), None
         if isinstance(finish, Refused):

@@ -77,7 +77,7 @@ def _ours(caplog):
 async def test_without_the_aiohttp_transport_a_model_works_and_the_remedy_is_said(model_server, monkeypatch, caplog):
     import openai
 
-    def refuses():
+    def refuses(**_):
         raise RuntimeError("To use the aiohttp client you must have installed the package with the `aiohttp` extra")
 
     monkeypatch.setattr(openai, "DefaultAioHttpClient", refuses)

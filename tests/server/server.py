@@ -36,6 +36,8 @@ class RequestRecord:
     prompt: str
     """All text of the messages."""
     attempt: int = 0
+    peer: Any = None
+    """Address of the connection's other end: requests over one connection have the same."""
     status: int | None = None
     """None: not answered yet, or never."""
     seconds: float | None = None
@@ -250,6 +252,7 @@ class ModelServer:
             headers=dict(request.headers),
             prompt=protocol.prompt_text(body["messages"]),
             attempt=self._attempts[digest],
+            peer=request.transport.get_extra_info("peername") if request.transport else None,
         )
         self._attempts[digest] += 1
         self.requests.append(record)
