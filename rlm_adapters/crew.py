@@ -66,29 +66,35 @@ class Crew(Generic[T]):
         self._threads = min(threads, len(bodies))
         self._open = len(bodies)
         self._failure: BaseException | None = None
-        self._ended = False
         self._watched = math.inf
         self._news: Final = threading.Condition()
 
     def results(self) -> list[Any]:
         """Drive all bodies, and return their results in order.
 
-        When one raises, its exception is raised. The others are not continued by anybody who waits: those that have
-        begun end by themselves, and the rest never begin.
+        When one raises, its exception is raised. Then nobody waits for the others: those that have begun end by
+        themselves, and the rest never begin.
         """
         try:
-            for _ in range(self._threads):
-                _thread(self._work)
+            self._start()
             with self._news:
                 while self._open and self._failure is None:
                     self._watch()
         finally:
             with self._news:
-                self._ended = True
                 self._waiting.clear()
         if self._failure is not None:
             raise self._failure
         return [body.result for body in self._bodies]
+
+    def _start(self) -> None:
+        for number in range(self._threads):
+            try:
+                _thread(self._work)
+            except RuntimeError:  # the system allows no more threads
+                if not number:
+                    raise
+                return
 
     def _watch(self) -> None:
         """Wait for news, and pass on bodies whose call has taken too long. With the lock held."""
@@ -103,7 +109,7 @@ class Crew(Generic[T]):
     def _work(self) -> None:
         while True:
             with self._news:
-                if not self._waiting:
+                if not self._waiting or self._failure is not None:
                     return
                 body = self._waiting.popleft()
             if not self._drive(body, lambda body=body: next(body.steps)):  # type: ignore[misc]

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+from contextlib import suppress
 from functools import cache
 from typing import Final
 
@@ -14,6 +15,7 @@ PR_SET_DUMPABLE: Final = 4
 PR_SET_SECCOMP: Final = 22
 PR_SET_CHILD_SUBREAPER: Final = 36
 PR_SET_NO_NEW_PRIVS: Final = 38
+PR_SET_THP_DISABLE: Final = 41
 
 
 @cache
@@ -52,6 +54,13 @@ def adopt_orphans() -> None:
     """Make this process the parent of orphans of its descendants, because init may never reap them."""
     if sys.platform == "linux":
         prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def use_small_pages() -> None:
+    """Give this process no more pages of 2 MB. It keeps those that it has."""
+    if sys.platform == "linux":
+        with suppress(OSError):  # a kernel without such pages
+            prctl(PR_SET_THP_DISABLE, 1)
 
 
 def _register(argument: int | ctypes.Array[ctypes.c_char] | None) -> ctypes.c_ulong | ctypes.c_void_p:

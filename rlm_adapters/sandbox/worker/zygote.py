@@ -92,6 +92,8 @@ class ForkServer:
                 if holder:
                     linux.adopt_orphans()
                     ForkServer(WorkerChannel(fd), worker.Loaded(), self._prepared).serve()
+                if not self._loaded.held:
+                    linux.use_small_pages()
                 worker.main(fd, self._loaded, self._prepared)
             finally:
                 os._exit(EXIT_FAILED)

@@ -79,6 +79,17 @@ def test_big_texts_bytes_and_files_arrive_as_they_are(sandbox, tmp_path):
     assert done.stdout == f"True True {len(TEXT)} {TEXT[-6:-1]} 7\nTrue\n"
 
 
+def test_only_workers_with_a_big_input_get_pages_of_2_mb(sandbox):
+    def big_pages(session):
+        status = Path(f"/proc/{session._slot.worker.pid}/status").read_text()
+        if "THP_enabled" not in status:
+            pytest.skip("this kernel does not say it")
+        return "THP_enabled:\t1" in status
+
+    with sandbox.open(variables={"text": TEXT}) as one, sandbox.open(variables={"text": "small"}) as two:
+        assert (big_pages(one), big_pages(two)) == (True, False)
+
+
 def test_a_worker_is_replaced_from_the_same_holder(sandbox):
     with sandbox.open(variables={"text": TEXT}) as session:
         holder = parent(session)
