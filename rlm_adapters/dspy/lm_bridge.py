@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from rlm_adapters.errors import InputError
 from rlm_adapters.models.failures import classify
+from rlm_adapters.models.openai_requests import unwalked
 from rlm_adapters.models.targets import ChatTarget, model_name
 
 _ERRORS = {
@@ -83,7 +84,7 @@ class ChatEngine:
             LM15Error: the model failed; its class tells DSPy whether to retry.
         """
         try:
-            message = _with_tools(self._model, request).invoke(_messages(request), **_options(request))
+            message = _with_tools(unwalked(self._model), request).invoke(_messages(request), **_options(request))
         except Exception as error:
             raise _translated(error) from error
         return _response(message, request, self._model)
@@ -113,7 +114,7 @@ class AsyncChatEngine:
             LM15Error: the model failed; its class tells DSPy whether to retry.
         """
         try:
-            message = await _with_tools(self._model, request).ainvoke(_messages(request), **_options(request))
+            message = await _with_tools(unwalked(self._model), request).ainvoke(_messages(request), **_options(request))
         except Exception as error:
             raise _translated(error) from error
         return _response(message, request, self._model)

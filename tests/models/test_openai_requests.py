@@ -6,7 +6,7 @@ import json
 import openai
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
-from langchain_openai import ChatOpenAI
+from langchain_openai import AzureChatOpenAI, ChatOpenAI
 
 from rlm_adapters.models.openai_requests import unwalked
 
@@ -77,6 +77,14 @@ def test_a_later_change_of_the_model_counts(model_server, chat):
     model.temperature = 0.25
     unwalked(model).invoke("q")
     assert [request.body.get("temperature") for request in model_server.requests] == [None, 0.25]
+
+
+def test_the_models_of_azure_are_called_like_this_too():
+    model = AzureChatOpenAI(
+        azure_deployment="root", azure_endpoint="https://example.org", api_key="k", api_version="2025-01-01"
+    )
+    payload = unwalked(model)._get_request_payload([HumanMessage("h")])
+    assert (payload["messages"], payload["extra_body"]["messages"]) == ([], [{"role": "user", "content": "h"}])
 
 
 class _Own(ChatOpenAI):
