@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rlm_adapters"
 
 FLOORS = [
-    {"errors"},
+    {"errors", "crew"},
     {"arguments", "effects", "events", "forking", "replies", "sandbox/hardening"},
     {"models", "values", "views", "sandbox/protocol"},
     {"prompts", "sandbox/host", "sandbox/runtime", "traces"},

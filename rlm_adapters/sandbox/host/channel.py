@@ -59,7 +59,11 @@ class Channel:
             ChannelTimeoutError: The other side does not read.
         """
         body = encode_body(message)
-        left = memoryview(HEADER.pack(len(body)) + body)
+        self.send_bytes(HEADER.pack(len(body)) + body, deadline=deadline, fds=fds)
+
+    def send_bytes(self, data: bytes, *, deadline: float, fds: Sequence[int] = ()) -> None:
+        """Send bytes as they are. The errors are those of `send`."""
+        left = memoryview(data)
         try:
             while left:
                 try:

@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from rlm_adapters.errors import InputError
@@ -128,7 +128,7 @@ class ForkClient:
         Raises:
             InputError: They cannot be decoded.
         """
-        reply = self._request({"t": "load", "items": list(load.items)}, fds=load.fds)
+        reply = self._request({"t": "load", "items": list(load.items)}, fds=load.fds, stream=load.stream)
         if reply["t"] == "failed":
             raise InputError(reply["message"])
 
@@ -137,9 +137,11 @@ class ForkClient:
         self._gone = True
         self._channel.close()
 
-    def _request(self, message: Message, *, fds: Sequence[int] = ()) -> Message:
+    def _request(self, message: Message, *, fds: Sequence[int] = (), stream: Iterable[bytes] = ()) -> Message:
         with self._conversation() as deadline:
             self._channel.send(message, deadline=deadline, fds=fds)
+            for piece in stream:
+                self._channel.send_bytes(piece, deadline=deadline)
             return self._channel.receive(deadline=deadline)
 
     def _send_endings(self) -> None:

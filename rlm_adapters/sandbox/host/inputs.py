@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from rlm_adapters.errors import InputError
-from rlm_adapters.sandbox.protocol.encoding import encode
+from rlm_adapters.sandbox.protocol.encoding import as_stream, encode
 from rlm_adapters.sandbox.protocol.types import HostFunction, LaterInputs
 
 Target: TypeAlias = Literal["variable", "file"]
@@ -39,10 +39,17 @@ class FileVariable:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One step: a few items, and the descriptors that they refer to by index."""
+    """One step: a few items, and the descriptors that they refer to by index.
+
+    Attributes:
+        items: of the load frame.
+        fds: sent with it.
+        stream: pieces that are sent after it: the content of the item, if it has a ``size``.
+    """
 
     items: Sequence[dict[str, Any]]
     fds: Sequence[int]
+    stream: Iterable[bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +158,11 @@ class Inputs:
 def loads_to_hold(bigs: Sequence[Big]) -> Iterator[Load]:
     """The steps that send these inputs to a holder, one by one."""
     for big in bigs:
+        if (streamed := as_stream(big.value)) is not None:
+            kind, size, pieces = streamed
+            head = {"target": "held", "name": big.place[1], "round": 0, "key": big.key}
+            yield Load([{**head, "kind": kind, "size": size}], (), pieces)
+            continue
         for load in _loads([(("held", big.place[1], 0), big.value)]):
             load.items[0]["key"] = big.key
             yield load

@@ -1,6 +1,6 @@
 """Make workers for a session: from the zygote, or from a holder of the session's big inputs.
 
-Decoding 100 MB of text takes about 200 ms. Forking a process that has it takes 10 ms, and the pages are shared. So big
+Decoding 100 MB of text takes 110 to 200 ms. Forking a process that has it takes 10 ms, and the pages are shared. So big
 texts are first loaded into a holder, which forks the workers: the first one, its replacement after a kill, and those of
 other sessions of the same scope with the same inputs. A holder belongs to one scope, so a worker is never forked from
 a process with inputs of another run.

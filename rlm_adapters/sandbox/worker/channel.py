@@ -54,6 +54,18 @@ class WorkerChannel:
         header += self._exactly(HEADER.size - len(header))
         return decode_trusted(self._exactly(HEADER.unpack(header)[0])), list(fds)
 
+    def fill(self, view: memoryview) -> None:
+        """Read bytes that follow a frame of `receive_fds`, until the view is full.
+
+        Raises:
+            EOFError: The host has closed the channel or has ended.
+        """
+        while view:
+            read = os.readv(self.fd, [view])
+            if not read:
+                raise EOFError
+            view = view[read:]
+
     def _take(self, count: int) -> bytearray:
         """The next bytes. Some of them may be in the buffer."""
         data = self._ahead

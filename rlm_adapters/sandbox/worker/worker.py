@@ -12,12 +12,12 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, Protocol
 
 from rlm_adapters.sandbox.hardening.confinement import Confinement, address_space, confine
-from rlm_adapters.sandbox.protocol.encoding import load_value
+from rlm_adapters.sandbox.protocol.encoding import load_value, receive_value
 from rlm_adapters.sandbox.protocol.exits import EXIT_FAILED, EXIT_HOST_GONE, EXIT_MEMORY
 from rlm_adapters.sandbox.protocol.frames import (
     Message,
@@ -75,8 +75,13 @@ class Loaded:
     held: dict[str, Any] = field(default_factory=dict)
     growth: int = 0
 
-    def take(self, items: Sequence[dict[str, Any]], fds: Sequence[int]) -> None:
+    def take(self, items: Sequence[dict[str, Any]], fds: Sequence[int], fill: Callable[[memoryview], None]) -> None:
         """Decode the items of a load frame and close its descriptors.
+
+        Args:
+            items: of the frame.
+            fds: of the frame.
+            fill: reads what follows the frame, if an item has a ``size``.
 
         Raises:
             ValueError: The content of an item does not fit its kind.
@@ -84,7 +89,10 @@ class Loaded:
         before = address_space()
         for item in items:
             try:
-                value = self.held[item["key"]] if item["kind"] == "held" else load_value(item, fds)
+                if item["kind"] == "held":
+                    value = self.held[item["key"]]
+                else:
+                    value = receive_value(item, fill) if "size" in item else load_value(item, fds)
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"the content of {item['name']!r} is not valid {item['kind']}: {error}") from None
             if item["target"] == "held":
@@ -146,7 +154,7 @@ class Worker:
             if message["t"] == "begin":
                 return message
             try:
-                self._loaded.take(message["items"], fds)
+                self._loaded.take(message["items"], fds, self._channel.fill)
             except ValueError as error:
                 self._channel.send({"t": "refused", "message": str(error)})
                 os._exit(EXIT_FAILED)

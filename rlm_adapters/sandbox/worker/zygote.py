@@ -76,7 +76,7 @@ class ForkServer:
             return {"t": "ended", "status": status} if request["wait"] else None
         if request["t"] == "load":
             try:
-                self._loaded.take(request["items"], fds)
+                self._loaded.take(request["items"], fds, self._channel.fill)
             except (ValueError, MemoryError) as error:
                 return {"t": "failed", "message": str(error) or "there is not enough memory for it"}
             gc.freeze()

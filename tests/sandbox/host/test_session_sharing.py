@@ -18,6 +18,7 @@ from rlm_adapters.sandbox.host.inputs import HELD_BYTES
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 TEXT = "añ😀 text\n" * (HELD_BYTES // 8)
+PLAIN = "first " + " line" * HELD_BYTES
 DATA = b"\x00\xff" * HELD_BYTES
 
 
@@ -65,6 +66,7 @@ def test_big_texts_bytes_and_files_arrive_as_they_are(sandbox, tmp_path):
     variables = {
         "text": TEXT,
         "data": DATA,
+        "plain": PLAIN,
         "file": FileVariable(path=tmp_path / "t"),
         "raw": FileVariable(path=tmp_path / "b", kind="bytes"),
         "small": 7,
@@ -73,10 +75,11 @@ def test_big_texts_bytes_and_files_arrive_as_they_are(sandbox, tmp_path):
         assert parent(session) != zygote(sandbox)
         done = session.run(
             "print(text == file, data == raw, len(text), text[-6:-1], small)\n"
-            "print(open('b.bin', 'rb').read() == open('c.bin', 'rb').read() == data)"
+            "print(open('b.bin', 'rb').read() == open('c.bin', 'rb').read() == data)\n"
+            "print(len(plain), plain.count(' line'), type(plain).__name__, plain[:6], plain[-4:])"
         )
     assert done.error is None
-    assert done.stdout == f"True True {len(TEXT)} {TEXT[-6:-1]} 7\nTrue\n"
+    assert done.stdout == f"True True {len(TEXT)} {TEXT[-6:-1]} 7\nTrue\n{len(PLAIN)} {HELD_BYTES} str first  line\n"
 
 
 def test_only_workers_with_a_big_input_get_pages_of_2_mb(sandbox):
