@@ -102,15 +102,17 @@ def _ask(
     trajectory = trajectory_of(state, node, iteration=iteration)
     window = writer.window()
     prompt = writer.prompt(trajectory)
+    tokens = writer.target.estimate(prompt)
     foldable = max(trajectory.folded, len(trajectory.turns) - _KEEP_TURNS)
-    if window and writer.target.estimate(prompt) > window * _FILL and foldable > trajectory.folded:
+    if window and tokens > window * _FILL and foldable > trajectory.folded:
         trajectory = replace(trajectory, folded=foldable)
         prompt = writer.prompt(trajectory)
+        tokens = writer.target.estimate(prompt)
     if node.depth == 0:
-        node.run.ledger.keep_for_last(writer.extract_target.name, writer.target.estimate(prompt))
+        node.run.ledger.keep_for_last(writer.extract_target.name, tokens)
     shortened, refused = False, 0
     while True:
-        size, used = 3 * writer.target.estimate(prompt), node.run.ledger.used
+        size, used = 3 * tokens, node.run.ledger.used
         try:
             reply, usage = yield from ask_root(
                 node,
@@ -135,6 +137,7 @@ def _ask(
                 shortened = True
                 trajectory = replace(trajectory, folded=len(trajectory.turns) - 1)
                 prompt = writer.prompt(trajectory)
+                tokens = writer.target.estimate(prompt)
                 message = "the prompt was too long for the root LM: folded"
             else:
                 raise
