@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from rlm_adapters.errors import InputError, MissingExtraError
 from rlm_adapters.models.transport import aiohttp_client
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_OPENAI: Final = "https://api.openai.com/v1"
 _NO_KEY: Final = "none"
 """Local servers (vLLM, llama.cpp, Ollama) need no key, but OpenAI's client needs one."""
 
@@ -45,12 +48,12 @@ async def open_chat_model(
         options["api_key"] = api_key
     async with AsyncExitStack() as stack:
         if provider == "openai":
-            own_server = base_url or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
+            own_server = _address_of_openai(base_url)
             if own_server and api_key is None and not os.environ.get("OPENAI_API_KEY"):
                 options["api_key"] = _NO_KEY
             options["max_retries"] = 0  # the engine makes the retries, because it knows the limits
             if _has_openai():
-                options |= _openai_transport(logging.WARNING)
+                options |= _openai_transport(own_server, logging.WARNING)
             if (client := options.get("http_async_client")) is not None:
                 stack.push_async_callback(client.aclose)
         yield _create(name, provider, model, options)
@@ -75,7 +78,7 @@ def chat_model(given: Any, what: str = "model", **options: Any) -> BaseChatModel
     if isinstance(given, str):
         provider, model = split_name(given, openai_compatible=options.get("base_url") is not None)
         if provider == "openai" and _has_openai():
-            options |= _openai_transport(logging.INFO)
+            options |= _openai_transport(_address_of_openai(options.get("base_url")), logging.INFO)
         return _create(given, provider, model, options)
     package = type(given).__module__.partition(".")[0]
     if package == "dspy":
@@ -127,18 +130,26 @@ def split_name(name: str, *, openai_compatible: bool = False) -> tuple[str | Non
 
 
 def _has_openai() -> bool:
-    """Whether OpenAI's client is installed. If not, the creation of the model says what to install."""
-    return find_spec("openai") is not None
+    """Whether the packages for OpenAI are installed. If not, the creation of the model says what to install."""
+    return find_spec("openai") is not None and find_spec("langchain_openai") is not None
 
 
-def _openai_transport(level: int) -> dict[str, Any]:
-    """Options for OpenAI's client: the aiohttp transport, if it is installed.
+def _address_of_openai(base_url: str | None) -> str | None:
+    """The address of another server than OpenAI's own, if there is one."""
+    return base_url or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
+
+
+def _openai_transport(address: str | None, level: int) -> dict[str, Any]:
+    """Options for OpenAI's client: the aiohttp transport, if it is installed and no proxy is used.
 
     Args:
+        address: of the server; None: OpenAI's own.
         level: of the message about a missing transport.
     """
+    if os.environ.get("OPENAI_PROXY") or _needs_proxy(address or _OPENAI):
+        return {}  # LangChain's own clients can use every kind of proxy
     try:
-        return {"http_async_client": aiohttp_client()}
+        options = {"http_async_client": aiohttp_client()}
     except Exception as error:  # noqa: BLE001 - whatever it is, the default transport works
         _log.log(
             level,
@@ -146,7 +157,22 @@ def _openai_transport(level: int) -> dict[str, Any]:
             "pip install 'openai[aiohttp]'",
             _one_line(error),
         )
-    return {}
+        return {}
+    return options | _quiet_about_proxies()
+
+
+def _needs_proxy(address: str) -> bool:
+    """Whether the settings of the machine name a proxy for this address."""
+    parts = urlsplit(address)
+    proxies = getproxies()
+    return any(proxies.get(kind) for kind in (parts.scheme, "all")) and not proxy_bypass(parts.netloc)
+
+
+def _quiet_about_proxies() -> dict[str, Any]:
+    """With a client of ours, LangChain would warn that the sync client ignores proxies, and make it ignore them."""
+    from langchain_openai import ChatOpenAI  # noqa: PLC0415 - slow to import
+
+    return {"http_socket_options": ()} if getproxies() and "http_socket_options" in ChatOpenAI.model_fields else {}
 
 
 def _create(name: str, provider: str | None, model: str, options: dict[str, Any]) -> BaseChatModel:

@@ -1,7 +1,7 @@
 import pytest
 
 from rlm_adapters.errors import InputError, MissingExtraError
-from rlm_adapters.models.providers import open_chat_model, split_name
+from rlm_adapters.models.providers import chat_model, open_chat_model, split_name
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +87,53 @@ async def test_without_the_aiohttp_transport_a_model_works_and_the_remedy_is_sai
     (record,) = _ours(caplog)
     assert "pip install 'openai[aiohttp]'" in record.getMessage()
     assert "must have installed" in record.getMessage()
+
+
+class TestProxy:
+    """A proxy that the machine's settings name is used: by LangChain's own clients, which know every kind of proxy."""
+
+    @pytest.fixture(autouse=True)
+    def machine(self, monkeypatch):
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "OPENAI_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(name.lower(), raising=False)
+        monkeypatch.setenv("OPENAI_API_KEY", "x")
+
+    @pytest.mark.parametrize(
+        ("variables", "address", "through"),
+        [
+            ({}, None, False),
+            ({"HTTPS_PROXY": "http://proxy:1"}, None, True),
+            ({"https_proxy": "http://proxy:1"}, "https://example.org/v1", True),
+            ({"ALL_PROXY": "http://proxy:1"}, None, True),
+            ({"HTTP_PROXY": "http://proxy:1"}, None, False),
+            ({"HTTP_PROXY": "http://proxy:1"}, "http://example.org:8000/v1", True),
+            ({"HTTP_PROXY": "http://proxy:1", "NO_PROXY": "example.org"}, "http://example.org:8000/v1", False),
+            ({"HTTP_PROXY": "http://proxy:1", "NO_PROXY": "other.org"}, "http://example.org:8000/v1", True),
+            ({"NO_PROXY": "127.0.0.1"}, None, False),
+            ({"OPENAI_PROXY": "http://proxy:1"}, None, True),
+        ],
+    )
+    def test_our_transport_is_for_direct_connections(self, variables, address, through, monkeypatch, caplog):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        model = chat_model("openai:root", base_url=address)
+        ours = type(model.http_async_client).__name__ == "EachLoopClient"
+        assert ours is not through
+        assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+    async def test_calls_go_through_the_proxy(self, model_server, monkeypatch):
+        model_server.script("root", lambda messages, request: "through it")
+        monkeypatch.setenv("HTTP_PROXY", model_server.url.removesuffix("/v1"))
+        model = chat_model("openai:root", base_url="http://nowhere.invalid/v1")
+        assert (await model.ainvoke("q")).text == "through it"
+        assert model.invoke("q").text == "through it"
+
+    async def test_sync_calls_find_their_proxy_although_async_ones_need_none(self, model_server, monkeypatch):
+        model_server.script("root", lambda messages, request: "ok")
+        monkeypatch.setenv("HTTPS_PROXY", "http://nowhere.invalid:1")
+        model = chat_model("openai:root", base_url=model_server.url)
+        assert [(await model.ainvoke("q")).text, model.invoke("q").text] == ["ok", "ok"]
 
 
 @pytest.mark.parametrize(
