@@ -52,17 +52,17 @@ def _moved(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_original(client: Any) -> bool:
-    """Whether a client's resource is of the package ``openai``, with the function that it has there."""
-    resource: Any = type(client)
-    return "create" not in vars(client) and _is_of_openai(resource, vars(resource).get("create"))
+    """Whether a client's resource is of the package ``openai``, with the functions that it has there."""
+    sender = vars(client).get("_client")
+    if sender is None or "create" in vars(client) or {"request", "post"} & vars(sender).keys():
+        return False
+    functions = (getattr(type(sender), name, None) for name in ("request", "post"))
+    return _are_of_openai(vars(type(client)).get("create"), *functions)
 
 
 @lru_cache(maxsize=16)
-def _is_of_openai(resource: Any, create: Any) -> bool:
-    home = sys.modules.get("openai")
-    return (
-        home is not None
-        and resource.__module__.startswith("openai.resources.")
-        and type(create) is FunctionType
-        and Path(str(home.__file__)).parent in Path(create.__code__.co_filename).parents
+def _are_of_openai(*functions: Any) -> bool:
+    home = getattr(sys.modules.get("openai"), "__file__", None)
+    return home is not None and all(
+        type(one) is FunctionType and Path(home).parent in Path(one.__code__.co_filename).parents for one in functions
     )
