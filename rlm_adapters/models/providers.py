@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from rlm_adapters.errors import InputError, MissingExtraError
-from rlm_adapters.models.transport import aiohttp_client
+from rlm_adapters.models.transport import aiohttp_client, shared_client
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -53,7 +53,7 @@ async def open_chat_model(
                 options["api_key"] = _NO_KEY
             options["max_retries"] = 0  # the engine makes the retries, because it knows the limits
             if _has_openai():
-                options |= _openai_transport(own_server, logging.WARNING)
+                options |= _openai_transport(own_server, aiohttp_client, logging.WARNING)
             if (client := options.get("http_async_client")) is not None:
                 stack.push_async_callback(client.aclose)
         yield _create(name, provider, model, options)
@@ -78,7 +78,7 @@ def chat_model(given: Any, what: str = "model", **options: Any) -> BaseChatModel
     if isinstance(given, str):
         provider, model = split_name(given, openai_compatible=options.get("base_url") is not None)
         if provider == "openai" and _has_openai():
-            options |= _openai_transport(_address_of_openai(options.get("base_url")), logging.INFO)
+            options |= _openai_transport(_address_of_openai(options.get("base_url")), shared_client, logging.INFO)
         return _create(given, provider, model, options)
     package = type(given).__module__.partition(".")[0]
     if package == "dspy":
@@ -139,17 +139,18 @@ def _address_of_openai(base_url: str | None) -> str | None:
     return base_url or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
 
 
-def _openai_transport(address: str | None, level: int) -> dict[str, Any]:
+def _openai_transport(address: str | None, make: Callable[[], Any], level: int) -> dict[str, Any]:
     """Options for OpenAI's client: the aiohttp transport, if it is installed and no proxy is used.
 
     Args:
         address: of the server; None: OpenAI's own.
+        make: makes the client.
         level: of the message about a missing transport.
     """
     if os.environ.get("OPENAI_PROXY") or _needs_proxy(address or _OPENAI):
         return {}  # LangChain's own clients can use every kind of proxy
     try:
-        options = {"http_async_client": aiohttp_client()}
+        options = {"http_async_client": make()}
     except Exception as error:  # noqa: BLE001 - whatever it is, the default transport works
         _log.log(
             level,

@@ -13,7 +13,18 @@ import importlib
 import weakref
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from functools import cache
 from typing import Any, Final, TypeAlias
+
+
+@cache
+def shared_client() -> Any:
+    """The client of all models by name, so that a model which is made for one call finds open connections.
+
+    Raises:
+        Exception: as `aiohttp_client`.
+    """
+    return aiohttp_client()
 
 
 def aiohttp_client() -> Any:

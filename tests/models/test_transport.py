@@ -10,9 +10,10 @@ from rlm_adapters.models.providers import chat_model
 
 PROGRAM = """
 import asyncio, gc, sys, threading
-from rlm_adapters.models.providers import chat_model
+from langchain_openai import ChatOpenAI
+from rlm_adapters.models.transport import aiohttp_client
 
-model = chat_model("openai:root", base_url=sys.argv[1], api_key="k")
+model = ChatOpenAI(model="root", base_url=sys.argv[1], api_key="k", http_async_client=aiohttp_client())
 
 
 async def calls(count):
@@ -88,11 +89,17 @@ def test_nothing_is_said_about_connections_whatever_becomes_of_the_loop(body, mo
 
 async def test_calls_on_one_loop_share_their_connections(model_server):
     model_server.script("root", lambda messages, request: "hello")
-    model = chat_model("openai:root", base_url=model_server.url, api_key="k")
-    for _ in range(5):
-        await model.ainvoke("q")
+    for _ in range(5):  # also those of models that are made for each call
+        await chat_model("openai:root", base_url=model_server.url, api_key="k").ainvoke("q")
     assert len({request.peer for request in model_server.requests}) == 1
-    await model.http_async_client.aclose()
+
+
+async def test_a_model_works_although_somebody_has_closed_the_shared_client(model_server):
+    model_server.script("root", lambda messages, request: "hello")
+    for _ in range(2):
+        model = chat_model("openai:root", base_url=model_server.url, api_key="k")
+        assert (await model.ainvoke("q")).text == "hello"
+        await model.http_async_client.aclose()
 
 
 def test_a_model_by_name_works_without_an_event_loop_as_well(model_server):
