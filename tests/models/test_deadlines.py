@@ -21,14 +21,14 @@ def asked_of(model_server, model):
 @pytest.fixture
 def slow(model_server):
     model_server.script("root", [BATCH])
-    model_server.script("sub", lambda messages, request: "ok", latency=0.2)
+    model_server.script("sub", lambda messages, request: "ok", latency=0.4)
 
 
 def test_a_batch_ends_with_the_run_and_what_waited_was_never_asked(run, model_server, chat, slow):  # noqa: F811
-    limits = Limits(max_seconds=3.0, max_concurrency=4)
+    limits = Limits(max_seconds=6.0, max_concurrency=4)
     result = run(create_rlm_graph(chat("root"), chat("sub"), limits=limits), {"query": "q", "context": "x"})
     assert result["finish_reason"] == "timeout"
-    # At four at once and 0.2 s each some 60 fit into the time; all 200 were asked when only the asking was timed.
+    # At four at once and 0.4 s each some 60 fit into the time; all 200 were asked when only the asking was timed.
     assert 0 < asked_of(model_server, "sub") < 120
     assert result["usage"]["calls"] <= asked_of(model_server, "sub")
 
@@ -36,7 +36,7 @@ def test_a_batch_ends_with_the_run_and_what_waited_was_never_asked(run, model_se
 @pytest.mark.parametrize("form", ["sync", "async"])
 def test_a_chat_model_s_run_ends_as_well(form, model_server, chat, slow):
     model = ChatRLM(
-        model=chat("root"), sub_model=chat("sub"), limits=Limits(max_seconds=3.0, max_concurrency=4), direct_below=0
+        model=chat("root"), sub_model=chat("sub"), limits=Limits(max_seconds=6.0, max_concurrency=4), direct_below=0
     )
     with pytest.raises(NoAnswerError, match="timeout"):
         model.invoke("q") if form == "sync" else asyncio.run(model.ainvoke("q"))
