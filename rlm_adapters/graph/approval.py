@@ -21,6 +21,7 @@ from rlm_adapters.errors import InputError
 from rlm_adapters.graph.context import NodeContext
 from rlm_adapters.graph.ownership import is_saved
 from rlm_adapters.prompts import cut_middle
+from rlm_adapters.replies.syntax import undisturbed
 
 DecisionType: TypeAlias = Literal["approve", "approve_all", "edit", "reject"]
 RUN_CELL: Final = "run_cell"
@@ -215,7 +216,7 @@ def _edited(given: Mapping[Any, Any], request: ApprovalRequest) -> tuple[Mapping
 def called_functions(code: str, names: frozenset[str]) -> tuple[tuple[str, int], ...]:
     """The functions that a cell calls, with their lines; empty if the code cannot be parsed."""
     try:
-        tree = ast.parse(code)
+        tree = undisturbed(ast.parse, code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
     found = [

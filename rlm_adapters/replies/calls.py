@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
-from rlm_adapters.replies.syntax import Syntax, acts, quiet
+from rlm_adapters.replies.syntax import Syntax, acts, quiet, undisturbed
 
 _PYTHON_TOOL: Final = re.compile(r"python|repl|exec|interpreter|jupyter|run_?code|^code|cell|^run$", re.IGNORECASE)
 _CODE_KEYS: Final = ("code", "python_code", "source_code", "python", "source", "script", "cell", "program")
@@ -241,7 +241,7 @@ def _decode(text: str, start: int) -> tuple[Any, int]:
     )
     readers: tuple[Callable[[], Any], ...] = (
         lambda: json.loads(doubled, strict=False),
-        lambda: ast.literal_eval(quiet(segment)),
+        lambda: undisturbed(ast.literal_eval, quiet(segment)),
     )
     for read in readers:
         try:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from rlm_adapters.replies.finish_calls import FinishCall
 from rlm_adapters.replies.reading import UNSET, TextFinish
-from rlm_adapters.replies.syntax import BUILTINS, Syntax, free_names, quiet
+from rlm_adapters.replies.syntax import BUILTINS, Syntax, free_names, quiet, undisturbed
 
 FUNCTIONS: Final = frozenset(
     {
@@ -209,7 +209,7 @@ def _string_value(source: str) -> str | None:
         return None
     raw = re.match(r"[rR]", source) is not None
     try:
-        value = ast.literal_eval(f"({source if raw else quiet(source)}\n)")
+        value = undisturbed(ast.literal_eval, f"({source if raw else quiet(source)}\n)")
     except (SyntaxError, ValueError, RecursionError, MemoryError, TypeError):
         return None
     return value if isinstance(value, str) else None
@@ -220,7 +220,7 @@ def _literal(source: str) -> Any:
     if source[0] not in "[{(-+.0123456789":
         return UNSET
     try:
-        value = ast.literal_eval(quiet(source))
+        value = undisturbed(ast.literal_eval, quiet(source))
     except (SyntaxError, ValueError, RecursionError, MemoryError, TypeError):
         if source[0] not in "[{":
             return UNSET

@@ -8,6 +8,8 @@ import itertools
 import re
 from typing import Final
 
+from rlm_adapters.replies.syntax import undisturbed
+
 ROLE_LINE: Final = re.compile(
     r"^(?:[ \t>#*_]*+(?:user|human|assistant|system|tool|observation|tool[ _]response|ai)[ \t]*+[*_]*+[ \t]*+:[*_]*+"
     r"(?=\s|$)|[ \t]*+\#{1,4}+[ \t]*+(?:user|human|instruction|observation|system)[ \t]*+$"
@@ -59,7 +61,7 @@ def _is_value(text: str) -> bool:
     if not text or text[0] in "\"'“‘`":
         return True
     try:
-        ast.literal_eval(text[:10_000])
+        undisturbed(ast.literal_eval, text[:10_000])
     except (SyntaxError, ValueError, RecursionError, MemoryError, TypeError):
         return bool(re.fullmatch(r"[\d.,%$€ ]+", text))
     return True

@@ -5,13 +5,15 @@ from __future__ import annotations
 import ast
 import builtins
 import re
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 MAX_SOURCE: Final = 400_000
 """Length of the longest text that is parsed as one cell, in characters."""
 MAX_PARSED: Final = 2_000_000
 """Most characters that are parsed for one reply. This takes two seconds at most."""
+
+_TRIES: Final = 20
 
 BUILTINS: Final = frozenset(dir(builtins))
 
@@ -36,6 +38,20 @@ def quiet(source: str) -> str:
     if "\\" not in source:
         return source
     return _PAIR.sub(lambda m: m[0] if m[1] in _ESCAPES else "\\" + m[0], source)
+
+
+def undisturbed(parse: Callable[[str], Any], source: str) -> Any:
+    """Call a function of Python's parser, again if another thread has disturbed it.
+
+    Before 3.11.8 and 3.12.2, Python counts the depth of a tree for all threads together. So threads that parse at the
+    same time get a SystemError from time to time.
+    """
+    for _ in range(_TRIES):
+        try:
+            return parse(source)
+        except SystemError:
+            continue
+    return parse(source)
 
 
 def _spaced(source: str) -> str:
@@ -95,7 +111,7 @@ class Syntax:
         else:
             self._left -= len(source) + 20
             try:
-                result = ast.parse(_spaced(quiet(source)))
+                result = undisturbed(ast.parse, _spaced(quiet(source)))
             except SyntaxError as error:
                 result = error
             except (ValueError, RecursionError, MemoryError) as error:
