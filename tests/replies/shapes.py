@@ -119,11 +119,11 @@ def main() -> None:
 
 
 def is_linear(short: float, long: float) -> bool:
-    """Whether eight times the text took at most four times eight times as long.
+    """Whether eight times the text took at most three times eight times as long.
 
     Quadratic time is 64 times as long. What is done in a hundredth of a second cannot be measured well, nor need it be.
     """
-    return long <= 4 * (LONG // SHORT) * max(short, 0.01)
+    return long <= 3 * (LONG // SHORT) * max(short, 0.01)
 
 
 if __name__ == "__main__":
