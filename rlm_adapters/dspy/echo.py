@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from typing import Final
 
+from rlm_adapters.replies.syntax import undisturbed
+
 ECHO: Final = "$echo"
 """Key of the dict with the value."""
 
@@ -20,7 +22,7 @@ def with_echo(code: str) -> str:
     lines keep their numbers.
     """
     try:
-        body = ast.parse(code).body
+        body = undisturbed(ast.parse, code).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return code  # the sandbox reports the error
     last = body[-1] if body else None

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from rlm_adapters.prompts.dspy_private import CALL_TOOL, CONSTRUCT_TOOL, SIGNATURE_MARKER
+from rlm_adapters.replies.syntax import undisturbed
 
 _PLAIN: Final = frozenset({"str", "int", "float", "bool", "complex", "bytes", "Any", "NoneType"})
 _GENERIC: Final = frozenset({
@@ -78,7 +79,7 @@ def check_inputs(inputs: Any) -> None:
 
 def _check_fields(side: str, custom_types: frozenset[str]) -> None:
     try:
-        (function,) = ast.parse(f"def f({side}): pass").body
+        (function,) = undisturbed(ast.parse, f"def f({side}): pass").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"{side.strip()[:80]!r} are no fields of a signature: {type(error).__name__}") from None
     if not isinstance(function, ast.FunctionDef) or function.args.defaults:

@@ -6,8 +6,14 @@ import ast
 from types import GenericAlias
 from typing import Any, Final
 
+from rlm_adapters.replies.syntax import undisturbed
+
 _TYPES: Final = {"int": int, "float": float, "bool": bool, "str": str, "list": list, "dict": dict}
 _PARAMETERS: Final = {"list": 1, "dict": 2}
+
+
+def _expression(text: str) -> ast.Expression:
+    return ast.parse(text, mode="eval")
 
 
 def type_named(text: str) -> Any:
@@ -17,7 +23,7 @@ def type_named(text: str) -> Any:
         ValueError: it is not one of these.
     """
     try:
-        return _type_of(ast.parse(text.strip(), mode="eval").body)
+        return _type_of(undisturbed(_expression, text.strip()).body)
     except (SyntaxError, RecursionError, MemoryError) as error:
         raise ValueError(text) from error
 

@@ -5,9 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from rlm_adapters.dspy.echo import with_echo
 from rlm_adapters.graph.approval import called_functions
 from rlm_adapters.replies import read_reply
 from rlm_adapters.replies.syntax import undisturbed
+from rlm_adapters.values.type_names import type_named
 
 REPLIES = ["```python\nx = [1, 2]\nprint(f(x))\n```", "FINAL('an answer')", "FINAL([1, 2])"]
 
@@ -37,6 +39,12 @@ def test_a_reply_is_read_as_ever(reply, monkeypatch):
 def test_functions_that_need_approval_are_found_as_ever(monkeypatch):
     monkeypatch.setattr(ast, "parse", disturbed(ast.parse, 3))
     assert called_functions("f(1)\ng(2)", frozenset({"g"})) == (("g", 2),)
+
+
+def test_what_else_cells_write_is_read_as_ever(monkeypatch):
+    code, named = with_echo("x = 1\nx"), type_named("list[int]")
+    monkeypatch.setattr(ast, "parse", disturbed(ast.parse, 3))
+    assert (with_echo("x = 1\nx"), type_named("list[int]")) == (code, named)
 
 
 def test_a_parser_that_always_fails_is_not_called_forever():
