@@ -3,7 +3,7 @@
 A server plays a root LM that writes so many tokens a second (of four characters), and a sub-LM that takes so long. Each
 cell is the first of a run, whose second cell submits. Wall times are those of the whole run, over HTTP, by ChatOpenAI.
 
-What can be won is at most what run-ahead leaves of the calls after the reply is complete: a cell that takes 7 s to
+What can be won is at most what run-ahead leaves of the calls after the reply is complete: a reply that takes 7 s to
 write and whose calls take 0.5 s cannot become 25 % faster. So of the cells whose calls stand in the first half, those
 that could gain 25 % must, and the others must win most of what there is; all others must not be 2 % slower. Output
 and calls must be the same.
@@ -27,6 +27,8 @@ from benchmarks._graph_runs import Outcome, run
 from benchmarks._written_cells import CELLS, CONTEXT, Written
 from benchmarks.measure import machine
 from rlm_adapters import Limits, create_rlm_graph
+from tests.server import cell
+from tests.server.protocol import CHARS_PER_TOKEN
 
 MODES = ("off", "ahead", "stream")
 GAIN = 0.25
@@ -35,11 +37,13 @@ MOST_OF = 0.7
 """Of what can be won, where it is less."""
 WORSE = 0.02
 END = "SUBMIT('done')"
+PROSE = "I will work through the reports and check the results."
+"""Before each cell."""
 
 
 def serve() -> None:
     """Play the models, in a process of its own; the name of a model says how fast it is."""
-    from tests.server import ModelServer, Reply, cell, question_text, text_of, turn_of
+    from tests.server import ModelServer, Reply, question_text, text_of, turn_of
 
     codes = {written.name: written.code for written in CELLS}
 
@@ -49,7 +53,7 @@ def serve() -> None:
             return Reply(cell(END))
         asked = question_text(messages)
         code = next(code for name, code in codes.items() if f"[[{name}]]" in asked)
-        return Reply(cell(code, "I will work through the reports and check the results."), tokens_per_second=rate)
+        return Reply(cell(code, PROSE), tokens_per_second=rate)
 
     def sub(messages: list[dict[str, Any]], _request: Any) -> str:
         return f" <{text_of(messages[-1])[-60:]}> "
@@ -115,7 +119,8 @@ async def compare(
     for written in cells:
         off, ahead, stream = (outcomes[mode, written.name] for mode in MODES)
         before, after = (statistics.median(one.seconds for one in runs) for runs in (ahead, stream))
-        possible = max(0.0, before - len(written.code) / 4 / rate) / before
+        writing = len(cell(written.code, PROSE)) / CHARS_PER_TOKEN / rate
+        possible = max(0.0, before - writing) / before
         saved = 1 - after / before
         same = {one.seen for one in (*off, *ahead, *stream)} == {off[0].seen}
         same = same and all(one.calls == off[0].calls + one.wasted for one in (*ahead, *stream))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from rlm_adapters.replies.clean import INVISIBLE
@@ -42,7 +42,7 @@ _WIDE: Final = {
     ord("×"): "*",
 }
 _DOUBLE_QUOTES: Final = dict.fromkeys(map(ord, "“”„‟＂«»"), '"')
-_SINGLE_QUOTES: Final = dict.fromkeys(map(ord, "‘’‚‛＇"), "'")
+_QUOTES: Final = {**_DOUBLE_QUOTES, **dict.fromkeys(map(ord, "‘’‚‛＇"), "'")}
 
 
 def mended(source: str, syntax: Syntax) -> str | None:
@@ -114,18 +114,26 @@ def _tabs_as_spaces(source: str) -> str:
 
 
 def _plain_characters(source: str) -> str:
-    return _outside_strings(source, lambda code: code.translate(_WIDE))
+    return _translated(source, _WIDE)
 
 
 def _plain_double_quotes(source: str) -> str:
-    return _outside_strings(source, lambda code: code.translate(_DOUBLE_QUOTES))
+    return _translated(source, _DOUBLE_QUOTES)
 
 
 def _plain_quotes(source: str) -> str:
-    return _outside_strings(source, lambda code: code.translate({**_DOUBLE_QUOTES, **_SINGLE_QUOTES}))
+    return _translated(source, _QUOTES)
+
+
+def _translated(source: str, table: Mapping[int, str | None]) -> str:
+    if source.isascii():  # none of the tables has an ASCII character
+        return source
+    return _outside_strings(source, lambda code: code.translate(table))
 
 
 def _entities_outside_strings(source: str) -> str:
+    if not _ENTITY.search(source):
+        return source
     return _outside_strings(source, lambda code: _ENTITY.sub(lambda m: html.unescape(m[0]), code))
 
 

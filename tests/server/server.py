@@ -19,7 +19,6 @@ from tests.server import protocol
 from tests.server.replies import Reply
 from tests.server.scripts import Message, ModelRequest, Script, ScriptError, play, turn_of
 
-CHARS_PER_TOKEN = 4
 _MOST_HELD = 60.0  # seconds
 _ENDING = 2  # events of a streamed answer after its text, at least
 
@@ -272,7 +271,7 @@ class ModelServer:
         delays = (reply.latency, model.latency, self.latency)
         await asyncio.sleep(next(delay for delay in delays if delay is not None))
         if reply.tokens_per_second and not record.body.get("stream"):
-            await asyncio.sleep(len(reply.text or "") / CHARS_PER_TOKEN / reply.tokens_per_second)
+            await asyncio.sleep(len(reply.text or "") / protocol.CHARS_PER_TOKEN / reply.tokens_per_second)
         if reply.fault == "hang":
             await asyncio.Event().wait()
         record.status = reply.status
@@ -325,13 +324,16 @@ async def _held(response: web.StreamResponse, events: list[bytes], reply: Reply)
     await response.write(b"".join(events[first:]))
 
 
-async def _paced(response: web.StreamResponse, events: list[bytes], seconds: float) -> None:
-    """Send chunks of text at a steady rate: a chunk that is late does not delay the others."""
+async def _paced(response: web.StreamResponse, events: list[bytes], seconds: float, most: float) -> None:
+    """Send chunks of text, one in so many seconds: a late one does not delay the others.
+
+    The last, which can be shorter, is sent when the whole text is written: when a reply without streaming is.
+    """
     first, *texts = events[:-_ENDING]
     start = time.monotonic()
     await response.write(first)
     for number, event in enumerate(texts, 1):
-        await asyncio.sleep(max(0.0, start + number * seconds - time.monotonic()))
+        await asyncio.sleep(max(0.0, start + min(number * seconds, most) - time.monotonic()))
         await response.write(event)
     await response.write(b"".join(events[-_ENDING:]))
 
@@ -348,7 +350,8 @@ async def _stream(reply: Reply, record: RequestRecord, request: web.Request) -> 
     if reply.waits_for is not None:
         await _held(response, events, reply)
     elif reply.tokens_per_second:
-        await _paced(response, events, protocol.CHUNK_CHARS / CHARS_PER_TOKEN / reply.tokens_per_second)
+        seconds = 1 / protocol.CHARS_PER_TOKEN / reply.tokens_per_second
+        await _paced(response, events, protocol.CHUNK_CHARS * seconds, len(reply.text or "") * seconds)
     elif reply.chunk_latency:
         for event in events:
             await response.write(event)
