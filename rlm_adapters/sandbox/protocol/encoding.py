@@ -3,7 +3,7 @@
 The host sends a read-only descriptor of a file, or of an anonymous memory file into which it encodes piece by piece.
 The worker maps it and decodes from the mapping. So the host has no second copy, and the worker has one. As a JSON
 frame, 100 MB of text took 650 ms and three times its size at the peak; this way it takes 200 ms. A holder of inputs
-reads ASCII text and bytes from its socket, which takes 110 ms.
+reads ASCII text and bytes from its socket into their memory, which takes 80 ms.
 """
 
 from __future__ import annotations
@@ -92,34 +92,7 @@ def load_value(item: Mapping[str, Any], fds: Sequence[int]) -> Any:
         return _decode(item["kind"], mapping)
 
 
-def receive_value(item: Mapping[str, Any], fill: Callable[[memoryview], None]) -> Any:
-    """In a holder: the value of an item that comes as a stream.
-
-    Args:
-        item: with a kind and a size.
-        fill: reads from the stream until the view is full.
-
-    Raises:
-        MemoryError: there is not enough memory. The stream has been read nevertheless.
-    """
-    try:
-        content = bytearray(item["size"])
-    except MemoryError:
-        _drop(item["size"], fill)
-        raise
-    with memoryview(content) as view:
-        fill(view)
-    return _decode(item["kind"], content)
-
-
-def _drop(size: int, fill: Callable[[memoryview], None]) -> None:
-    scratch = memoryview(bytearray(_SENT_PIECE))
-    while size:
-        size -= len(part := scratch[: min(size, _SENT_PIECE)])
-        fill(part)
-
-
-def _decode(kind: str, data: mmap.mmap | bytes | bytearray) -> Any:
+def _decode(kind: str, data: mmap.mmap | bytes) -> Any:
     if kind == "bytes":
         return bytes(data)
     # Without a bytes object in between, so there is only one copy.

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, Protocol
 
 from rlm_adapters.sandbox.hardening.confinement import Confinement, address_space, confine
-from rlm_adapters.sandbox.protocol.encoding import load_value, receive_value
+from rlm_adapters.sandbox.protocol.encoding import load_value
 from rlm_adapters.sandbox.protocol.exits import EXIT_FAILED, EXIT_HOST_GONE, EXIT_MEMORY
 from rlm_adapters.sandbox.protocol.frames import (
     Message,
@@ -33,6 +33,7 @@ from rlm_adapters.sandbox.runtime.control import ControlFlow
 from rlm_adapters.sandbox.runtime.hostcalls import WireCall
 from rlm_adapters.sandbox.runtime.stock import Stock
 from rlm_adapters.sandbox.worker.channel import WorkerChannel
+from rlm_adapters.sandbox.worker.receiving import receive_value
 from rlm_adapters.sandbox.worker.timer import CpuTimer
 
 _FILE_PIECE: Final = 1 << 20
@@ -92,7 +93,8 @@ class Loaded:
                 if item["kind"] == "held":
                     value = self.held[item["key"]]
                 else:
-                    value = receive_value(item, fill) if "size" in item else load_value(item, fds)
+                    streamed = "size" in item
+                    value = receive_value(item["kind"], item["size"], fill) if streamed else load_value(item, fds)
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"the content of {item['name']!r} is not valid {item['kind']}: {error}") from None
             if item["target"] == "held":

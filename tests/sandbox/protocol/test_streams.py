@@ -9,9 +9,10 @@ import time
 import pytest
 
 from rlm_adapters.sandbox.host.channel import Channel
-from rlm_adapters.sandbox.protocol import encoding
-from rlm_adapters.sandbox.protocol.encoding import as_stream, receive_value
+from rlm_adapters.sandbox.protocol.encoding import as_stream
+from rlm_adapters.sandbox.worker import receiving
 from rlm_adapters.sandbox.worker.channel import WorkerChannel
+from rlm_adapters.sandbox.worker.receiving import receive_value
 
 VALUES = ["", "plain", "x" * 700_001, b"", b"\x00\xff" * 300_000]
 
@@ -36,8 +37,9 @@ def test_a_value_arrives_as_it_was(value):
     data = b"".join(pieces)
     assert len(data) == size
     stream, fill = filler(data)
-    got = receive_value({"kind": kind, "size": size}, fill)
+    got = receive_value(kind, size, fill)
     assert (type(got), got, stream.read()) == (type(value), value, b"")
+    assert (got.isascii(), hash(got), got + got, got[:1]) == (value.isascii(), hash(value), value + value, value[:1])
 
 
 @pytest.mark.parametrize(
@@ -48,16 +50,22 @@ def test_other_values_are_not_sent_like_this(value):
 
 
 def test_without_memory_for_it_the_stream_is_read_nevertheless(monkeypatch):
-    def little_memory(size):
-        if size > 1 << 20:
-            raise MemoryError
-        return bytearray(size)
+    def little_memory(*_):
+        raise MemoryError
 
-    monkeypatch.setattr(encoding, "bytearray", little_memory, raising=False)
+    monkeypatch.setattr(receiving, "_new_text", little_memory)
     stream, fill = filler(b"x" * 3_000_000 + b"next")
     with pytest.raises(MemoryError):
-        receive_value({"kind": "text", "size": 3_000_000}, fill)
+        receive_value("text", 3_000_000, fill)
     assert stream.read() == b"next"
+
+
+@pytest.mark.parametrize("kind", ["text", "bytes"])
+def test_python_says_if_there_is_not_enough_memory(kind):
+    _, fill = filler(b"")
+    with pytest.raises(EOFError) as caught:
+        receive_value(kind, 1 << 62, fill)
+    assert isinstance(caught.value.__context__, MemoryError)
 
 
 def test_the_frame_after_a_stream_is_read_as_one():
@@ -87,4 +95,4 @@ def test_the_frame_after_a_stream_is_read_as_one():
 def test_a_stream_that_ends_too_early_is_an_end_of_the_channel():
     _, fill = filler(b"x" * 10)
     with pytest.raises(EOFError):
-        receive_value({"kind": "text", "size": 11}, fill)
+        receive_value("text", 11, fill)
