@@ -61,7 +61,7 @@ class Channel:
         body = encode_body(message)
         self.send_bytes(HEADER.pack(len(body)) + body, deadline=deadline, fds=fds)
 
-    def send_bytes(self, data: bytes, *, deadline: float, fds: Sequence[int] = ()) -> None:
+    def send_bytes(self, data: bytes | memoryview, *, deadline: float, fds: Sequence[int] = ()) -> None:
         """Send bytes as they are. The errors are those of `send`."""
         left = memoryview(data)
         try:

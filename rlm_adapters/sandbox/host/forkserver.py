@@ -137,7 +137,9 @@ class ForkClient:
         self._gone = True
         self._channel.close()
 
-    def _request(self, message: Message, *, fds: Sequence[int] = (), stream: Iterable[bytes] = ()) -> Message:
+    def _request(
+        self, message: Message, *, fds: Sequence[int] = (), stream: Iterable[bytes | memoryview] = ()
+    ) -> Message:
         with self._conversation() as deadline:
             self._channel.send(message, deadline=deadline, fds=fds)
             for piece in stream:

@@ -49,7 +49,7 @@ class Load:
 
     items: Sequence[dict[str, Any]]
     fds: Sequence[int]
-    stream: Iterable[bytes] = ()
+    stream: Iterable[bytes | memoryview] = ()
 
 
 @dataclass(frozen=True, slots=True)

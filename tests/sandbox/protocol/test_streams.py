@@ -34,7 +34,7 @@ def filler(data):
 @pytest.mark.parametrize("value", VALUES, ids=lambda one: f"{type(one).__name__} {len(one)}")
 def test_a_value_arrives_as_it_was(value):
     kind, size, pieces = as_stream(value)
-    data = b"".join(pieces)
+    data = b"".join(bytes(piece) for piece in pieces)
     assert len(data) == size
     stream, fill = filler(data)
     got = receive_value(kind, size, fill)
@@ -53,7 +53,7 @@ def test_without_memory_for_it_the_stream_is_read_nevertheless(monkeypatch):
     def little_memory(*_):
         raise MemoryError
 
-    monkeypatch.setattr(receiving, "_new_text", little_memory)
+    monkeypatch.setattr(receiving, "blank_text", little_memory)
     stream, fill = filler(b"x" * 3_000_000 + b"next")
     with pytest.raises(MemoryError):
         receive_value("text", 3_000_000, fill)
