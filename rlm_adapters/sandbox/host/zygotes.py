@@ -77,6 +77,8 @@ class Zygote(ForkClient):
         Raises:
             SandboxError: It could not start.
         """
+        if self._hello is not None:  # without the lock, which others hold while they fork
+            return self._hello
         with self._lock:
             if self._hello is None:
                 try:
