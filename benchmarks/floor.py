@@ -35,6 +35,8 @@ from tests.server import ModelServer
 ROOT = Path(__file__).parents[1]
 DOORS = ("graph", "chat")
 RUNS = 50
+BATCH = 100
+"""Calls, all in flight at once: the floor has a thread for each."""
 _KEY = "sk-bench-key"
 _LIGHT_SECONDS = 14.0
 """Longer than an idle thread of ours lives."""
@@ -63,7 +65,7 @@ class Measure:
 
 MEASURES = (
     Measure("iteration", "start", 7, 1.5),
-    Measure("batch of 100", "batch", 7, 1.2),
+    Measure(f"batch of {BATCH}", "batch", 7, 1.2),
     Measure("input of 100 MB", "input-100", 5, 2.0),
     Measure(f"{RUNS} runs at once", "runs-50", 4, 1.3),
 )
@@ -82,7 +84,14 @@ class Door:
     def __init__(self, name: str, server: ModelServer, package: Path, label: str) -> None:
         self.name, self._server = label, server
         self.dialect = load(name).DIALECT
-        config = Config(base_url=server.url, api_key=_KEY, model=label, max_iterations=30, max_calls=2_000)
+        config = Config(
+            base_url=server.url,
+            api_key=_KEY,
+            model=label,
+            max_iterations=30,
+            max_calls=2_000,
+            max_concurrency=BATCH,
+        )
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "benchmarks.floor", "--serve", name, json.dumps(asdict(config))],
             cwd=ROOT,

@@ -54,6 +54,8 @@ class Config:
     """For packages that can bound the time of a cell; None: their default."""
     cell_megabytes: int | None = None
     """The same for its memory."""
+    max_concurrency: int | None = None
+    """For packages that bound the model calls in flight; None: their default."""
 
 
 @dataclass(frozen=True, slots=True)

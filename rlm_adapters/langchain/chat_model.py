@@ -355,7 +355,7 @@ class ChatRLM(RLMSettings):
                 suspendable=bool(options.tools),
                 parallel=parallel,
                 callbacks=child_callbacks(manager, traced=self.trace_inner),
-                listen=lambda run: Progress(manager, write, lambda: run.ledger.used),
+                listen=lambda ledger: Progress(manager, write, lambda: ledger.used),
                 earlier=earlier.ledger if earlier is not None else None,
                 caller=caller_of(options.caller, messages),
                 outside=None if config.approve is None else Outside.of(options.caller, messages),

@@ -60,7 +60,7 @@ class Ask:
         parallel: whether one message may have several tool calls.
         earlier: ledger of earlier attempts of this call.
         callbacks: for the graph's run.
-        listen: makes the listener of a call tree.
+        listen: makes the listener of a call tree, which has this ledger.
         caller: information about the caller for tools inside the loop.
         outside: the node that asks a person for approval; None: nobody can be asked.
     """
@@ -69,7 +69,7 @@ class Ask:
     config: RLMConfig
     threshold: int
     callbacks: BaseCallbackManager | None
-    listen: Callable[[Run], Progress]
+    listen: Callable[[Ledger], Progress]
     context: Any = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
     suspendable: bool = False
@@ -384,7 +384,7 @@ class _ListenedRun(Run):
         if ask.earlier is not None:
             self.ledger.book(ask.earlier.used)
             self.ledger.restore_time(ask.earlier.seconds)
-        self.progress = ask.listen(self)
+        self.progress = ask.listen(self.ledger)
         self.listen(self.progress)
 
 

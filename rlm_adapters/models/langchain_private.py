@@ -97,10 +97,9 @@ def with_payload(model: M, change: Callable[[dict[str, Any]], dict[str, Any]]) -
         return model
     getattr(model, "_serialized", None)  # takes a millisecond; LangChain keeps it in the model, and so in all copies
     copied = model.model_copy()
-    own: Callable[..., dict[str, Any]] = copied._get_request_payload  # type: ignore[attr-defined]  # noqa: SLF001
 
     def payload(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        return change(own(*args, **kwargs))
+        return change(made(*args, **kwargs))  # of the model, not of its copy: nothing refers to itself
 
     vars(copied)["_get_request_payload"] = payload  # a field would have to be declared in a subclass
     return copied

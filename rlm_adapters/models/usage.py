@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from rlm_adapters.errors import InputError
@@ -31,20 +31,19 @@ _COUNTS = (
     "calls", "root_calls", "extract_calls", "failed_calls", "input_tokens", "output_tokens", "ahead_calls",
     "ahead_wasted",
 )  # fmt: skip
-_MODEL_COUNTS = ("calls", "failed_calls", "input_tokens", "output_tokens")
+_NO_CALLS: Final = dict.fromkeys(("calls", "failed_calls", "input_tokens", "output_tokens"), 0)
+_COUNTED: Final = frozenset({*_COUNTS, *DETAILS})
+_COUNTED_BY_MODEL: Final = frozenset({*_NO_CALLS, *DETAILS})
 
 
 def add_usage(left: Usage | None, right: Usage | None) -> Usage:
     """Add two usages. This is the reducer of the state's ``usage``."""
     if not left or not right:
         return dict(left or right or {})
-    total = _added(left, right, [key for key in (*_COUNTS, *DETAILS) if key in left or key in right])
+    total = _added(left, right, _COUNTED)
     models = {**left.get("by_model", {})}
     for name, counts in right.get("by_model", {}).items():
-        there = models.get(name, {})
-        models[name] = _added(
-            there, counts, (*_MODEL_COUNTS, *(key for key in DETAILS if key in there or key in counts))
-        )
+        models[name] = {**_NO_CALLS, **_added(models.get(name, {}), counts, _COUNTED_BY_MODEL)}
     total["by_model"] = models
     return total
 
@@ -100,8 +99,12 @@ def empty_usage() -> Usage:
     return {**dict.fromkeys(_COUNTS, 0), "cost": 0, "by_model": {}}
 
 
-def _added(left: Mapping[str, Any], right: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    total: dict[str, Any] = {key: left.get(key, 0) + right.get(key, 0) for key in keys}
+def _added(left: Mapping[str, Any], right: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    """The sums of these keys, as far as they are there, and of the cost. It is called for each sub-call."""
+    total: dict[str, Any] = {key: value for key, value in left.items() if key in keys}
+    for key, value in right.items():
+        if key in keys:
+            total[key] = total.get(key, 0) + value
     if "cost" in left or "cost" in right:
         costs = left.get("cost", 0), right.get("cost", 0)
         total["cost"] = None if None in costs else sum(costs)

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import weakref
 
 import openai
 import pytest
@@ -55,6 +56,11 @@ async def test_the_request_is_the_same(messages, options, model_server, chat):
     sent = bodies(model_server)
     assert len(sent) == 8
     assert sent[:4] == sent[4:]
+
+
+def test_the_copy_goes_when_the_call_ends_and_not_when_python_looks_for_cycles(chat):
+    copied = weakref.ref(unwalked(chat("root")))
+    assert copied() is None
 
 
 def test_the_client_gets_no_message_to_walk_over(chat):

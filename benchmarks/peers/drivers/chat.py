@@ -12,11 +12,11 @@ DIALECT = replace(graph.DIALECT, title="ours: ChatRLM")
 
 def make(config: Config) -> Driver:
     """A chat model that always makes a run."""
-    from rlm_adapters import ChatRLM, Limits
+    from rlm_adapters import ChatRLM
 
     model = ChatRLM(
         model=f"openai:{config.model}",  # type: ignore[arg-type] # a name is resolved by LangChain
-        limits=Limits(max_iterations=config.max_iterations, max_calls=config.max_calls),
+        limits=graph.limits(config),
         sandbox=graph.sandbox(config),
         direct_below=0,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.peers.driver import Config, Dialect, Driver
@@ -31,12 +32,19 @@ def sandbox(config: Config) -> Any:
     )
 
 
+def limits(config: Config) -> Any:
+    """The limits of a run."""
+    from rlm_adapters import Limits
+
+    own = Limits(max_iterations=config.max_iterations, max_calls=config.max_calls)
+    return own if config.max_concurrency is None else replace(own, max_concurrency=config.max_concurrency)
+
+
 def make(config: Config) -> Driver:
     """A graph."""
-    from rlm_adapters import Limits, create_rlm_graph
+    from rlm_adapters import create_rlm_graph
 
-    limits = Limits(max_iterations=config.max_iterations, max_calls=config.max_calls)
-    graph = create_rlm_graph(f"openai:{config.model}", limits=limits, sandbox=sandbox(config))
+    graph = create_rlm_graph(f"openai:{config.model}", limits=limits(config), sandbox=sandbox(config))
 
     def run(query: str, context: str) -> str:
         return str(graph.invoke({"query": query, "context": context})["answer"])
