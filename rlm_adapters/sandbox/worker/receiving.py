@@ -1,7 +1,7 @@
 """Receive big values from the host as a stream, in a holder of inputs.
 
 The bytes are read into the memory of the value itself. If they were read into a buffer and decoded, 100 MB would take
-twice the time and, for a moment, twice the memory.
+about twice the time and, for a moment, twice the memory.
 """
 
 from __future__ import annotations
