@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 from rlm_adapters import Sandbox
 from tests.postgres import find_program, postgres_server
 from tests.server import ModelServer
+
+# Else LiteLLM fetches prices in a thread, and warns at any moment, in the log of any test, that there is no network.
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -70,6 +74,5 @@ def openai_address(monkeypatch: pytest.MonkeyPatch, model_server: ModelServer, t
     monkeypatch.setenv("OPENAI_API_KEY", "test")
     monkeypatch.setenv("OPENAI_BASE_URL", model_server.url)
     monkeypatch.setenv("OPENAI_API_BASE", model_server.url)
-    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # nothing is fetched
     monkeypatch.chdir(tmp_path)
     return model_server
